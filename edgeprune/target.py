@@ -1,0 +1,192 @@
+"""Target profiles: what a device runs, the widths it likes, the budgets a model must meet."""
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from edgeprune.errors import InputError
+
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Runtime(_Table):
+    """How onnxruntime is opened on the device, as deployed."""
+
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+    threads: PositiveInt = 1
+    optimisation: Literal["disable", "basic", "extended", "all"] = "all"
+
+
+class Channels(_Table):
+    """Which channel widths the search may use; ``probe`` reads them off the measured table."""
+
+    grid: Literal["probe"] | Widths = "probe"
+
+
+class InputShape(_Table):
+    """A pinned input shape (N, C, H, W); otherwise model and data say it."""
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
+
+
+class Precision(_Table):
+    """Number format of the exported file, and what counts as integer."""
+
+    mode: Literal["fp32", "fp16", "int8"] = "fp32"
+    min_integer_conv_fraction: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class Measure(_Table):
+    """The clock of the latency check and the longest it may take."""
+
+    clock: Literal["auto", "cpu", "wall"] = "auto"
+    max_seconds: PositiveFloat = 60.0
+
+
+class Parity(_Table):
+    """How far the exported file may be from torch on the same images."""
+
+    atol: PositiveFloat = 1e-4
+    rtol: PositiveFloat = 1e-3
+    int8_sqnr_db: PositiveFloat = 20.0
+    int8_top1_agreement: Annotated[float, Field(gt=0, le=1)] = 0.97
+
+
+class RelativeBudget(_Table):
+    """Limits against the dense model; they gate on any machine. ``None``: no such budget."""
+
+    latency: Ratio | None = None
+    accuracy_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    macs: Ratio | None = None
+    params: Ratio | None = None
+
+
+class AbsoluteBudget(_Table):
+    """Limits in units of the device; milliseconds gate only where the fingerprint matches."""
+
+    fingerprint: str | None = None
+    p50_ms: PositiveFloat | None = None
+    p90_ms: PositiveFloat | None = None
+    macs: PositiveInt | None = None
+    params: PositiveInt | None = None
+    file_bytes: PositiveInt | None = None
+    peak_bytes: PositiveInt | None = None
+    load_ms: PositiveFloat | None = None
+
+
+class Budget(_Table):
+    """Every promise a model makes on this target."""
+
+    relative: RelativeBudget = RelativeBudget()
+    absolute: AbsoluteBudget = AbsoluteBudget()
+
+
+class TargetProfile(_Table):
+    """One device, as read from ``targets/<name>.toml`` (docs/target.md has every key)."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    description: str = ""
+    proxy_for: str | None = None
+    runtime: Runtime = Runtime()
+    channels: Channels = Channels()
+    input: InputShape = InputShape()
+    precision: Precision = Precision()
+    measure: Measure = Measure()
+    parity: Parity = Parity()
+    budget: Budget = Budget()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every value of the profile, defaults included; comments do not count."""
+        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()
+
+
+def load_target(name: str) -> TargetProfile:
+    """Read a profile by path or by name.
+
+    Looked up in this order: the path itself, ``./targets``, the user's configuration folder,
+    the profiles that come with edgeprune.
+
+    Raises:
+        InputError: no such profile, not TOML, an unknown key or a value out of range.
+    """
+    path = _find(name)
+    try:
+        return TargetProfile.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def list_targets() -> dict[str, Path]:
+    """Every profile that can be named, nearest folder first, without reading the files."""
+    found: dict[str, Path] = {}
+    for folder in _folders():
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def data_folder(kind: str) -> Path:
+    """The folder ``targets`` or ``calibration`` that came with edgeprune."""
+    installed = Path(__file__).parent / "_data" / kind
+    return installed if installed.is_dir() else Path(__file__).parents[1] / kind
+
+
+def _folders() -> Iterator[Path]:
+    yield Path("targets")
+    yield platformdirs.user_config_path("edgeprune") / "targets"
+    yield data_folder("targets")
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml" or path.parent != Path():
+        if path.is_file():
+            return path
+        raise InputError(f"target file {name} does not exist")
+    known = list_targets()
+    if name in known:
+        return known[name]
+    raise InputError(
+        f"unknown target {name!r}{nearest(name, known)}; `edgeprune targets` lists them"
+    )
+
+
+def nearest(word: str, known: Any) -> str:
+    """``, did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
+    match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
+    return f", did you mean {match[0]!r}?" if match else ""
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = [str(part) for part in problem["loc"]]
+    key = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{nearest(where[-1], _keys(where[:-1]))}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"{key}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _keys(where: list[str]) -> list[str]:
+    model: Any = TargetProfile
+    for part in where:
+        model = model.model_fields[part].annotation
+    return [field.alias or name for name, field in model.model_fields.items()]
