@@ -1,0 +1,86 @@
+"""The folder of one search run: what was asked, what happened, what came out."""
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import InputError
+from edgeprune.files import disk_errors, write_whole
+
+SCHEMA = "edgeprune.run/1"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of a run; every write is whole or not at all, so a killed run stays readable."""
+
+    path: Path
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Append one line to events.jsonl."""
+        line = json.dumps({"at": _now(), "event": name, **fields})
+        with disk_errors(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
+            f.write(line + "\n")
+
+    def record(self, **fields: Any) -> None:
+        """Add fields to run.json; the last value of a field counts."""
+        known = self.read()
+        self.write("run.json", {"schema": SCHEMA, **known, **fields})
+
+    def read(self) -> dict[str, Any]:
+        """The content of run.json, empty before the first record."""
+        path = self.path / "run.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write one JSON file of the run."""
+        path = self.path / name
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+
+def create(out: Path | None, model: str, target: str, *, overwrite: bool = False) -> RunFolder:
+    """Make the run folder: ``out``, or the next free ``runs/MODEL-TARGET-NNN``.
+
+    Raises:
+        InputError: ``out`` holds something and ``overwrite`` is not set, or is no folder.
+        MachineError: the disk refuses.
+    """
+    if out is None:
+        with disk_errors(Path("runs")):
+            return RunFolder(_next_free(Path("runs"), f"{_plain(model)}-{target}"))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise InputError(f"--out {out} is not empty; name another folder or pass --overwrite")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            _forget(out)
+    return RunFolder(out)
+
+
+def _forget(folder: Path) -> None:
+    """Remove what an earlier run left, and nothing that a run does not write."""
+    for name in ("run.json", "events.jsonl", "plan.json", "model.pt", "dense.onnx", "model.onnx"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _next_free(parent: Path, stem: str) -> Path:
+    for number in range(1, 10_000):
+        path = parent / f"{stem}-{number:03d}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise InputError(f"{parent} already holds 9,999 runs of {stem}; name a folder with --out")
+
+
+def _plain(model: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,82 @@
+import pytest
+
+from edgeprune.errors import InputError
+from edgeprune.target import list_targets, load_target
+
+MINIMAL = 'schema = 1\nname = "t"\n'
+
+
+def profile(tmp_path, text):
+    path = tmp_path / "t.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_three_profiles_load_and_say_what_they_stand_for():
+    profiles = [load_target(name) for name in ("mobile-cpu", "raspberry-pi-5", "x86-gateway")]
+    assert [p.runtime.threads for p in profiles] == [1, 4, 1]
+    assert profiles[0].budget.relative.latency == 0.70
+    assert all(p.proxy_for for p in profiles)
+
+
+def test_every_key_but_schema_and_name_has_a_default(tmp_path):
+    target = load_target(profile(tmp_path, MINIMAL))
+    assert target.runtime.providers == ("CPUExecutionProvider",)
+    assert target.channels.grid == "probe"
+    assert target.budget.relative.latency is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("schema = 1", "key 'name' is missing"),
+        (
+            MINIMAL + "[runtime]\nthread = 2",
+            "unknown key 'runtime.thread', did you mean 'threads'",
+        ),
+        (MINIMAL + "[budget.relative]\nlatncy = 0.5", "did you mean 'latency'"),
+        (MINIMAL + "[budget.relative]\nlatency = -0.5", "budget.relative.latency"),
+        (MINIMAL + "[budget.relative]\nlatency = 0", "greater than 0"),
+        (MINIMAL + "[budget.relative]\nlatency = nan", "budget.relative.latency"),
+        (MINIMAL + "[budget.absolute]\nparams = 0", "budget.absolute.params"),
+        (MINIMAL + "[channels]\ngrid = []", "channels.grid"),
+        (MINIMAL + "[channels]\ngrid = [8, -16]", "channels.grid"),
+        (MINIMAL + "[runtime]\nthreads = 0", "runtime.threads"),
+        (MINIMAL + '[measure]\nclock = "sundial"', "measure.clock"),
+        ('schema = 2\nname = "t"', "schema"),
+        ('schema = 1\nname = "../x"', "name"),
+        ("schema = ", "is not a TOML file"),
+    ],
+)
+def test_a_bad_profile_is_one_line_with_the_key(tmp_path, text, said):
+    with pytest.raises(InputError) as error:
+        load_target(profile(tmp_path, text))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'mobile-cpu'"):
+        load_target("mobil-cpu")
+
+
+def test_the_working_directory_comes_before_the_packaged_profiles(tmp_path, monkeypatch):
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "targets" / "mobile-cpu.toml").write_text('schema = 1\nname = "mine"\n')
+    monkeypatch.chdir(tmp_path)
+    assert load_target("mobile-cpu").name == "mine"
+    assert {"mobile-cpu", "raspberry-pi-5", "x86-gateway"} <= set(list_targets())
+
+
+def test_the_hash_knows_values_not_comments(tmp_path):
+    plain = load_target(profile(tmp_path, MINIMAL)).sha256
+    assert load_target(profile(tmp_path, "# hello\n" + MINIMAL)).sha256 == plain
+    assert load_target(profile(tmp_path, MINIMAL + "[runtime]\nthreads = 2")).sha256 != plain
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_target(str(tmp_path / "none.toml"))
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not a TOML file"):
+        load_target(str(tmp_path / "b.toml"))
