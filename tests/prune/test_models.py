@@ -1,0 +1,94 @@
+"""Names build the networks of the literature; what cannot be built says why in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeprune.errors import InputError
+from edgeprune.prune import models
+from edgeprune.prune.models import ModelSpec, build
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet20", 269_722),
+        ("resnet32", 464_154),
+        ("resnet56", 853_018),
+        ("resnet110", 1_727_962),
+    ],
+)
+def test_resnets_have_the_published_size(name: str, parameters: int) -> None:
+    model = build(ModelSpec(name))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "linears"),
+    [("vgg11", 8, [512, 512, 7]), ("vgg14", 13, [7]), ("vgg16", 13, [512, 512, 7])],
+)
+def test_vggs_end_as_documented(name: str, convolutions: int, linears: list[int]) -> None:
+    model = build(ModelSpec(name, num_classes=7)).eval()
+    modules = list(model.modules())
+    assert sum(isinstance(module, torch.nn.Conv2d) for module in modules) == convolutions
+    assert [m.out_features for m in modules if isinstance(m, torch.nn.Linear)] == linears
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11", "torchvision/vgg11", "resnet18"])
+def test_networks_trace_with_torch_fx(name: str) -> None:
+    graph = torch.fx.symbolic_trace(build(ModelSpec(name, num_classes=3)))
+    assert any(node.op == "call_module" for node in graph.graph.nodes)
+
+
+def test_arguments_reach_the_network() -> None:
+    plain = build(ModelSpec("vgg11", kwargs={"batch_norm": False}))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    projected = build(ModelSpec("resnet20", kwargs={"shortcut": "B"}))
+    assert "layer2.0.shortcut.1.weight" in projected.state_dict()
+
+
+def test_same_seed_same_weights_and_the_global_generator_stays() -> None:
+    before = torch.get_rng_state()
+    first, second = (build(ModelSpec("resnet20"), seed=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.get_parameter("conv1.weight"), second.get_parameter("conv1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ModelSpec("resnet21"), ["unknown model 'resnet21'", "did you mean"]),
+        (ModelSpec("resnet20", kwargs={"shortcut": "Z"}), ["A, A-conv, B", "'Z'"]),
+        (ModelSpec("resnet20", kwargs={"width": 2}), ["no argument 'width'", "shortcut"]),
+        (ModelSpec("resnet20", num_classes=0), ["at least 1 class"]),
+        (ModelSpec("not_there:make"), ["cannot import 'not_there'"]),
+        (ModelSpec("os:not_there"), ["no function 'not_there'"]),
+        (ModelSpec("os:getcwd"), ["returned str"]),
+    ],
+)
+def test_what_cannot_be_built_says_why(spec: ModelSpec, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        build(spec)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_factory_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mynet_of_test.py").write_text(
+        "import torch\n\n\ndef tiny(num_classes, hidden=4):\n"
+        "    return torch.nn.Linear(hidden, num_classes)\n\n\n"
+        "def broken():\n    raise RuntimeError('no weights\\nhere')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = build(ModelSpec("mynet_of_test:tiny", num_classes=3, kwargs={"hidden": 5}))
+    assert model.get_parameter("weight").shape == (3, 5)
+    with pytest.raises(InputError, match="RuntimeError: no weights here"):
+        build(ModelSpec("mynet_of_test:broken"))
+
+
+def test_every_listed_name_has_a_factory() -> None:
+    assert len(set(models.model_names())) == len(models.CIFAR) + len(models.TORCHVISION)
+    assert "torchvision/vgg16" in models.model_names()
+    assert "resnet18" in models.model_names()
