@@ -1,0 +1,303 @@
+"""The one file copied to a device: opens and times sessions, returns raw samples.
+
+It needs the standard library, numpy and onnxruntime, and nothing of edgeprune. A job is one line
+of JSON on stdin, an answer lines of JSON on stdout; a closed stdin ends it at once. It holds no
+statistics: what is measured, in which order and when to stop is the caller's to decide.
+
+Job::
+
+    {"models": ["a.onnx", ...],          paths on this machine
+     "shapes": [null | [1, 3, 32, 32]],  per model, for inputs without a fixed shape
+     "threads": 1, "providers": ["CPUExecutionProvider"], "optimisation": "all",
+     "clock": "cpu" | "wall", "seed": 0,
+     "graphs": [0],                      models whose optimised graph is wanted
+     "memory": [0],                      models whose load time and peak memory are wanted
+     "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
+                 "sequence": [1, 0],     one round: positions in "open", run one after another
+                 "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
+
+Lines: one ``machine``, then ``graph``, ``memory`` and ``epoch`` lines as asked for, then ``end``;
+or ``error`` with a code (``missing``, ``provider``, ``model``, ``memory``, ``machine``).
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and sys.path and Path(sys.path[0] or ".") == Path(__file__).parent:
+    del sys.path[0]  # the package's own module names must not hide the standard library's
+
+FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
+
+
+class Refusal(Exception):
+    """The job cannot be done here; ``code`` says why in one word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def main() -> None:
+    """Read one job from stdin, answer it line by line, leave."""
+    job = json.loads(sys.stdin.buffer.readline())
+    gc.disable()  # a collection inside a timed run would be charged to the model
+    threading.Thread(target=_leave_when_stdin_closes, daemon=True).start()
+    try:
+        _use_fastest_cores()
+        for line in answers(job):
+            _say(line)
+        _say({"kind": "end"})
+    except Refusal as refusal:
+        _say({"kind": "error", "code": refusal.code, "message": str(refusal)})
+    except (MemoryError, OSError) as error:
+        code = "memory" if isinstance(error, MemoryError) else "machine"
+        _say({"kind": "error", "code": code, "message": _one_line(error)})
+    os._exit(0)  # a normal exit would wait for the thread that reads stdin
+
+
+def answers(job: dict[str, Any]) -> Any:
+    """Yield every line of the answer to ``job``, the machine's facts first."""
+    runtime = _import_runtime()
+    yield {"kind": "machine", "machine": machine_facts(runtime)}
+    sessions = Sessions(runtime, job)
+    for model in job.get("graphs", []):
+        yield {"kind": "graph", "model": model, "onnx": sessions.optimised_graph(model)}
+    for model in job.get("memory", []):
+        yield {"kind": "memory", "model": model, **sessions.footprint(model)}
+    for number, epoch in enumerate(job.get("epochs", [])):
+        yield {"kind": "epoch", "epoch": number, **sessions.timed_epoch(epoch)}
+
+
+class Sessions:
+    """Opens the models of one job, all with the same options, and times them."""
+
+    def __init__(self, runtime: Any, job: dict[str, Any]) -> None:
+        """Check the providers.
+
+        Raises:
+            Refusal: a provider that this onnxruntime was not built with.
+        """
+        self.runtime, self.job = runtime, job
+        self.clock = time.thread_time_ns if job["clock"] == "cpu" else time.perf_counter_ns
+        there = runtime.get_available_providers()
+        if lacking := set(job["providers"]) - set(there):
+            raise Refusal("provider", f"{min(lacking)} is not in this build, which has {there}")
+
+    def options(self) -> Any:
+        """Session options as deployed: the profile's level and threads, and no spinning."""
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads = self.job["threads"]
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        level = self.job["optimisation"].upper()
+        name = "ORT_DISABLE_ALL" if level == "DISABLE" else f"ORT_ENABLE_{level}"
+        options.graph_optimization_level = getattr(self.runtime.GraphOptimizationLevel, name)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def open(self, model: int, options: Any = None) -> Any:
+        """A new session; one that silently fell back to another provider is refused."""
+        path, wanted = self.job["models"][model], self.job["providers"]
+        try:
+            session = self.runtime.InferenceSession(path, options or self.options(), wanted)
+        except Exception as error:
+            code = "memory" if "bad_alloc" in str(error) else "model"
+            raise Refusal(code, f"{Path(path).name}: {_one_line(error)}") from error
+        if lost := set(wanted) - set(session.get_providers()):
+            raise Refusal(
+                "provider", f"{min(lost)} is built in but does not start on this machine"
+            )
+        return session
+
+    def call(self, model: int, session: Any) -> Any:
+        """A function without arguments that runs the session once on seeded random input."""
+        feed = {node.name: self._array(node, model) for node in session.get_inputs()}
+        names = [node.name for node in session.get_outputs()]
+
+        def run() -> None:
+            session.run(names, feed)
+
+        try:
+            run()
+        except Exception as error:
+            raise Refusal("model", f"model {model} fails: {_one_line(error)}") from error
+        return run
+
+    def _array(self, node: Any, model: int) -> Any:
+        import numpy as np
+
+        shapes = self.job.get("shapes")
+        shape = (shapes and shapes[model]) or node.shape
+        kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
+        random = np.random.default_rng(self.job.get("seed", 0))
+        if kind.startswith("float"):
+            return random.standard_normal(shape).astype(kind)
+        return random.integers(0, 2, shape).astype(kind)
+
+    def timed_epoch(self, epoch: dict[str, Any]) -> dict[str, Any]:
+        """Open, warm up, drop the lead-in, then time every run of every round.
+
+        ``samples`` is nested (rounds, positions in the sequence, burst), in nanoseconds of the
+        job's clock.
+        """
+        gc.collect()
+        opened, runs = [], []
+        for model in epoch["open"]:
+            start = time.perf_counter_ns()
+            session = self.open(model)
+            opened.append(time.perf_counter_ns() - start)
+            runs.append(self.call(model, session))
+        for run in runs * (epoch.get("warmup", 3) - 1):  # the first one was made by call()
+            run()
+        order = [runs[position] for position in epoch["sequence"]]
+        burst = range(epoch.get("burst", 2))
+        for _ in range(epoch.get("lead_in", 1)):
+            self._round(order, burst)
+        before = counters()
+        samples = [self._round(order, burst) for _ in range(epoch["rounds"])]
+        after = counters()
+        spent = {name: after[name] - before[name] for name in after if name != "load"}
+        return {"opened_ns": opened, "samples": samples, "load": after["load"], **spent}
+
+    def _round(self, order: list[Any], burst: range) -> list[list[int]]:
+        clock, row = self.clock, []
+        for run in order:
+            times = []
+            for _ in burst:
+                start = clock()
+                run()
+                times.append(clock() - start)
+            row.append(times)
+        return row
+
+    def footprint(self, model: int) -> dict[str, int]:
+        """Load time, and how far opening and running the model raises peak memory, in bytes.
+
+        Honest only in a fresh process: memory that an earlier session gave back is used again.
+        """
+        peak = Path("/proc/self/clear_refs")
+        if os.access(peak, os.W_OK):  # Linux: count from here, not from the peak of the imports
+            peak.write_text("5")
+        before = _number("/proc/self/status", "VmRSS")
+        start = time.perf_counter_ns()
+        session = self.open(model)
+        loaded = time.perf_counter_ns() - start
+        self.call(model, session)()
+        grown = _number("/proc/self/status", "VmHWM") - before
+        return {"load_ns": loaded, "peak_bytes": max(0, grown)}
+
+    def optimised_graph(self, model: int) -> str:
+        """The graph as this machine runs it, weights left out, as base64 of an ONNX file."""
+        with tempfile.TemporaryDirectory() as folder:
+            path, options = Path(folder) / "graph.onnx", self.options()
+            entry = "session.optimized_model_external_initializers_"
+            options.optimized_model_filepath = str(path)
+            options.add_session_config_entry(entry + "file_name", "weights")
+            options.add_session_config_entry(entry + "min_size_in_bytes", "0")
+            self.open(model, options)
+            return base64.b64encode(path.read_bytes()).decode()
+
+
+def machine_facts(runtime: Any) -> dict[str, Any]:
+    """What this machine is, as far as it can be read without special rights."""
+    info = _text("/proc/cpuinfo")
+    words = set((re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", info, re.M) or [""])[0].split())
+    return {
+        "arch": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu_name(info),
+        "cores": os.cpu_count() or 1,
+        "allowed_cores": len(_allowed()) or os.cpu_count() or 1,
+        "isa": [flag for flag in FLAGS.split() if flag in words],
+        "memory_bytes": _number("/proc/meminfo", "MemTotal"),
+        "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        "cgroup_quota": _text("/sys/fs/cgroup/cpu.max").strip() or None,
+        "python": platform.python_version(),
+        "onnxruntime": runtime.__version__,
+        "providers": runtime.get_available_providers(),
+    }
+
+
+def counters() -> dict[str, Any]:
+    """Clocks and counters whose growth over an epoch tells how quiet the machine was."""
+    ticks = [int(word) for word in _text("/proc/stat").partition("\n")[0].split()[1:9]] or [0] * 8
+    throttled = re.search(r"throttled_usec (\d+)", _text("/sys/fs/cgroup/cpu.stat"))
+    return {
+        "cpu_ns": time.thread_time_ns(),
+        "wall_ns": time.perf_counter_ns(),
+        "ticks": sum(ticks),
+        "steal_ticks": ticks[7],
+        "throttled_us": int(throttled[1]) if throttled else 0,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+    }
+
+
+def _import_runtime() -> Any:
+    try:
+        import numpy  # noqa: F401
+        import onnxruntime
+    except ImportError as error:
+        raise Refusal("missing", f"{error} ({sys.executable}, {platform.machine()})") from error
+    return onnxruntime
+
+
+def _cpu_name(info: str) -> str:
+    keys = ("model name|Hardware", "cpu family", "model")
+    found = (re.search(rf"^(?:{key})\s*:\s*(.+)$", info, re.M) for key in keys)
+    name = " ".join(match[1] for match in found if match)
+    return _text("/proc/device-tree/model").strip("\0\n ") or name or platform.processor()
+
+
+def _use_fastest_cores() -> None:
+    # On big.LITTLE phones a run that lands on a small core measures another machine.
+    file = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
+    top = {cpu: int(_text(file.format(cpu)) or 0) for cpu in _allowed()}
+    fast = {cpu for cpu, speed in top.items() if speed >= 0.8 * max(top.values())}
+    if fast != set(top):
+        os.sched_setaffinity(0, fast)
+
+
+def _allowed() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _number(path: str, key: str) -> int:
+    found = re.search(rf"^{key}:\s*(\d+) kB", _text(path), re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _say(line: dict[str, Any]) -> None:
+    print(json.dumps(line, separators=(",", ":")), flush=True)
+
+
+def _leave_when_stdin_closes() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
