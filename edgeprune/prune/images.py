@@ -1,0 +1,184 @@
+"""How does a network get its images: held on the device, normalised and augmented there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeprune.errors import InputError
+
+PADDING = 4
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is subtracted from and divided out of RGB in [0, 1], channel by channel.
+
+    Attributes:
+        mean: Three means.
+        std: Three standard deviations, each above 0.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise InputError("mean and std need three numbers each: red, green, blue")
+        if not all(value > 0 for value in self.std):
+            raise InputError(f"every std must be above 0, not {self.std}")
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Map uint8 images (N, 3, H, W) to float32 on the same device."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+
+IMAGENET = Normalisation()
+
+
+class Images(Protocol):
+    """Labelled images that are served in normalised batches, wherever they lie."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class indices, shape (N,), int64, on the CPU."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def to(self, device: torch.device) -> "Images":
+        """The same images, with batches delivered on ``device``."""
+
+    def subset(self, indices: Tensor) -> "Images":
+        """The images at ``indices`` (K,), in that order."""
+
+    def batches(
+        self, size: int, *, generator: torch.Generator | None = None, augment: bool = False
+    ) -> Iterator[Batch]:
+        """One pass over the images.
+
+        Args:
+            size: Images per batch.
+            generator: CPU generator: shuffles, and leaves an incomplete last batch out.
+                Without one the order is that of the set, and no image is left out.
+            augment: Crop, and flip where the set allows it; needs ``generator``.
+
+        Returns:
+            Pairs of float32 images (B, 3, H, W) and int64 labels (B,) on the device.
+        """
+
+
+@dataclass(frozen=True)
+class HeldImages:
+    """Images that fit on the device as uint8 and never leave it.
+
+    Attributes:
+        pixels: uint8, shape (N, 3, H, W), any device.
+        labels: int64, shape (N,), on the CPU.
+        normalisation: Applied to every batch.
+        flip: Whether a mirrored image still shows its class (no for digits).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    normalisation: Normalisation = IMAGENET
+    flip: bool = True
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def to(self, device: torch.device) -> "HeldImages":
+        """The same images with their pixels on ``device``."""
+        return replace(self, pixels=self.pixels.to(device))
+
+    def subset(self, indices: Tensor) -> "HeldImages":
+        """The images at ``indices`` (K,), in that order."""
+        pixels = self.pixels[indices.to(self.pixels.device)]
+        return replace(self, pixels=pixels, labels=self.labels[indices])
+
+    def batches(
+        self, size: int, *, generator: torch.Generator | None = None, augment: bool = False
+    ) -> Iterator[Batch]:
+        """One pass over the images; see :class:`Images`."""
+        device = self.pixels.device
+        for chosen in batch_indices(len(self), size, generator):
+            pixels = self.pixels[chosen.to(device)]
+            if augment:
+                pixels = augmented(pixels, needed(generator), flip=self.flip)
+            yield self.normalisation(pixels), self.labels[chosen].to(device)
+
+
+def needed(generator: torch.Generator | None) -> torch.Generator:
+    """The generator that augmentation cannot do without."""
+    if generator is None:
+        raise ValueError("augmentation draws random numbers: pass a generator")
+    return generator
+
+
+def batch_indices(count: int, size: int, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+    """Indices of each batch of one pass over ``count`` images.
+
+    A shuffled pass leaves an incomplete last batch out, unless it is the only one: tiny
+    batches give BatchNorm noisy statistics.
+    """
+    if generator is None:
+        return torch.split(torch.arange(count), size)
+    batches = torch.split(torch.randperm(count, generator=generator), size)
+    whole = tuple(batch for batch in batches if len(batch) == size)
+    return whole or batches
+
+
+def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
+    """Shift each image by up to 4 pixels over a black border, and mirror half of them.
+
+    Random numbers come from the CPU generator, so every device sees the same images.
+
+    Args:
+        pixels: uint8, shape (B, 3, H, W), any device.
+        generator: CPU generator.
+        flip: Whether to mirror.
+
+    Returns:
+        uint8, shape (B, 3, H, W), on the device of ``pixels``.
+    """
+    count, channels, height, width = pixels.shape
+    device = pixels.device
+    top, left = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
+    rows = top + torch.arange(height)
+    columns = left + torch.arange(width)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = F.pad(pixels, (PADDING,) * 4)
+    image = torch.arange(count, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    rows, columns = rows.to(device), columns.to(device)
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Choose images so that every class keeps its share, to the image.
+
+    Args:
+        labels: int64, shape (N,), on the CPU.
+        count: How many; all where there are no more.
+        seed: Which ones.
+
+    Returns:
+        Sorted indices, shape (min(count, N),), int64.
+    """
+    total = len(labels)
+    if count >= total:
+        return torch.arange(total)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(total, generator=generator)
+    order = order[torch.argsort(labels[order], stable=True)]
+    # Evenly spaced picks from a list sorted by class give each class its share.
+    picks = (torch.arange(count, dtype=torch.float64) + 0.5) * (total / count)
+    return order[picks.long()].sort().values
