@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, Queue
@@ -33,7 +33,7 @@ class Device(Protocol):
 
     uri: str
 
-    def run(self, job: Job) -> Iterator[Line]:
+    def run(self, job: Job) -> Generator[Line]:
         """Run a job in a fresh process and yield its lines as they come.
 
         Lines, by their ``kind``:
@@ -73,7 +73,7 @@ class Local:
         """Use the interpreter at ``python``, which must have numpy and onnxruntime."""
         self.python = python
 
-    def run(self, job: Job) -> Iterator[Line]:
+    def run(self, job: Job) -> Generator[Line]:
         """See ``Device.run``."""
         with ExitStack() as stack:
             try:

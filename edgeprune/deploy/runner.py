@@ -84,11 +84,7 @@ class Sessions:
     """Opens the models of one job, all with the same options, and times them."""
 
     def __init__(self, runtime: Any, job: dict[str, Any]) -> None:
-        """Check the providers.
-
-        Raises:
-            Refusal: a provider that this onnxruntime was not built with.
-        """
+        """Refuse a provider that this onnxruntime was not built with."""
         self.runtime, self.job = runtime, job
         self.clock = time.thread_time_ns if job["clock"] == "cpu" else time.perf_counter_ns
         there = runtime.get_available_providers()
