@@ -1,0 +1,90 @@
+"""Which real images travel inside an exported file, and what must the network answer to them?"""
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+LARGEST_SIDE = 32
+
+
+class ParitySamples(BaseModel):
+    """A few images as bytes and the logits that the trained network gave for them.
+
+    Attributes:
+        images: Base64 of the uint8 pixels, C order.
+        shape: (N, C, H, W) of the pixels, H and W at most 32.
+        logits: Expected answers, N rows of one value a class.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: str
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    logits: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> "ParitySamples":
+        if len(base64.b64decode(self.images, validate=True)) != int(np.prod(self.shape)):
+            raise ValueError(f"the images do not hold {self.shape} pixels")
+        if len(self.logits) != self.shape[0]:
+            raise ValueError(f"{len(self.logits)} answers to {self.shape[0]} images")
+        return self
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The images, shape (N, C, H, W)."""
+        data = base64.b64decode(self.images)
+        return np.frombuffer(data, np.uint8).reshape(self.shape)
+
+
+def pack(pixels: NDArray[np.uint8], logits: NDArray[np.float64]) -> ParitySamples:
+    """Put images of at most 32x32 (see :func:`thumbnail`) and expected logits in a record.
+
+    Args:
+        pixels: Shape (N, C, H, W).
+        logits: Shape (N, classes); kept to float32 precision.
+    """
+    return ParitySamples(
+        images=base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode(),
+        shape=pixels.shape,
+        logits=tuple(tuple(float(f"{v:.9g}") for v in row) for row in logits.astype(np.float32)),
+    )
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Thin images (N, C, H, W) to at most 32x32; smaller ones come back as they are."""
+    height, width = pixels.shape[2:]
+    return _nearest(pixels, min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
+
+
+def network_input(
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> NDArray[np.float32]:
+    """Enlarge by nearest neighbour and normalise, as the network was trained.
+
+    Args:
+        pixels: Shape (N, C, h, w).
+        size: Height and width the network takes.
+        mean: One value a channel, of pixels in 0..1.
+        std: One value a channel, of pixels in 0..1.
+
+    Returns:
+        Shape (N, C, *size).
+    """
+    enlarged = _nearest(pixels, *size).astype(np.float64) / 255
+    shape = (1, -1, 1, 1)
+    normal = (enlarged - np.reshape(mean, shape)) / np.reshape(std, shape)
+    return np.asarray(normal, np.float32)
+
+
+def _nearest(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    rows = np.arange(height) * pixels.shape[2] // height
+    columns = np.arange(width) * pixels.shape[3] // width
+    return pixels[:, :, rows[:, None], columns[None, :]]

@@ -1,0 +1,152 @@
+"""How does a torch network become one ONNX file that gives the same answers?"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.deploy.artifact import strip_paths
+from edgeprune.deploy.parity_samples import ParitySamples, network_input, pack, thumbnail
+from edgeprune.errors import InputError, MachineError
+from edgeprune.prune.shortcuts import rewrite_shortcuts
+
+OPSET = 20
+NEWEST_IR = 10
+_EXPORT_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def to_onnx(
+    model: nn.Module, example: Tensor | Sequence[int], *, dynamic_batch: bool = False
+) -> onnx.ModelProto:
+    """Export a network as deployed: evaluation mode, float32, BatchNorm folded.
+
+    Padded (option-A) shortcuts are exported as the equal 1x1 convolution. Same weights and
+    same input shape give the same bytes, whatever the folder, the user or the thread count.
+
+    Args:
+        model: Any mode, dtype and device; it is left as it is.
+        example: One input, or its shape (N, C, H, W) or (C, H, W).
+        dynamic_batch: Let the file take any number of images; else exactly N.
+
+    Returns:
+        A model at opset 20 and IR 10 at most, input ``input``, output ``logits`` of shape
+        (N, classes), weights inside, without notes of the exporter.
+
+    Raises:
+        InputError: the input does not fit the network, or the network cannot be exported.
+        MachineError: the installed exporter writes another opset.
+    """
+    network = deployed(model)
+    inputs = _example(example, at_least=2 if dynamic_batch else 1)
+    _check_answer(network, inputs)
+    proto = strip_paths(_exported(network, inputs, dynamic_batch))
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    if opsets != {"": OPSET}:
+        raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")
+    return proto
+
+
+def deployed(model: nn.Module) -> nn.Module:
+    """The network that the file stands for: a float32 copy on the CPU in evaluation mode."""
+    network = rewrite_shortcuts(model).eval().cpu().float()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network
+
+
+def parity_samples(
+    model: nn.Module,
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> ParitySamples:
+    """Real images and the network's answers, to be sealed in the file.
+
+    The answers are computed in float64, so that they do not depend on machine or threads.
+
+    Args:
+        model: The network that is exported.
+        pixels: Real images, shape (N, C, H, W); they are thinned to at most 32x32.
+        size: Height and width the network takes.
+        mean: Per channel, of pixels in 0..1.
+        std: Per channel, of pixels in 0..1.
+    """
+    small = thumbnail(pixels)
+    inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
+    with torch.inference_mode():
+        logits = deployed(model).double()(inputs)
+    return pack(small, logits.numpy())
+
+
+def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:
+    """Zeros of the wanted shape; the exporter takes a dynamic batch of 1 for a constant."""
+    shape = tuple(example.shape) if isinstance(example, Tensor) else tuple(example)
+    shape = shape if len(shape) == 4 else (1, *shape)
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f"input shape {tuple(shape)} is not (N, C, H, W)")
+    return torch.zeros(max(shape[0], at_least), *shape[1:])
+
+
+def _check_answer(network: nn.Module, inputs: Tensor) -> None:
+    shape = tuple(inputs.shape)
+    try:
+        with torch.inference_mode():
+            answer = network(inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"input shape {shape} does not fit the model: {reason}") from None
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(inputs):
+        found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise InputError(f"the model must return logits (N, classes), it returns {found}")
+
+
+def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.ModelProto:
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                network,
+                (inputs,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = _root(error).splitlines()[0]
+        raise InputError(f"the model cannot be exported to ONNX: {reason}") from None
+    if program is None:
+        raise MachineError("the exporter returned no program; update torch and onnxscript")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter's warnings and log lines from the user; they name its own internals."""
+    loggers = [logging.getLogger(name) for name in _EXPORT_LOGGERS]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
