@@ -1,0 +1,139 @@
+"""Which residual branches can be left out, and what goes with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+
+@dataclass(frozen=True)
+class Block:
+    """A branch of an addition that can be dropped: the addition then returns its other side.
+
+    Attributes:
+        name: Module path that the branch lies in, such as ``layer1.0``.
+        join: The addition.
+        kept: Its other operand.
+        branch: Nodes that vanish with the branch, in order, the addition not among them.
+        groups: Indices of the channel groups that lie wholly inside the branch.
+    """
+
+    name: str
+    join: fx.Node
+    kept: fx.Node
+    branch: tuple[fx.Node, ...]
+    groups: tuple[int, ...]
+
+
+def find_blocks(
+    graph: fx.GraphModule,
+    is_addition: Callable[[fx.Node], bool],
+    carriers: Sequence[Sequence[fx.Node]],
+) -> tuple[Block, ...]:
+    """The innermost droppable branches.
+
+    A branch may be dropped when nothing outside uses what it computes, when it changes nothing
+    in place that lives on, and when at least one channel group lies wholly inside it.
+
+    Args:
+        graph: A traced model.
+        is_addition: Says which nodes add two tensors.
+        carriers: For every group, the nodes that carry its channels.
+    """
+    above = _ancestors(graph)
+    found: list[Block] = []
+    for join in graph.graph.nodes:
+        if is_addition(join):
+            sides = list(join.all_input_nodes)
+            candidates = [
+                block
+                for end, kept in (sides, sides[::-1])
+                if (block := _branch(graph, join, end, kept, above, carriers))
+            ]
+            found += sorted(candidates, key=lambda b: len(b.branch))[-1:]
+    joins = {block.join for block in found}
+    innermost = [b for b in found if not joins.intersection(b.branch)]
+    return _with_unique_names(innermost)
+
+
+def common_path(paths: Sequence[str]) -> str:
+    """The module path that all ``paths`` share, possibly empty."""
+    shared: list[str] = []
+    for parts in zip(*(path.split(".") for path in paths), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def _branch(
+    graph: fx.GraphModule,
+    join: fx.Node,
+    end: fx.Node,
+    kept: fx.Node,
+    above: dict[fx.Node, int],
+    carriers: Sequence[Sequence[fx.Node]],
+) -> Block | None:
+    mask = above[end] & ~above[kept]
+    order = list(above)
+    branch = [n for i, n in enumerate(order) if mask >> i & 1]
+    inside = {*branch, join}
+    if not branch or any(n.op == "placeholder" for n in branch):
+        return None
+    if any(user not in inside for n in branch for user in n.users):
+        return None
+    if any(_writes_into(graph, n, inside) for n in branch):
+        return None
+    members = set(branch)
+    groups = tuple(i for i, nodes in enumerate(carriers) if members.issuperset(nodes))
+    if not groups:
+        return None
+    modules = [str(n.target) for n in branch if n.op == "call_module"]
+    return Block(common_path(modules) or join.name, join, kept, tuple(branch), groups)
+
+
+def _ancestors(graph: fx.GraphModule) -> dict[fx.Node, int]:
+    """Bit i of an entry is set if node i is the node itself or one it is computed from.
+
+    Parameters and flags read from the model are nobody's ancestors: they belong to no branch.
+    """
+    nodes = [n for n in graph.graph.nodes if n.op != "get_attr"]
+    above: dict[fx.Node, int] = {}
+    for i, node in enumerate(nodes):
+        mask = 1 << i
+        for source in node.all_input_nodes:
+            mask |= above.get(source, 0)
+        above[node] = mask
+    return above
+
+
+def _writes_into(graph: fx.GraphModule, node: fx.Node, inside: set[fx.Node]) -> bool:
+    """Whether ``node`` changes, in place, a tensor that comes from outside the branch."""
+    if not writes_in_place(graph, node):
+        return False
+    target = node.all_input_nodes[0] if node.all_input_nodes else None
+    return target is not None and target not in inside and target.op != "get_attr"
+
+
+def writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node changes its first input."""
+    if node.op == "call_module":
+        module: nn.Module = graph.get_submodule(str(node.target))
+        return bool(getattr(module, "inplace", False))
+    if node.kwargs.get("inplace") is True:
+        return True
+    name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return (name.endswith("_") and not name.startswith("__")) or name in _IN_PLACE
+
+
+_IN_PLACE = {"iadd", "isub", "imul", "itruediv"}
+
+
+def _with_unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    taken: dict[str, int] = {}
+    named = []
+    for block in blocks:
+        taken[block.name] = count = taken.get(block.name, 0) + 1
+        name = block.name if count == 1 else f"{block.name}#{count}"
+        named.append(Block(name, block.join, block.kept, block.branch, block.groups))
+    return tuple(named)
