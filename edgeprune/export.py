@@ -1,9 +1,12 @@
 """How does a torch network become one ONNX file that gives the same answers?"""
 
+import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.deploy.artifact import strip_paths
+from edgeprune.deploy.parity import ParityReport, check
 from edgeprune.deploy.parity_samples import ParitySamples, network_input, pack, thumbnail
-from edgeprune.errors import InputError, MachineError
+from edgeprune.divergence import first_divergence
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.prune.shortcuts import rewrite_shortcuts
 
 OPSET = 20
 NEWEST_IR = 10
-_EXPORT_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def to_onnx(
@@ -42,7 +46,7 @@ def to_onnx(
         InputError: the input does not fit the network, or the network cannot be exported.
         MachineError: the installed exporter writes another opset.
     """
-    network = deployed(model)
+    network = rewrite_shortcuts(_plain(model))
     inputs = _example(example, at_least=2 if dynamic_batch else 1)
     _check_answer(network, inputs)
     proto = strip_paths(_exported(network, inputs, dynamic_batch))
@@ -51,14 +55,6 @@ def to_onnx(
     if opsets != {"": OPSET}:
         raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")
     return proto
-
-
-def deployed(model: nn.Module) -> nn.Module:
-    """The network that the file stands for: a float32 copy on the CPU in evaluation mode."""
-    network = rewrite_shortcuts(model).eval().cpu().float()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network
 
 
 def parity_samples(
@@ -82,8 +78,55 @@ def parity_samples(
     small = thumbnail(pixels)
     inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
     with torch.inference_mode():
-        logits = deployed(model).double()(inputs)
+        logits = _plain(model).double()(inputs)
     return pack(small, logits.numpy())
+
+
+def parity(
+    model: nn.Module,
+    onnx_file: Path | bytes,
+    images: Tensor,
+    *,
+    atol: float = 1e-4,
+    rtol: float = 1e-3,
+) -> ParityReport:
+    """Compare torch and ONNX Runtime on real images, and refuse a file that differs.
+
+    Args:
+        model: The network as given to :func:`to_onnx`; it runs as float32 on the CPU.
+        onnx_file: The file or its content.
+        images: Normalised, shape (N, C, H, W); they go one by one, and by three too where
+            the file takes any batch.
+        atol: Absolute part of the tolerance.
+        rtol: Part of the tolerance that grows with the value.
+
+    Raises:
+        InputError: no images, or a file that ONNX Runtime does not load.
+        PromiseError: a logit is out of tolerance; the message names the first such layer.
+    """
+    if not len(images):
+        raise InputError("parity needs at least one image")
+    content = onnx_file if isinstance(onnx_file, bytes) else onnx_file.read_bytes()
+    network = _plain(model)
+    inputs = images.detach().cpu().float()
+    with torch.inference_mode():
+        expected = torch.cat([network(part) for part in torch.split(inputs, 64)]).numpy()
+    report = check(content, inputs.numpy(), expected, atol=atol, rtol=rtol)
+    if report.passed:
+        return report
+    worst = inputs[report.worst_image][None]
+    layer = first_divergence(rewrite_shortcuts(network), content, worst, atol=atol, rtol=rtol)
+    where = f"first at layer {layer}" if layer else "at no single layer"
+    raise PromiseError(
+        f"parity failed: the ONNX file is up to {report.max_abs:.2g} off torch on "
+        f"{report.images} images (allowed {atol:g} + {rtol:g} of the value), {where}; "
+        "try other versions of torch and onnxscript, or widen [parity] of the target"
+    )
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """A copy as the file stands for it: evaluation mode, float32, on the CPU."""
+    return copy.deepcopy(model).eval().cpu().float()
 
 
 def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:
@@ -133,17 +176,14 @@ def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.M
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep the exporter's warnings and log lines from the user; they name its own internals."""
-    loggers = [logging.getLogger(name) for name in _EXPORT_LOGGERS]
-    before = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _root(error: BaseException) -> str:
