@@ -1,0 +1,233 @@
+"""Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeprune.deploy import absolute, artifact, relative
+from edgeprune.deploy.absolute import Here
+from edgeprune.deploy.device import Device, Local
+from edgeprune.deploy.facts import Facts, read
+from edgeprune.deploy.fingerprint import identify
+from edgeprune.deploy.kernels import Layout, layout
+from edgeprune.deploy.relative import Timed, check_limit, of_value
+from edgeprune.deploy.timing import Setting
+from edgeprune.deploy.verdicts import Policy, Report, Verdict
+from edgeprune.errors import InputError, PromiseError
+from edgeprune.target import TargetProfile
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may say beside the profile; None leaves it to the profile.
+
+    Attributes:
+        baseline: The reference of every relative budget; None: ``dense.onnx`` beside the model,
+            when it is the one that the model records.
+        max_ratio: Limit of the latency ratio.
+        on_inconclusive: What an undecided budget means.
+        max_seconds: Longest time for each timed budget.
+        device: Where to measure.
+        now: Seconds that only grow; tests pass their own.
+    """
+
+    baseline: Path | None = None
+    max_ratio: float | None = None
+    on_inconclusive: Policy = "warn"
+    max_seconds: float | None = None
+    device: Device = field(default_factory=Local)
+    now: Callable[[], float] = time.monotonic
+
+    def setting(self, profile: TargetProfile, shape: tuple[int, ...]) -> Setting:
+        """How to time on this profile."""
+        return Setting(
+            runtime=profile.runtime,
+            device=self.device,
+            clock=profile.measure.clock,
+            max_seconds=self.max_seconds or profile.measure.max_seconds,
+            shape=shape,
+            now=self.now,
+        )
+
+
+def check(path: Path, profile: TargetProfile, options: Options | None = None) -> Report:
+    """Judge a model by every budget of its target; all misses are listed.
+
+    Args:
+        path: The ONNX file.
+        profile: The target, with its budgets.
+        options: What the command line adds.
+
+    Raises:
+        InputError: a file or a limit that cannot be judged, or a relative budget without a
+            reference.
+        MachineError: the device cannot measure.
+    """
+    options = options or Options()
+    start = options.now()
+    limit = _latency_limit(profile, options)
+    candidate = read(path, profile.input.shape)
+    reference = _reference(candidate, profile, options, needed=limit is not None)
+    setting = options.setting(profile, candidate.input_shape)
+    machine, layouts = _inspect(candidate, reference, setting)
+    timed = relative.latency(candidate, reference, setting, limit) if reference and limit else None
+    verdicts = _seal(candidate) + ([timed.verdict] if timed else [])
+    verdicts += _relative(candidate, reference, profile, layouts)
+    verdicts += _absolute(candidate, profile, setting, (machine, layouts[0]), timed)
+    if not verdicts:
+        raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
+    return Report(
+        model=_named(candidate),
+        reference=_named(reference) if reference else None,
+        target={
+            "name": profile.name,
+            "sha256": profile.sha256,
+            "proxy_for": profile.proxy_for,
+        },
+        verdicts=tuple(verdicts),
+        on_inconclusive=options.on_inconclusive,
+        notes=_notes(candidate, reference, profile, timed),
+        machine=machine | {"fingerprint": identify(machine), "device": options.device.uri},
+        health=_health(timed),
+        latency=_latencies(timed),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=options.now() - start,
+        versions={"edgeprune": version("edgeprune"), "onnxruntime": machine["onnxruntime"]},
+    )
+
+
+def _latency_limit(profile: TargetProfile, options: Options) -> float | None:
+    if options.max_ratio is not None:
+        return check_limit(options.max_ratio, "--max-ratio")
+    limit = profile.budget.relative.latency
+    return None if limit is None else check_limit(limit, "budget.relative.latency")
+
+
+def _reference(
+    candidate: Facts, profile: TargetProfile, options: Options, needed: bool
+) -> Facts | None:
+    budget = profile.budget.relative
+    path = options.baseline or _recorded_dense(candidate)
+    if path is None:
+        if needed or budget.macs or budget.params:
+            raise InputError(
+                f"{candidate.path} has a budget relative to a dense model, and no dense.onnx that "
+                "it records lies beside it; name one with --baseline"
+            )
+        return None
+    reference = read(path, profile.input.shape)
+    if reference.input_shape != candidate.input_shape:
+        raise InputError(
+            f"the baseline {path} takes {list(reference.input_shape)}, "
+            f"{candidate.path} takes {list(candidate.input_shape)}: they cannot be compared"
+        )
+    return reference
+
+
+def _recorded_dense(candidate: Facts) -> Path | None:
+    beside = candidate.path.with_name("dense.onnx")
+    recorded = candidate.recorded.get("dense_sha256")
+    if recorded and beside.is_file() and artifact.file_sha256(beside) == recorded:
+        return beside
+    return None
+
+
+def _inspect(
+    candidate: Facts, reference: Facts | None, setting: Setting
+) -> tuple[dict[str, Any], list[Layout]]:
+    models = [candidate.path, *([reference.path] if reference else [])]
+    job = replace(setting.job(models, []), graphs=tuple(range(len(models))))
+    with closing(setting.device.run(job)) as answer:
+        lines = list(answer)
+    graphs = [layout(line["onnx"]) for line in lines if line["kind"] == "graph"]
+    return lines[0]["machine"], graphs
+
+
+def _seal(candidate: Facts) -> list[Verdict]:
+    if not candidate.recorded:
+        return []
+    try:
+        artifact.verify(candidate.path)
+    except PromiseError as error:
+        return [of_value("seal", 0, 1, "", str(error))]
+    return [of_value("seal", 0, 0, "", "the file is as it was exported")]
+
+
+def _relative(
+    candidate: Facts, reference: Facts | None, profile: TargetProfile, layouts: list[Layout]
+) -> list[Verdict]:
+    budget, found = profile.budget.relative, []
+    if reference:
+        limits = {"macs": budget.macs, "params": budget.params}
+        for name, limit in limits.items():
+            if limit is not None:
+                found.append(relative.counts(candidate, reference, name, limit))
+    if budget.accuracy_drop is not None:
+        lost = relative.accuracy(candidate, budget.accuracy_drop)
+        found += [lost] if lost else []
+    if reference:
+        found.append(relative.kernels(*layouts))
+    return found
+
+
+def _absolute(
+    candidate: Facts,
+    profile: TargetProfile,
+    setting: Setting,
+    place: tuple[dict[str, Any], Layout],
+    timed: Timed | None,
+) -> list[Verdict]:
+    budget, (machine, kernels) = profile.budget.absolute, place
+    name = identify(machine)
+    here = Here(name, name == budget.fingerprint, not kernels.plain)
+    known = timed.attempts[-1].candidate if timed else None
+    return [
+        *absolute.percentiles(candidate, budget, setting, here, known),
+        *absolute.counts(candidate, budget),
+        *absolute.footprints(candidate, budget, setting, here),
+    ]
+
+
+def _notes(
+    candidate: Facts, reference: Facts | None, profile: TargetProfile, timed: Timed | None
+) -> tuple[str, ...]:
+    recorded = candidate.recorded.get("dense_sha256")
+    accuracies = {"accuracy_dense", "accuracy_slim"} <= candidate.recorded.keys()
+    doubts = timed.attempts[-1].health.doubts if timed else ()
+    notes = {
+        f"{profile.name} stands in for {profile.proxy_for}": bool(profile.proxy_for),
+        "the baseline is not the dense model that the file records": (
+            reference is not None and recorded not in (None, reference.sha256)
+        ),
+        "the file records no dense model: the baseline is taken on trust": (
+            reference is not None and recorded is None
+        ),
+        "accuracy_drop is not judged: the file records no accuracy": (
+            profile.budget.relative.accuracy_drop is not None and not accuracies
+        ),
+        **{f"this machine was not quiet: {doubt}": True for doubt in doubts},
+    }
+    return tuple(note for note, applies in notes.items() if applies)
+
+
+def _named(facts: Facts) -> dict[str, Any]:
+    return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
+
+
+def _health(timed: Timed | None) -> dict[str, Any] | None:
+    if timed is None:
+        return None
+    health = timed.attempts[-1].health
+    return asdict(health) | {"doubts": list(health.doubts)}
+
+
+def _latencies(timed: Timed | None) -> dict[str, dict[str, float]]:
+    if timed is None:
+        return {}
+    last = timed.attempts[-1]
+    return {"candidate": last.candidate.summary(), "reference": last.reference.summary()}
