@@ -1,6 +1,7 @@
 """Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
 
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -144,7 +145,7 @@ def _inspect(
     job = replace(setting.job(models, []), graphs=tuple(range(len(models))))
     with closing(setting.device.run(job)) as answer:
         lines = list(answer)
-    graphs = [layout(line["onnx"]) for line in lines if line["kind"] == "graph"]
+    graphs = [layout(b64decode(line["onnx"])) for line in lines if line["kind"] == "graph"]
     return lines[0]["machine"], graphs
 
 

@@ -105,12 +105,14 @@ def refused(code: str, message: str, where: str) -> EdgepruneError:
     """The error for a runner's ``error`` line."""
     if code == "model":
         return InputError(f"onnxruntime on {where} does not take {message}")
+    if code == "machine":
+        return broken_off(where, message)
     return MachineError(
         {
             "missing": f"{where}: {message}; install numpy and onnxruntime for that Python",
             "provider": f"{where}: {message}; change runtime.providers of the target",
             "memory": f"{where}: out of memory while measuring; free some or take a smaller model",
-        }.get(code, f"{where}: {message}")
+        }[code]
     )
 
 
@@ -134,7 +136,7 @@ CAUSES = {
     ("exec format error", "wrong elf class", "illegal instruction"): (
         "Python or onnxruntime there is built for another processor; install the right build"
     ),
-    ("command not found", "no such file or directory", "not recognized"): (
+    ("command not found", ": not found", "no such file or directory"): (
         "no Python there; install python3, or name it: ssh://user@host?python=/path/to/python"
     ),
     ("memoryerror", "bad_alloc", "killed"): "out of memory while measuring",

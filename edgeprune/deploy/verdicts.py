@@ -49,14 +49,23 @@ class Verdict:
     raw: dict[str, Any] = field(repr=False)
 
     @property
+    def value_text(self) -> str:
+        """The value with its range and unit."""
+        span = ", ".join(map(self._text, self.interval or ()))
+        return f"{self._text(self.value)}{self.unit}{f' [{span}]' if span else ''}"
+
+    @property
+    def limit_text(self) -> str:
+        """The limit with its unit."""
+        return f"{self._text(self.limit)}{self.unit}"
+
+    @property
     def message(self) -> str:
         """One line: outcome, value, range, limit and the distance to it."""
-        span = ", ".join(map(self._text, self.interval or ()))
         beyond = f" ({self.value / self.limit - 1:+.1%})" if self.limit else ""
         return (
-            f"{self.outcome}: {self.name} {self._text(self.value)}{self.unit}"
-            f"{f' [{span}]' if span else ''}, "
-            f"limit {self._text(self.limit)}{self.unit}{beyond}; {self.evidence}"
+            f"{self.outcome}: {self.name} {self.value_text}, limit {self.limit_text}{beyond}; "
+            f"{self.evidence}"
         )
 
     def _text(self, value: float) -> str:
