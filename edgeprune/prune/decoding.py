@@ -124,7 +124,7 @@ def _decode_all(paths: Sequence[Path], size: int, progress: Progress | None) -> 
 def _read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Pixels] | None:
     """The cached pixels, or None; the zip format's own checksums find a damaged file."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             pixels: dict[str, Pixels] = {name: stored[name] for name in shapes}
     except FileNotFoundError:
         return None
