@@ -1,11 +1,8 @@
 """Which network does a name stand for, and do these weights fit it?"""
 
-import contextlib
 import difflib
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,13 +10,26 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from edgeprune import checkpoint
+from edgeprune.checkpoint import Checkpoint
 from edgeprune.errors import InputError, MachineError
+from edgeprune.prune import weights
 from edgeprune.prune.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
+from edgeprune.prune.factory import Plain, imported, one_line, working_directory_importable
 from edgeprune.prune.shortcuts import rewrite_shortcuts
+from edgeprune.prune.slim import slim
+from edgeprune.prune.space import PruningPlan
 
-__all__ = ["CIFAR", "TORCHVISION", "ModelSpec", "build", "model_names", "rewrite_shortcuts"]
-
-Plain = str | int | float | bool
+__all__ = [
+    "CIFAR",
+    "TORCHVISION",
+    "ModelSpec",
+    "build",
+    "load_dense",
+    "load_slim",
+    "model_names",
+    "rewrite_shortcuts",
+]
 
 CIFAR: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(CifarResNet, depth) for depth in RESNET_DEPTHS},
@@ -80,17 +90,15 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
         raise InputError(f"{spec.name} needs at least 1 class, not {spec.num_classes}")
     factory = _factory(spec.name)
     arguments = _arguments(factory, spec)
-    with torch.random.fork_rng(devices=[]), _importing_from_working_directory():
+    with torch.random.fork_rng(devices=[]), working_directory_importable():
         torch.manual_seed(seed)
         try:
             model = factory(**arguments)
         except InputError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())
             raise InputError(
-                f"model {spec.name} with {arguments} cannot be built: "
-                f"{type(error).__name__}: {reason}"
+                f"model {spec.name} with {arguments} cannot be built: {one_line(error)}"
             ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -98,6 +106,64 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             "name a function that returns the network"
         )
     return model
+
+
+def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
+    """Build a dense network and load weights of any common wrapping into it.
+
+    Args:
+        spec: The network.
+        path: A bare state_dict, one under ``state_dict``, with or without ``module.``
+            prefixes, or a dense model.pt.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: The file is missing, damaged or needs code to be read, or its weights do
+            not fit; the first names that differ are given, with a hint where one is known.
+    """
+    model = build(spec)
+    state = checkpoint.read_state_dict(path)
+    weights.fit(model, state, str(path), _candidates())
+    return model.eval()
+
+
+def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Checkpoint]:
+    """Rebuild what a model.pt holds: build the dense network, apply the plan, load the weights.
+
+    Args:
+        path: A model.pt.
+        trust_factory: Import and call the ``module:factory`` that the file names.
+
+    Returns:
+        The network with rewritten shortcuts, in evaluation mode, on the CPU; and the record.
+
+    Raises:
+        InputError: The file cannot be read or does not fit, or names code that was not trusted.
+    """
+    record = checkpoint.read(path)
+    kwargs = dict(record.kwargs)
+    classes = int(kwargs.pop("num_classes", len(record.classes)))
+    spec = ModelSpec(record.model, classes, kwargs)
+    if spec.is_factory and not trust_factory:
+        raise InputError(
+            f"{path} was made with your own code, {spec.name}; pass --trust-factory to run it"
+        )
+    model = rewrite_shortcuts(build(spec))
+    if record.plan is not None:
+        plan = PruningPlan.from_plain(record.plan)
+        model = slim(model.eval(), plan, torch.zeros(1, *record.input_shape))
+    weights.fit(model, record.state_dict, str(path), {})
+    return model.eval(), record
+
+
+def _candidates() -> dict[str, Callable[[int], nn.Module]]:
+    return {name: partial(_built, name) for name in model_names()}
+
+
+def _built(name: str, classes: int) -> nn.Module:
+    return build(ModelSpec(name, classes))
 
 
 def _arguments(factory: Callable[..., object], spec: ModelSpec) -> dict[str, Plain]:
@@ -127,7 +193,7 @@ def _accepted(factory: Callable[..., object]) -> frozenset[str] | None:
 
 def _factory(name: str) -> Callable[..., object]:
     if ":" in name:
-        return _imported(name)
+        return imported(name)
     if name in CIFAR:
         return CIFAR[name]
     bare = name.removeprefix(_PREFIX)
@@ -146,34 +212,3 @@ def _torchvision(name: str) -> Callable[..., object]:
             f'model {name} needs torchvision; pip install "edgeprune[search]"'
         ) from error
     return partial(models.get_model, name, weights=None)
-
-
-def _imported(name: str) -> Callable[..., object]:
-    module_name, _, attribute = name.partition(":")
-    with _importing_from_working_directory():
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"cannot import {module_name!r} of model {name}: {type(error).__name__}: {reason}"
-            ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise InputError(
-            f"{Path(str(module.__file__)).name} has no function {attribute!r}; "
-            "name the factory as package.module:factory"
-        )
-    found: Callable[..., object] = factory
-    return found
-
-
-@contextlib.contextmanager
-def _importing_from_working_directory() -> Iterator[None]:
-    """A console script's ``sys.path`` lacks the working directory; ``python -m`` has it."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

@@ -67,7 +67,7 @@ def _differences(
     if missing:
         parts.append(f"it lacks {_first(missing)}")
     if unknown:
-        parts.append(f"it has {_first(unknown)}, which the model has not")
+        parts.append(f"it has {_first(unknown)}, which the model lacks")
     if unequal:
         name = unequal[0]
         shapes = f"{tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"

@@ -1,0 +1,54 @@
+"""How is a network imported that a user wrote and named on the command line?"""
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edgeprune.errors import InputError
+
+Plain = str | int | float | bool
+
+
+def imported(name: str) -> Callable[..., object]:
+    """Import a factory; this runs the code of its module.
+
+    Args:
+        name: ``package.module:factory``; the working directory is searched too.
+
+    Raises:
+        InputError: The module cannot be imported, or has no such function.
+    """
+    module_name, _, attribute = name.partition(":")
+    with working_directory_importable():
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise InputError(
+                f"cannot import {module_name!r} of model {name}: {one_line(error)}"
+            ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise InputError(
+            f"module {module_name} has no function {attribute!r}; "
+            "name the factory as package.module:factory"
+        )
+    found: Callable[..., object] = factory
+    return found
+
+
+def one_line(error: Exception) -> str:
+    """The kind and the words of an error that others raised, without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@contextlib.contextmanager
+def working_directory_importable() -> Iterator[None]:
+    """A console script's ``sys.path`` lacks the working directory; ``python -m`` has it."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
