@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune.deploy.parity import compare, open_session, run
+from edgeprune.deploy.parity import compare
+from edgeprune.deploy.runtime import open as open_session
+from edgeprune.target import Parity, Runtime
 
 Floats = NDArray[np.float32]
 
@@ -18,7 +20,7 @@ _OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
 
 def first_divergence(
-    network: nn.Module, model: bytes, image: Tensor, *, atol: float, rtol: float
+    network: nn.Module, model: bytes, image: Tensor, tolerance: Parity
 ) -> str | None:
     """Name the first convolution or linear layer whose output differs.
 
@@ -29,8 +31,7 @@ def first_divergence(
         network: In evaluation mode, on the CPU.
         model: The exported file's content.
         image: One input (1, C, H, W), float32.
-        atol: Absolute part of the tolerance.
-        rtol: Part of the tolerance that grows with the value.
+        tolerance: How far a value may be off.
 
     Returns:
         Name of the module, or ``None`` when every layer that could be compared agrees.
@@ -43,14 +44,14 @@ def first_divergence(
     for name, value in layers:
         candidates = expected[name][calls[name]]
         calls[name] += 1
-        if not any(_close(found[value], candidate, atol, rtol) for candidate in candidates):
+        if not any(_close(found[value], candidate, tolerance) for candidate in candidates):
             return name
     return None
 
 
-def _close(found: Floats, expected: Floats, atol: float, rtol: float) -> bool:
-    same_shape = found.shape == expected.shape
-    return same_shape and compare(expected, found, atol=atol, rtol=rtol).passed
+def _close(found: Floats, expected: Floats, tolerance: Parity) -> bool:
+    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
+    return found.shape == expected.shape and compare(expected, found, **limits).passed
 
 
 def _layer_outputs(network: nn.Module, image: Tensor) -> dict[str, list[list[Floats]]]:
@@ -105,5 +106,6 @@ def _values(proto: onnx.ModelProto, names: Sequence[str], image: Floats) -> dict
     for name in inner:
         info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         proto.graph.output.append(info)
-    arrays = run(open_session(proto.SerializeToString()), image)
+    session = open_session(proto.SerializeToString(), Runtime())
+    arrays = session.session.run(None, {session.input_name: image})
     return dict(zip([*outputs, *inner], arrays, strict=True))

@@ -20,6 +20,7 @@ from edgeprune.deploy.parity_samples import ParitySamples, network_input, pack, 
 from edgeprune.divergence import first_divergence
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.prune.shortcuts import rewrite_shortcuts
+from edgeprune.target import Parity
 
 OPSET = 20
 NEWEST_IR = 10
@@ -111,11 +112,12 @@ def parity(
     inputs = images.detach().cpu().float()
     with torch.inference_mode():
         expected = torch.cat([network(part) for part in torch.split(inputs, 64)]).numpy()
-    report = check(content, inputs.numpy(), expected, atol=atol, rtol=rtol)
+    tolerance = Parity(atol=atol, rtol=rtol)
+    report = check(content, inputs.numpy(), expected, tolerance)
     if report.passed:
         return report
     worst = inputs[report.worst_image][None]
-    layer = first_divergence(rewrite_shortcuts(network), content, worst, atol=atol, rtol=rtol)
+    layer = first_divergence(rewrite_shortcuts(network), content, worst, tolerance)
     where = f"first at layer {layer}" if layer else "at no single layer"
     raise PromiseError(
         f"parity failed: the ONNX file is up to {report.max_abs:.2g} off torch on "

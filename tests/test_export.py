@@ -17,9 +17,10 @@ from torch import nn
 
 from edgeprune import export
 from edgeprune.deploy import parity_samples
-from edgeprune.deploy.parity import open_session, run
+from edgeprune.deploy.runtime import open as open_session
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.prune.shortcuts import PadShortcut, rewrite_shortcuts
+from edgeprune.target import Runtime
 
 SHAPE = (1, 3, 8, 8)
 USER = "zaphod_beeblebrox"
@@ -133,8 +134,8 @@ def test_a_batch_is_fixed_unless_asked_for():
     assert fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
     free = export.to_onnx(tiny(), (3, 8, 8), dynamic_batch=True)
     assert free.graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    session = open_session(free.SerializeToString())
-    assert [len(run(session, images(n).numpy())[0]) for n in (1, 2, 5)] == [1, 2, 5]
+    session = open_session(free.SerializeToString(), Runtime())
+    assert [len(session.run(images(n).numpy())) for n in (1, 2, 5)] == [1, 2, 5]
     assert export.parity(tiny(), free.SerializeToString(), images(5)).passed
 
 

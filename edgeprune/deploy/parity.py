@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from edgeprune.deploy.parity_samples import network_input
 from edgeprune.deploy.provenance import Provenance
+from edgeprune.deploy.runtime import open as open_session
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.target import Parity
+from edgeprune.target import Parity, Runtime, TargetProfile
 
 Floats = NDArray[np.float32]
-
-_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -65,31 +63,44 @@ def _decibel(signal: float, noise: float) -> float:
 
 
 def check(
-    model: bytes, images: Floats, expected: Floats, *, atol: float, rtol: float
+    model: Path | bytes,
+    images: Floats,
+    expected: Floats,
+    tolerance: Parity,
+    runtime: Runtime | None = None,
 ) -> ParityReport:
-    """Run images (N, C, H, W) in the file's batch, or by one and by three where it takes any.
+    """Run images in the file's batch, or by one and by three where it takes any.
+
+    Args:
+        model: The ONNX file or its content.
+        images: Shape (N, C, H, W), normalised.
+        expected: Logits, shape (N, classes).
+        tolerance: How far a logit may be off.
+        runtime: How the file is opened; one CPU thread by default.
 
     Returns:
         The report of the worse of the two ways.
 
     Raises:
-        InputError: ONNX Runtime does not load the file, or the images do not fit it.
+        InputError: onnxruntime does not load the file, or the images do not fit it.
+        MachineError: it cannot run here.
     """
-    session = open_session(model)
-    batch = session.get_inputs()[0].shape[0]
+    session = open_session(model, runtime or Runtime())
+    batch = session.input_shape[0]
     reports = []
     for size in (batch,) if isinstance(batch, int) else (1, 3):
         parts = [images[start : start + size] for start in range(0, len(images), size)]
-        found = np.concatenate([run(session, part)[0] for part in parts])
-        reports.append(compare(expected, found, atol=atol, rtol=rtol))
+        found = np.concatenate([session.run(part) for part in parts])
+        reports.append(compare(expected, found, atol=tolerance.atol, rtol=tolerance.rtol))
     return min(reports, key=lambda report: (report.passed, -report.max_abs))
 
 
-def replay(path: Path, provenance: Provenance, tolerance: Parity) -> ParityReport:
-    """Ask a sealed file about the images it carries; needs no torch.
+def replay(path: Path, provenance: Provenance, target: TargetProfile) -> ParityReport:
+    """Ask a sealed file about the images it carries, opened as on the target; needs no torch.
 
     Raises:
         InputError: the file carries no images.
+        MachineError: it cannot run here.
         PromiseError: an answer differs from the recorded one.
     """
     samples = provenance.parity
@@ -98,43 +109,10 @@ def replay(path: Path, provenance: Provenance, tolerance: Parity) -> ParityRepor
     size = provenance.input_shape[1:]
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
-    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
-    report = check(path.read_bytes(), images, expected, **limits)
+    report = check(path, images, expected, target.parity, target.runtime)
     if not report.passed:
         raise PromiseError(
-            f"{path} answers its own parity samples wrongly: up to {report.max_abs:.2g} off, "
-            f"worst on sample {report.worst_image}; onnxruntime {onnxruntime.__version__} here"
+            f"{path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off on "
+            f"sample {report.worst_image}; try another onnxruntime, or export again"
         )
     return report
-
-
-def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    """A session on one CPU thread that writes nothing to stderr.
-
-    Raises:
-        InputError: this ONNX Runtime does not load the model.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's error classes share no other base
-        raise InputError(f"ONNX Runtime does not load the model: {_line(error)}") from None
-
-
-def run(session: onnxruntime.InferenceSession, images: Floats) -> list[Floats]:
-    """Every output of the model for one batch.
-
-    Raises:
-        InputError: the images do not fit the model.
-    """
-    try:
-        outputs: list[Floats] = session.run(None, {session.get_inputs()[0].name: images})
-    except Exception as error:  # onnxruntime's error classes share no other base
-        raise InputError(f"images {images.shape} do not fit the model: {_line(error)}") from None
-    return outputs
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -46,7 +46,7 @@ class Provenance(BaseModel):
     schema_: Literal[1] = Field(default=1, alias="schema")
     version: str
     model: str
-    plan: dict[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
     target: str
     target_sha256: Sha256
     precision: Annotated[str, Field(pattern="^(fp32|fp16|int8)$")] = "fp32"

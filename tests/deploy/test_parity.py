@@ -8,9 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeprune.deploy import artifact, parity, parity_samples
 from edgeprune.deploy.provenance import Provenance
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.target import Parity
+from edgeprune.target import Parity, TargetProfile
 
-TOLERANCE = {"atol": 1e-4, "rtol": 1e-3}
+TOLERANCE = Parity(atol=1e-4, rtol=1e-3)
+LIMITS = {"atol": 1e-4, "rtol": 1e-3}
+TARGET = TargetProfile(schema=1, name="here")
 SHA = "b" * 64
 
 
@@ -36,7 +38,7 @@ def images(n: int) -> np.ndarray:
 
 def test_equal_logits_pass_with_infinite_sqnr():
     logits = np.eye(3, dtype=np.float32)
-    report = parity.compare(logits, logits, **TOLERANCE)
+    report = parity.compare(logits, logits, **LIMITS)
     assert report.passed
     assert (report.max_abs, report.sqnr_db, report.top1_agreement) == (0, np.inf, 1)
 
@@ -44,7 +46,7 @@ def test_equal_logits_pass_with_infinite_sqnr():
 def test_figures_by_hand():
     expected = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
     found = np.array([[3.0, 0.0], [5.0, 4.0]], np.float32)
-    report = parity.compare(expected, found, **TOLERANCE)
+    report = parity.compare(expected, found, **LIMITS)
     assert not report.passed
     assert (report.max_abs, report.worst_image, report.top1_agreement) == (5, 1, 0.5)
     assert report.sqnr_db == pytest.approx(0)
@@ -56,7 +58,7 @@ def test_figures_by_hand():
 def test_the_tolerance_is_absolute_plus_relative(off, passed):
     expected = np.full((1, 2), 10.0, np.float32)
     found = (expected.astype(np.float64) + off).astype(np.float32)
-    assert parity.compare(expected, found, **TOLERANCE).passed is passed
+    assert parity.compare(expected, found, **LIMITS).passed is passed
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -67,7 +69,7 @@ def test_nan_and_infinity_never_pass(bad, side):
     spoilt[1, 2] = bad
     expected = good if side == "found" else spoilt
     found = good if side == "expected" else spoilt
-    report = parity.compare(expected, found, **TOLERANCE)
+    report = parity.compare(expected, found, **LIMITS)
     assert not report.passed
     assert report.worst_image == 1
 
@@ -75,7 +77,7 @@ def test_nan_and_infinity_never_pass(bad, side):
 @pytest.mark.parametrize(("batch", "count"), [(1, 5), ("batch", 5), (2, 6)])
 def test_a_model_that_agrees(batch, count):
     x = images(count)
-    report = parity.check(linear(batch), x, 2 * x.reshape(count, 4), **TOLERANCE)
+    report = parity.check(linear(batch), x, 2 * x.reshape(count, 4), TOLERANCE)
     assert report.passed
     assert report.images == count
 
@@ -84,7 +86,7 @@ def test_a_model_that_differs():
     x = images(3)
     expected = 2 * x.reshape(3, 4)
     expected[2, 0] += 1
-    report = parity.check(linear(), x, expected, **TOLERANCE)
+    report = parity.check(linear(), x, expected, TOLERANCE)
     assert not report.passed
     assert report.worst_image == 2
 
@@ -92,13 +94,13 @@ def test_a_model_that_differs():
 @pytest.mark.parametrize(
     ("model", "x", "message"),
     [
-        (b"nonsense", images(1), "does not load"),
-        (linear(), np.zeros((1, 3, 2, 2), np.float32), "do not fit"),
+        (b"nonsense", images(1), "not an ONNX file"),
+        (linear(), np.zeros((1, 3, 2, 2), np.float32), "takes"),
     ],
 )
 def test_what_cannot_run_is_one_line(model, x, message, capfd):
     with pytest.raises(InputError, match=message) as error:
-        parity.check(model, x, np.zeros((1, 4), np.float32), **TOLERANCE)
+        parity.check(model, x, np.zeros((1, 4), np.float32), TOLERANCE)
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
 
@@ -125,17 +127,17 @@ def _sealed(tmp_path, logits):
 
 def test_a_sealed_file_answers_its_own_samples(tmp_path):
     path, provenance = _sealed(tmp_path, lambda p: 2 * (p.reshape(4, 4) / 255 - 0.5) / 0.25)
-    assert parity.replay(path, provenance, Parity()).passed
+    assert parity.replay(path, provenance, TARGET).passed
 
 
 def test_a_wrong_answer_breaks_a_promise(tmp_path):
     path, provenance = _sealed(tmp_path, lambda p: p.reshape(4, 4) / 255)
     with pytest.raises(PromiseError, match="parity samples wrongly") as error:
-        parity.replay(path, provenance, Parity())
+        parity.replay(path, provenance, TARGET)
     assert "\n" not in str(error.value)
 
 
 def test_a_file_without_samples_says_so(tmp_path):
     path, provenance = _sealed(tmp_path, None)
     with pytest.raises(InputError, match="no parity samples"):
-        parity.replay(path, provenance, Parity())
+        parity.replay(path, provenance, TARGET)
