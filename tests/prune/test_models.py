@@ -1,13 +1,28 @@
 """Names build the networks of the literature; what cannot be built says why in one line."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from edgeprune import checkpoint
+from edgeprune.checkpoint import Checkpoint
 from edgeprune.errors import InputError
 from edgeprune.prune import models
-from edgeprune.prune.models import ModelSpec, build
+from edgeprune.prune.channels import trace
+from edgeprune.prune.models import ModelSpec, build, load_dense, load_slim, rewrite_shortcuts
+from edgeprune.prune.slim import slim
+from edgeprune.prune.space import PruningPlan
+
+
+@pytest.fixture
+def checkpoints() -> Path:
+    here = Path(__file__).resolve().parents[2]
+    folder = Path(os.environ.get("EDGEPRUNE_SHARED", here.parent / "shared")) / "data/checkpoints"
+    if not folder.is_dir():
+        pytest.skip("real checkpoints are in ../shared/data; set EDGEPRUNE_SHARED to find them")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -38,7 +53,9 @@ def test_vggs_end_as_documented(name: str, convolutions: int, linears: list[int]
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg11", "torchvision/vgg11", "resnet18"])
 def test_networks_trace_with_torch_fx(name: str) -> None:
-    graph = torch.fx.symbolic_trace(build(ModelSpec(name, num_classes=3)))
+    with torch.device("meta"):  # no time is spent on random weights
+        model = build(ModelSpec(name, num_classes=3))
+    graph = torch.fx.symbolic_trace(model)
     assert any(node.op == "call_module" for node in graph.graph.nodes)
 
 
@@ -92,3 +109,86 @@ def test_every_listed_name_has_a_factory() -> None:
     assert len(set(models.model_names())) == len(models.CIFAR) + len(models.TORCHVISION)
     assert "torchvision/vgg16" in models.model_names()
     assert "resnet18" in models.model_names()
+
+
+def _record(model: torch.nn.Module, name: str, plan: PruningPlan | None) -> Checkpoint:
+    return Checkpoint(
+        model=name,
+        kwargs={"num_classes": 3},
+        plan=None if plan is None else plan.to_plain(),
+        state_dict=model.state_dict(),
+        input_shape=(3, 32, 32),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        classes=("a", "b", "c"),
+    )
+
+
+def test_dense_weights_load_from_the_common_wrappings(tmp_path: Path) -> None:
+    source = build(ModelSpec("resnet20"), seed=9).eval()
+    state = source.state_dict()
+    parallel = {f"module.{name}": tensor for name, tensor in state.items()}
+    images = torch.randn(2, 3, 32, 32)
+    for content in (state, {"state_dict": parallel, "best_prec1": 91.0}):
+        torch.save(content, tmp_path / "weights.pt")
+        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+        assert not loaded.training
+        assert torch.equal(loaded(images), source(images))
+
+
+def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
+    torch.save(build(ModelSpec("resnet32")).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"weights\.pt does not fit.*--model resnet32"):
+        load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+
+
+def test_a_slim_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    dense = rewrite_shortcuts(build(ModelSpec("resnet20", num_classes=3))).eval()
+    example = torch.zeros(1, 3, 32, 32)
+    groups = trace(dense, example).groups
+    kept = {group.name: tuple(range(group.width)) for group in groups}
+    kept["layer1.0.conv1"] = (1, 4, 5, 9)
+    kept["layer2.1.conv1"] = ()
+    plan = PruningPlan(model="resnet20", kept=kept)
+    pruned = slim(dense, plan, example)
+    checkpoint.write(tmp_path / "model.pt", _record(pruned, "resnet20", plan))
+    loaded, record = load_slim(tmp_path / "model.pt")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(images), pruned(images))
+    assert record.classes == ("a", "b", "c")
+    assert loaded.get_parameter("layer1.0.conv1.weight").shape == (4, 16, 3, 3)
+
+
+def test_a_published_dense_model_comes_back_rewritten(tmp_path: Path) -> None:
+    dense = build(ModelSpec("resnet20", num_classes=3)).eval()
+    checkpoint.write(tmp_path / "model.pt", _record(dense, "resnet20", None))
+    loaded, _ = load_slim(tmp_path / "model.pt")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(images), dense(images))
+    assert "layer2.0.shortcut.weight" in loaded.state_dict()
+
+
+def test_code_named_in_a_file_runs_only_when_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trusted_of_test.py").write_text(
+        "import pathlib\nimport torch\n\npathlib.Path('ran').touch()\n\n\n"
+        "def make(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    record = _record(torch.nn.Linear(4, 3), "trusted_of_test:make", None)
+    checkpoint.write(tmp_path / "model.pt", record)
+    with pytest.raises(InputError, match="--trust-factory"):
+        load_slim(tmp_path / "model.pt")
+    assert not (tmp_path / "ran").exists()
+    loaded, _ = load_slim(tmp_path / "model.pt", trust_factory=True)
+    assert torch.equal(loaded.get_parameter("weight"), record.state_dict["weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint_file"),
+    [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-jpeg-tuned.pt")],
+)
+def test_public_checkpoints_fit(name: str, checkpoint_file: str, checkpoints: Path) -> None:
+    model = load_dense(ModelSpec(name), checkpoints / checkpoint_file)
+    assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10
