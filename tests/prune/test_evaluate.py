@@ -1,12 +1,19 @@
 """Evaluation counts right answers; recalibration replaces statistics and nothing else."""
 
+import os
+import tarfile
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import InputError
+from edgeprune.prune.decoding import decode
 from edgeprune.prune.evaluate import evaluate, recalibrate
+from edgeprune.prune.folders import Listing
 from edgeprune.prune.images import HeldImages, Normalisation
+from edgeprune.prune.models import ModelSpec, load_dense
 
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CPU = torch.device("cpu")
@@ -107,3 +114,42 @@ def test_a_network_without_batchnorm_is_only_copied() -> None:
     copied = recalibrate(model, _images(8), device=CPU)
     assert copied is not model
     assert torch.equal(copied.get_parameter("weight"), model.weight)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Path:
+    beside = Path(__file__).resolve().parents[2].parent / "shared"
+    folder = Path(os.environ.get("EDGEPRUNE_SHARED", beside)) / "data"
+    if not folder.is_dir():
+        pytest.skip("real images are in ../shared/data; set EDGEPRUNE_SHARED to find them")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real_images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> HeldImages:
+    """The first 40 test images of each class."""
+    root = tmp_path_factory.mktemp("cifar")
+    with tarfile.open(shared / "cifar10-jpeg.tar.xz") as archive:
+        wanted = [m for m in archive if "test/" in m.name and m.name[-8:] < "0040.jpg"]
+        archive.extractall(root, members=[m for m in wanted if m.isfile()], filter="data")
+    paths = sorted(root.rglob("*.jpg"))
+    classes = sorted({path.parent.name for path in paths})
+    labels = torch.tensor([classes.index(path.parent.name) for path in paths])
+    listing = Listing(tuple(paths), labels.numpy())
+    pixels = decode({"test": listing}, 32, "real", cache=root)["test"]
+    return HeldImages(torch.from_numpy(pixels), labels)
+
+
+@pytest.mark.parametrize(
+    ("weights", "lowest", "highest"),
+    [("resnet20-12fca82f.th", 0.76, 0.86), ("resnet20-jpeg45k.pt", 0.80, 0.90)],
+)
+def test_real_checkpoints_read_what_is_known_of_them(
+    shared: Path, real_images: HeldImages, weights: str, lowest: float, highest: float
+) -> None:
+    model = load_dense(ModelSpec("resnet20"), shared / "checkpoints" / weights)
+    assert len(real_images) == 400
+    accuracy = evaluate(model, real_images, device=CPU).accuracy
+    assert lowest < accuracy < highest
+    tuned = recalibrate(model, real_images, device=CPU)
+    assert abs(evaluate(tuned, real_images, device=CPU).accuracy - accuracy) < 0.06
