@@ -61,6 +61,10 @@ def connect(uri: str = "local://") -> Device:
     """
     if uri in ("local://", "local"):
         return Local()
+    if uri.startswith("ssh://"):
+        from edgeprune.deploy.ssh import Remote
+
+        return Remote(uri)
     raise InputError(f"device {uri!r} is neither local:// nor ssh://user@host[:port]")
 
 

@@ -103,8 +103,12 @@ class BrokenOff(Exception):
 
 def refused(code: str, message: str, where: str) -> EdgepruneError:
     """The error for a runner's ``error`` line."""
+    if code == "model" and "protobuf" in message:
+        return InputError(f"{message.partition(':')[0]} is not an ONNX file, or a truncated one")
     if code == "model":
-        return InputError(f"onnxruntime on {where} does not take {message}")
+        hint = "; export it with opset 20 and IR 10, or upgrade onnxruntime"
+        newer = hint if "ir version" in message.lower() or "opset" in message.lower() else ""
+        return InputError(f"onnxruntime on {where} cannot take {message}{newer}")
     if code == "machine":
         return broken_off(where, message)
     return MachineError(

@@ -17,12 +17,13 @@ Job::
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
 
 Lines: one ``machine``, then ``graph``, ``memory`` and ``epoch`` lines as asked for, then ``end``;
-or ``error`` with a code (``missing``, ``provider``, ``model``, ``memory``, ``machine``).
+or ``error`` with a code: ``missing``, ``provider``, ``model``, ``memory``, ``machine``.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
 import os
@@ -62,18 +63,18 @@ def main() -> None:
     except Refusal as refusal:
         _say({"kind": "error", "code": refusal.code, "message": str(refusal)})
     except (MemoryError, OSError) as error:
-        code = "memory" if isinstance(error, MemoryError) else "machine"
-        _say({"kind": "error", "code": code, "message": _one_line(error)})
+        _say({"kind": "error", "code": "machine", "message": _one_line(error) or "MemoryError"})
     os._exit(0)  # a normal exit would wait for the thread that reads stdin
 
 
 def answers(job: dict[str, Any]) -> Any:
     """Yield every line of the answer to ``job``, the machine's facts first."""
-    runtime = _import_runtime()
+    runtime = import_runtime()
     yield {"kind": "machine", "machine": machine_facts(runtime)}
     sessions = Sessions(runtime, job)
     for model in job.get("graphs", []):
-        yield {"kind": "graph", "model": model, "onnx": sessions.optimised_graph(model)}
+        graph = base64.b64encode(sessions.optimised_graph(model)).decode()
+        yield {"kind": "graph", "model": model, "onnx": graph}
     for model in job.get("memory", []):
         yield {"kind": "memory", "model": model, **sessions.footprint(model)}
     for number, epoch in enumerate(job.get("epochs", [])):
@@ -97,20 +98,21 @@ class Sessions:
         options.intra_op_num_threads = self.job["threads"]
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        level = self.job["optimisation"].upper()
-        name = "ORT_DISABLE_ALL" if level == "DISABLE" else f"ORT_ENABLE_{level}"
-        options.graph_optimization_level = getattr(self.runtime.GraphOptimizationLevel, name)
+        levels = self.runtime.GraphOptimizationLevel.__members__
+        level = "ORT_ENABLE_" + self.job["optimisation"].upper()
+        options.graph_optimization_level = levels.get(level, levels["ORT_DISABLE_ALL"])
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
 
     def open(self, model: int, options: Any = None) -> Any:
         """A new session; one that silently fell back to another provider is refused."""
-        path, wanted = self.job["models"][model], self.job["providers"]
+        source, wanted = self.job["models"][model], self.job["providers"]
         try:
-            session = self.runtime.InferenceSession(path, options or self.options(), wanted)
+            session = self.runtime.InferenceSession(source, options or self.options(), wanted)
         except Exception as error:
             code = "memory" if "bad_alloc" in str(error) else "model"
-            raise Refusal(code, f"{Path(path).name}: {_one_line(error)}") from error
+            name = "the model" if isinstance(source, bytes) else Path(source).name
+            raise Refusal(code, f"{name}: {_one_line(error)}") from error
         if lost := set(wanted) - set(session.get_providers()):
             raise Refusal(
                 "provider", f"{min(lost)} is built in but does not start on this machine"
@@ -128,7 +130,7 @@ class Sessions:
         try:
             run()
         except Exception as error:
-            raise Refusal("model", f"model {model} fails: {_one_line(error)}") from error
+            raise Refusal("model", f"model {model}: {_one_line(error)}") from error
         return run
 
     def _array(self, node: Any, model: int) -> Any:
@@ -168,14 +170,13 @@ class Sessions:
         return {"opened_ns": opened, "samples": samples, "load": after["load"], **spent}
 
     def _round(self, order: list[Any], burst: range) -> list[list[int]]:
-        clock, row = self.clock, []
+        clock, row = self.clock, list[list[int]]()
         for run in order:
-            times = []
+            row.append([])
             for _ in burst:
                 start = clock()
                 run()
-                times.append(clock() - start)
-            row.append(times)
+                row[-1].append(clock() - start)
         return row
 
     def footprint(self, model: int) -> dict[str, int]:
@@ -183,19 +184,17 @@ class Sessions:
 
         Honest only in a fresh process: memory that an earlier session gave back is used again.
         """
-        peak = Path("/proc/self/clear_refs")
-        if os.access(peak, os.W_OK):  # Linux: count from here, not from the peak of the imports
-            peak.write_text("5")
+        with contextlib.suppress(OSError):  # Linux: not from the peak of the imports on
+            Path("/proc/self/clear_refs").write_text("5")
         before = _number("/proc/self/status", "VmRSS")
         start = time.perf_counter_ns()
         session = self.open(model)
         loaded = time.perf_counter_ns() - start
         self.call(model, session)()
-        grown = _number("/proc/self/status", "VmHWM") - before
-        return {"load_ns": loaded, "peak_bytes": max(0, grown)}
+        return {"load_ns": loaded, "peak_bytes": _number("/proc/self/status", "VmHWM") - before}
 
-    def optimised_graph(self, model: int) -> str:
-        """The graph as this machine runs it, weights left out, as base64 of an ONNX file."""
+    def optimised_graph(self, model: int) -> bytes:
+        """The graph as this machine runs it, weights left out, as an ONNX file."""
         with tempfile.TemporaryDirectory() as folder:
             path, options = Path(folder) / "graph.onnx", self.options()
             entry = "session.optimized_model_external_initializers_"
@@ -203,7 +202,7 @@ class Sessions:
             options.add_session_config_entry(entry + "file_name", "weights")
             options.add_session_config_entry(entry + "min_size_in_bytes", "0")
             self.open(model, options)
-            return base64.b64encode(path.read_bytes()).decode()
+            return path.read_bytes()
 
 
 def machine_facts(runtime: Any) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
 
 
 def counters() -> dict[str, Any]:
-    """Clocks and counters whose growth over an epoch tells how quiet the machine was."""
+    """What an epoch reads before and after: its growth tells how quiet the machine was."""
     ticks = [int(word) for word in _text("/proc/stat").partition("\n")[0].split()[1:9]] or [0] * 8
     throttled = re.search(r"throttled_usec (\d+)", _text("/sys/fs/cgroup/cpu.stat"))
     return {
@@ -240,7 +239,9 @@ def counters() -> dict[str, Any]:
     }
 
 
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
+    """onnxruntime, without its telemetry: that calls home and leaves a file on the device."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import numpy  # noqa: F401
         import onnxruntime
@@ -282,7 +283,8 @@ def _text(path: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return re.sub(r"/\S+:\d+ .*\) (?=[A-Z])", "", said)[:300]  # onnxruntime's own source line
 
 
 def _say(line: dict[str, Any]) -> None:

@@ -1,18 +1,21 @@
 """Sessions that are not timed: open a model as deployed, run batches, list its operators."""
 
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.deploy import runner
 from edgeprune.deploy.facts import resolve
+from edgeprune.deploy.job import refused
 from edgeprune.deploy.kernels import Layout, layout
-from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.errors import InputError, MachineError
 from edgeprune.target import Runtime
 
+T = TypeVar("T")
 ELEMENTS: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -64,7 +67,8 @@ class Session:
         try:
             return np.asarray(self.session.run(None, feed)[0])
         except Exception as error:
-            raise MachineError(f"{self.name} does not run: {_one_line(error)}") from error
+            said = " ".join(str(error).split())[:300]
+            raise MachineError(f"{self.name} does not run: {said}") from error
 
     def sizes(self, pinned: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """The input shape with every axis known: pinned by the target, batch 1 where open.
@@ -83,8 +87,7 @@ def open(model: Path | bytes, runtime: Runtime) -> Session:
             not exactly one input.
         MachineError: a provider that is not there or does not start; never a silent fallback.
     """
-    name = model.name if isinstance(model, Path) else "the model"
-    return _described(name, _session(model, name, runtime, options(runtime)))
+    return _described(_name(model), _refusals(lambda: _sessions(model, runtime).open(0)))
 
 
 def operators(model: Path | bytes, runtime: Runtime) -> Layout:
@@ -94,51 +97,26 @@ def operators(model: Path | bytes, runtime: Runtime) -> Layout:
         InputError: as ``open``.
         MachineError: as ``open``.
     """
-    name, chosen = model.name if isinstance(model, Path) else "the model", options(runtime)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        entry = "session.optimized_model_external_initializers_"
-        chosen.optimized_model_filepath = str(path)
-        chosen.add_session_config_entry(entry + "file_name", "weights")
-        chosen.add_session_config_entry(entry + "min_size_in_bytes", "0")
-        _session(model, name, runtime, chosen)
-        return layout(path.read_bytes())
+    return layout(_refusals(lambda: _sessions(model, runtime).optimised_graph(0)))
 
 
-def options(runtime: Runtime) -> Any:
-    """The ``onnxruntime.SessionOptions`` of a target: its level, its threads, no spinning."""
-    import onnxruntime
-
-    chosen = onnxruntime.SessionOptions()
-    level = "DISABLE_ALL" if runtime.optimisation == "disable" else None
-    level = level or f"ENABLE_{runtime.optimisation.upper()}"
-    chosen.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
-    chosen.intra_op_num_threads = runtime.threads
-    chosen.inter_op_num_threads = 1
-    chosen.log_severity_level = 4
-    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return chosen
-
-
-def _session(model: Path | bytes, name: str, runtime: Runtime, chosen: Any) -> Any:
-    import onnxruntime
-
+def _sessions(model: Path | bytes, runtime: Runtime) -> runner.Sessions:
     if isinstance(model, Path) and not model.is_file():
         raise InputError(f"{model} does not exist")
-    there, wanted = onnxruntime.get_available_providers(), list(runtime.providers)
-    if lacking := set(wanted) - set(there):
-        raise MachineError(
-            f"{min(lacking)} is not in this onnxruntime, which has {', '.join(there)}; "
-            "change runtime.providers of the target"
-        )
     source = model if isinstance(model, bytes) else str(model)
+    job = {**runtime.model_dump(), "models": [source], "clock": ""}
+    return runner.Sessions(runner.import_runtime(), job)
+
+
+def _refusals(act: Callable[[], T]) -> T:
     try:
-        session = onnxruntime.InferenceSession(source, chosen, wanted)
-    except Exception as error:
-        raise _refused(name, error) from error
-    if lost := set(wanted) - set(session.get_providers()):
-        raise MachineError(f"{min(lost)} is built in but does not start on this machine")
-    return session
+        return act()
+    except runner.Refusal as refusal:
+        raise refused(refusal.code, str(refusal), "this machine") from refusal
+
+
+def _name(model: Path | bytes) -> str:
+    return model.name if isinstance(model, Path) else "the model"
 
 
 def _described(name: str, session: Any) -> Session:
@@ -152,21 +130,3 @@ def _described(name: str, session: Any) -> Session:
     shape = tuple(axis if isinstance(axis, int) else str(axis or "?") for axis in node.shape)
     providers = tuple(session.get_providers())
     return Session(name, node.name, shape, ELEMENTS[node.type], providers, session)
-
-
-def _refused(name: str, error: Exception) -> EdgepruneError:
-    said = _one_line(error)
-    if "IR version" in said or "opset" in said.lower():
-        return InputError(
-            f"{name} is newer than this onnxruntime loads; export it with opset 20 and IR 10, or "
-            f"upgrade onnxruntime: {said}"
-        )
-    if "Protobuf parsing failed" in said or "INVALID_PROTOBUF" in said:
-        return InputError(f"{name} is not an ONNX file, or a truncated one")
-    if "bad_alloc" in said or isinstance(error, MemoryError):
-        return MachineError(f"out of memory while opening {name}")
-    return InputError(f"onnxruntime cannot load {name}: {said}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
