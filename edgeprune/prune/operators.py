@@ -34,6 +34,11 @@ def rule_for(node: fx.Node) -> tuple[str, Rule | None]:
     return name, _plain_only
 
 
+def has_rule(node: fx.Node) -> bool:
+    """Whether a tensor that such a node returns can be followed."""
+    return rule_for(node)[1] is not _plain_only
+
+
 def _known_function(target: Any) -> str:
     """The function's name if it is torch's or Python's own, else one that has no rule."""
     name = getattr(target, "__name__", str(target))

@@ -11,24 +11,34 @@ from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError
 from edgeprune.prune.channels import Block, Layout, Trace, trace
+from edgeprune.prune.folding import fold
 from edgeprune.prune.layers import whole_groups
 from edgeprune.prune.residual import writes_in_place
 from edgeprune.prune.rewriting import Kept, rewrite
 from edgeprune.prune.space import PruningPlan, check
 
 
-def slim(source: nn.Module | Trace, plan: PruningPlan, example: Tensor | None = None) -> nn.Module:
+def slim(
+    source: nn.Module | Trace,
+    plan: PruningPlan,
+    example: Tensor | None = None,
+    *,
+    fold_constants: bool = True,
+) -> nn.Module:
     """A new model without the channels and branches that the plan leaves out.
 
     The state_dict keeps the names of the dense model; dtype, device, memory format,
     ``requires_grad``, buffers and train/eval mode are kept; nothing is shared with the dense
     model. The result equals the dense model with the BatchNorm weights and biases of removed
-    channels at zero; docs/channels.md says what that means for constants and dropped branches.
+    channels at zero, plus the constants that could be folded exactly; docs/channels.md says
+    which, and what dropping a branch means.
 
     Args:
         source: The dense model, or its trace.
         plan: What stays.
         example: An input, needed to trace a model.
+        fold_constants: Add what removed channels would have sent on as a constant to the
+            biases that follow; a model whose weights are loaded next needs none of it.
 
     Raises:
         InputError: the plan does not fit the model, or ``example`` is missing.
@@ -46,6 +56,8 @@ def slim(source: nn.Module | Trace, plan: PruningPlan, example: Tensor | None = 
     root = _slim_modules(graph, traced, kept)
     model = fx.GraphModule(root, graph, type(traced.model).__name__)
     _take_mode(model, traced.model)
+    if fold_constants:
+        fold(model, traced, kept)
     return model
 
 
