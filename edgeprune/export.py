@@ -13,6 +13,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from edgeprune.deploy.artifact import strip_paths
 from edgeprune.deploy.parity import ParityReport, check
@@ -128,6 +130,14 @@ def parity(
 
 def _plain(model: nn.Module) -> nn.Module:
     """A copy as the file stands for it: evaluation mode, float32, on the CPU."""
+    if any(map(is_lazy, model.parameters())):
+        raise InputError("the model has lazy layers without weights; run it on one image first")
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"layer {name} normalises by the batch at hand, so its answers depend on other "
+                "images; train it with track_running_stats"
+            )
     return copy.deepcopy(model).eval().cpu().float()
 
 

@@ -12,18 +12,39 @@ from edgeprune.errors import InputError, MachineError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so nobody ever sees half of it."""
+def write_whole(path: Path, content: bytes, *, overwrite: bool = True) -> None:
+    """Write a file under a temporary name and rename it, so nobody ever sees half of it.
+
+    Without ``overwrite``, of several processes that write one path the first wins and the
+    others get the InputError of :func:`refuse_existing`.
+    """
     with disk_errors(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as f:
                 f.write(content)
             Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            if overwrite:
+                Path(temporary).replace(path)
+            else:
+                _claim(path, Path(temporary))
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _claim(path: Path, temporary: Path) -> None:
+    """Give the file its name unless somebody has it; a rename would replace theirs."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        refuse_existing(path, overwrite=False)
+        raise
+    except OSError:  # a file system without hard links
+        refuse_existing(path, overwrite=False)
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 @contextlib.contextmanager

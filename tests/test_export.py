@@ -90,8 +90,7 @@ def test_the_file_keeps_the_names_of_the_weights(proto):
     assert {"stem.weight", "conv.weight", "hidden.weight", "shortcut.weight"} <= names
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dtype", "training"), [(torch.bfloat16, True), (torch.float64, False)])
 def test_the_model_is_left_as_it_is(dtype, training, proto):
     model = tiny().to(dtype).train(training)
     model.stem.weight.requires_grad_(False)
@@ -107,7 +106,7 @@ def test_the_model_is_left_as_it_is(dtype, training, proto):
     for name, tensor in model.state_dict().items():
         assert tensor.dtype == before[name].dtype
         assert torch.equal(tensor, before[name])
-    assert (exported == proto) is (dtype in (torch.float32, torch.float64))
+    assert (exported == proto) is (dtype == torch.float64)
 
 
 def test_parity_holds_and_is_reported(proto):
@@ -126,7 +125,7 @@ def test_parity_reads_a_file_too(proto, tmp_path):
 
 
 def test_padded_and_rewritten_shortcuts_give_the_same_file(proto):
-    assert export.to_onnx(rewrite_shortcuts(tiny()), SHAPE) == proto
+    assert export.to_onnx(rewrite_shortcuts(tiny()), torch.randn(SHAPE)) == proto
 
 
 def test_a_batch_is_fixed_unless_asked_for():
@@ -139,17 +138,9 @@ def test_a_batch_is_fixed_unless_asked_for():
     assert export.parity(tiny(), free.SerializeToString(), images(5)).passed
 
 
-def test_a_tensor_stands_for_its_shape(proto):
-    assert export.to_onnx(tiny(), torch.randn(SHAPE)) == proto
-
-
-def test_grey_images():
+def test_grey_images_and_nothing_printed_or_warned(capfd, caplog):
     exported = export.to_onnx(tiny(1), (1, 8, 8))
     assert export.parity(tiny(1), exported.SerializeToString(), images(2, (1, 1, 8, 8))).passed
-
-
-def test_nothing_is_printed_or_warned(capfd, caplog):
-    export.to_onnx(tiny(), SHAPE)
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
@@ -164,22 +155,19 @@ sys.stdout.buffer.write(export.to_onnx(tiny(), SHAPE).SerializeToString(determin
 """
 
 
-def test_two_processes_write_the_same_bytes_and_no_path(tmp_path, proto):
+def test_another_process_writes_the_same_bytes_and_no_path(tmp_path, proto):
     here = str(Path(__file__).parent)
-    homes = [tmp_path / USER, tmp_path / "somebody" / "else"]
-    started = []
-    for threads, home in enumerate(homes, start=1):
-        home.mkdir(parents=True)
-        names = {"HOME": str(home), "USER": home.name, "LOGNAME": home.name}
-        env = {**os.environ, **names, "PYTHONHASHSEED": str(threads)}
-        command = [sys.executable, "-c", _SCRIPT, here, str(threads)]
-        started.append(subprocess.Popen(command, cwd=home, env=env, stdout=subprocess.PIPE))
-    contents = [process.communicate(timeout=240)[0] for process in started]
-    assert contents[0] == contents[1] == proto.SerializeToString(deterministic=True)
+    home = tmp_path / USER
+    home.mkdir()
+    names = {"HOME": str(home), "USER": USER, "LOGNAME": USER, "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-c", _SCRIPT, here, str(torch.get_num_threads() + 1)]
+    env = {**os.environ, **names}
+    done = subprocess.run(command, cwd=home, env=env, capture_output=True, check=False)
+    assert done.stdout == proto.SerializeToString(deterministic=True), done.stderr.decode()
     for trace in (USER, str(tmp_path), here, str(Path.home()), "site-packages", ".py"):
-        assert trace.encode() not in contents[0], trace
+        assert trace.encode() not in done.stdout, trace
     if len(getpass.getuser()) > 4:
-        assert getpass.getuser().encode() not in contents[0]
+        assert getpass.getuser().encode() not in done.stdout
 
 
 class TwoAnswers(Tiny):
@@ -202,6 +190,8 @@ class Unexportable(Tiny):
         (nn.Conv2d(3, 4, 1), SHAPE, "must return logits"),
         (Unexportable(), SHAPE, "cannot be exported"),
         (nn.Bilinear(3, 3, 3), SHAPE, "does not fit the model"),
+        (nn.Sequential(nn.LazyConv2d(4, 3)), SHAPE, "lazy layers"),
+        (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), SHAPE, "layer 0 normalises"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(model, shape, message, capfd):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
 
 from edgeprune.deploy.provenance import PREFIX, Provenance, compact, parse
 from edgeprune.errors import EdgepruneError, InputError, MachineError, PromiseError
@@ -49,9 +49,9 @@ def write(
     refuse_existing(path, overwrite=overwrite)
     try:
         content: bytes = seal(proto, provenance).SerializeToString(deterministic=True)
-    except ValueError:
+    except EncodeError:
         raise MachineError(f"cannot write {path}: the model passes the 2 GB of one file") from None
-    write_whole(path, content)
+    write_whole(path, content, overwrite=overwrite)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -95,5 +95,10 @@ def parse(entries: Mapping[str, str]) -> Provenance:
 
 
 def compact(value: Any) -> str:
-    """JSON without spaces, text as it is."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON without spaces; letters as they are, unless a file name gave one that is none."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text

@@ -249,6 +249,59 @@ def test_an_existing_file_is_kept_without_overwrite(sealed):
     assert list(sealed.parent.iterdir()) == [sealed]
 
 
+@pytest.mark.parametrize(
+    "classes", [("a\udcff",), ("nul\0", ""), ("x" * 5000,) * 200, ("\N{ADULT}\u200d!",), ()]
+)
+def test_any_class_name_survives(tmp_path, classes):
+    path = tmp_path / "model.onnx"
+    artifact.write(path, tiny_model(), provenance(classes=classes))
+    assert artifact.verify(path).classes == classes
+
+
+_WRITE = """
+import os, signal, sys
+from pathlib import Path
+import onnx
+from edgeprune.deploy import artifact
+from edgeprune.deploy.provenance import parse
+from edgeprune.errors import EdgepruneError
+path, mode = Path(sys.argv[1]), sys.argv[2]
+proto = onnx.load(path)
+proto.graph.initializer.add(name="pad", data_type=2, dims=[2**20], raw_data=bytes(2**20))
+if mode == "killed":
+    Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if mode == "full":
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+try:
+    artifact.write(path, proto, artifact.read(path), overwrite=True)
+except EdgepruneError as error:
+    sys.exit(f"{type(error).__name__} {error}")
+"""
+
+
+@pytest.mark.parametrize(("mode", "says"), [("killed", ""), ("full", "the disk is full")])
+def test_an_interrupted_write_leaves_the_old_file(sealed, mode, says):
+    before = sealed.read_bytes()
+    command = [sys.executable, "-c", _WRITE, str(sealed), mode]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert sealed.read_bytes() == before
+    left = [path for path in sealed.parent.iterdir() if path != sealed]
+    assert len(left) == (1 if mode == "killed" else 0)
+    assert all(path.name.startswith(".model.onnx.") for path in left)
+
+
+def test_of_two_writers_without_overwrite_the_first_wins(sealed, monkeypatch):
+    before = sealed.read_bytes()
+    monkeypatch.setattr(artifact, "refuse_existing", lambda *_, **__: None)
+    with pytest.raises(InputError, match="--overwrite"):
+        artifact.write(sealed, tiny_model(), provenance(macs=1))
+    assert sealed.read_bytes() == before
+    assert list(sealed.parent.iterdir()) == [sealed]
+
+
 def test_a_missing_folder_is_one_line(tmp_path):
     with pytest.raises(MachineError, match="cannot write") as error:
         artifact.write(tmp_path / "none" / "model.onnx", tiny_model(), provenance())
