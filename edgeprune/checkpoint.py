@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -136,23 +137,36 @@ def samples(checkpoint: Checkpoint) -> Tensor:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(), path.open("rb") as file:
+            # Some pickles draw a warning before the error that says the same.
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"checkpoint {path} does not exist") from None
     except IsADirectoryError:
         raise InputError(f"checkpoint {path} is a folder; name the file in it") from None
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read: {error.strerror}") from None
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "REDUCE" in str(error) or "BUILD" in str(error):
+        if _is_pickled(path) and "truncated" not in str(error):
             raise InputError(
                 f"{path} needs code to be run to read it, which is refused; re-save it with "
                 "torch.save(model.state_dict(), FILE)"
             ) from None
-        raise InputError(f"{path} is no checkpoint, or a damaged one; fetch it again") from None
-    except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+        raise _damaged(path) from None
     except Exception:
         # A damaged archive surfaces as RuntimeError, EOFError, KeyError or ValueError.
-        raise InputError(f"{path} is no checkpoint, or a damaged one; fetch it again") from None
+        raise _damaged(path) from None
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether a file begins as a pickle or as the archive that torch keeps one in."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"\x80", b"PK"))
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is no checkpoint, or a damaged one; fetch it again")
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -182,7 +182,8 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
 def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Module:
     """The dense model with what makes removed channels at zero: the oracle of slimming.
 
-    Without ``biases`` only the BatchNorm weights of removed channels are zeroed.
+    Without ``biases`` only the BatchNorm weights of removed channels are zeroed, and the
+    weights of layers that have no bias.
     """
     model = copy.deepcopy(traced.model)
     named, modules = dict(model.named_parameters()), dict(model.named_modules())
@@ -190,10 +191,12 @@ def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Mod
     for group, stay in zip(traced.groups, kept, strict=True):
         gone = np.setdiff1d(np.arange(group.width), stay)
         for part in group.slices:
-            norm = isinstance(
-                modules[part.tensor.rpartition(".")[0]], nn.modules.batchnorm._BatchNorm
+            owner = modules[part.tensor.rpartition(".")[0]]
+            norm = isinstance(owner, nn.modules.batchnorm._BatchNorm)
+            chosen = part.tensor.endswith("weight") and (
+                norm or getattr(owner, "bias", owner) is None
             )
-            chosen = biases or (norm and part.tensor.endswith("weight"))
+            chosen = chosen or biases
             if part.axis == 0 and part.tensor in named and chosen:
                 named[part.tensor].data[torch.from_numpy(part.positions[gone].ravel())] = 0
     for block in traced.blocks:

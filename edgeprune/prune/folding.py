@@ -48,8 +48,8 @@ def fold(slim: nn.Module, traced: Trace, kept: Kept) -> None:
 class _Shifts(fx.Interpreter):
     """Runs the dense graph on NaN: what is not NaN afterwards does not depend on the input.
 
-    Convolutions and linear layers return NaN, BatchNorms return NaN and, for removed channels,
-    their bias; every other operator runs as it is.
+    Layers with weights return NaN and, for removed channels, what they send on at zero weight:
+    BatchNorms their bias, layers without a bias nothing. Every other operator runs as it is.
     """
 
     def __init__(self, traced: Trace, kept: Kept) -> None:
@@ -95,22 +95,24 @@ class _Shifts(fx.Interpreter):
                 source = self.env[n.all_input_nodes[0]]
                 if n not in self._gone and self._calls[str(n.target)] == 1:
                     self._note(n, layer, source)
-                return source.new_full(n.meta["tensor_meta"].shape, torch.nan)
+                # Without a bias of its own a channel at zero weight sends on nothing.
+                result = source.new_full(n.meta["tensor_meta"].shape, torch.nan)
+                return result if layer.bias is not None else self._with(n, result, None)
             if isinstance(layer, _BatchNorm):
-                return self._shift_of(n, layer)
+                result = torch.full_like(self.env[n.all_input_nodes[0]], torch.nan)
+                return self._with(n, result, layer.bias)
             known = layers.rule_for(layer) is not None
         else:
             known = not n.op.startswith("call") or operators.has_rule(n)
         return super().run_node(n) if known else self._unknown(n.meta["value"])
 
-    def _shift_of(self, node: fx.Node, norm: _BatchNorm) -> Tensor:
-        source: Tensor = self.env[node.all_input_nodes[0]]
-        result = torch.full_like(source, torch.nan)
+    def _with(self, node: fx.Node, result: Tensor, shift: Tensor | None) -> Tensor:
+        """``result`` with the removed channels at their constant, 0 without a shift."""
         axis, stay = self._kept.of(node)
-        if axis is not None and norm.bias is not None:
-            gone = torch.from_numpy(np.flatnonzero(~stay)).to(source.device)
-            shape = [1, len(gone), *[1] * (source.ndim - 2)]
-            result[:, gone] = norm.bias.detach()[gone].view(shape).expand_as(result[:, gone])
+        if axis is not None:
+            gone = torch.from_numpy(np.flatnonzero(~stay)).to(result.device)
+            channels = result.movedim(axis, -1)
+            channels[..., gone] = 0 if shift is None else shift.detach()[gone]
         return result
 
     def _unknown(self, meta: Any) -> Any:

@@ -246,7 +246,9 @@ class Follower:
         touched.append(depends((call.args, call.kwargs)))
         if any(self.coupling.roots(ids).any() for ids in touched if ids.size):
             line = reason[0] if reason else f"{call.name} cannot be followed"
-            self.unfollowed.append(Unfollowed(call.node.name, source_line(call.node), line))
+            name = str(call.node.target) if call.module is not None else call.node.name
+            source = self._opaque[name][0] if name in self._opaque else source_line(call.node)
+            self.unfollowed.append(Unfollowed(name, source, line))
 
     def _no_rule(self, call: Call) -> str:
         if str(call.node.target) in self._opaque:

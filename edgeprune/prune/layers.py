@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from edgeprune.prune.coupling import FIXED, Flow, Ints
 from edgeprune.prune.following import Call, CannotFollowError, Follower, Rule, depends
-from edgeprune.prune.movement import move
+from edgeprune.prune.movement import MOVEMENTS
 
 
 def rule_for(module: nn.Module) -> Rule | None:
@@ -195,7 +195,9 @@ _RULES: dict[type[nn.Module], Rule] = {
     nn.LayerNorm: _layer_norm,
     nn.Softmax: _softmax,
     nn.LogSoftmax: _softmax,
-    **dict.fromkeys((nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.ChannelShuffle), move),
+    **dict.fromkeys((nn.Flatten, nn.Unflatten, nn.PixelUnshuffle), MOVEMENTS["view"]),
+    nn.PixelShuffle: MOVEMENTS["pixel_shuffle"],
+    nn.ChannelShuffle: MOVEMENTS["channel_shuffle"],
     **dict.fromkeys(_ACTIVATIONS, _unchanged),
     **{pool: pooled(n) for n, pools in _POOLS.items() for pool in pools},
 }

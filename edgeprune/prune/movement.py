@@ -7,8 +7,7 @@ the ids themselves.
 from typing import Any, cast
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.prune.coupling import Flow, fixed, settle
 from edgeprune.prune.following import (
@@ -36,7 +35,7 @@ def move(follower: Follower, call: Call) -> Value:
     kwargs = {key: plain(value) for key, value in call.kwargs.items()}
     target: Any = call.node.target
     if call.node.op == "call_module":
-        moved = cast("torch.nn.Module", call.module)(*args, **kwargs)
+        moved = cast("nn.Module", call.module)(*args, **kwargs)
     elif call.node.op == "call_method":
         # Ids are spread without copies, so a view of them may have to become a copy.
         method = "reshape" if target == "view" else target
@@ -70,6 +69,31 @@ def _not_along_channels(follower: Follower, call: Call) -> Value:
     if flow.axis in axes:
         raise CannotFollowError(f"{call.name} along the channel axis")
     return move(follower, call)
+
+
+def _channel_shuffle(follower: Follower, call: Call) -> Value:
+    """Needs equally many channels in each of its groups: the same positions stay in all."""
+    flow = call.flow()
+    groups = (
+        cast("nn.ChannelShuffle", call.module).groups if call.module else call.value(1, "groups")
+    )
+    if flow.axis is None:
+        return flow
+    table = flow.ids.reshape(groups, -1)
+    follower.coupling.join(table[:1], table)
+    return Flow(call.shape, flow.axis, np.ascontiguousarray(table.T).ravel())
+
+
+def _pixel_shuffle(follower: Follower, call: Call) -> Value:
+    """Spreads each run of r * r channels over space: the run lives or dies whole."""
+    flow = call.flow()
+    if flow.axis is None:
+        return fixed(call.shape)
+    if flow.axis != len(flow.shape) - 3:
+        raise CannotFollowError(f"{call.name} meets channels on axis {flow.axis}")
+    runs = flow.ids.reshape(call.shape[flow.axis], -1)
+    follower.coupling.join(runs[:, :1], runs)
+    return Flow(call.shape, flow.axis, np.ascontiguousarray(runs[:, 0]))
 
 
 def _cat(follower: Follower, call: Call) -> Value:
@@ -110,7 +134,9 @@ MOVEMENTS: dict[str, Rule] = {
         ["view", "reshape", "flatten", "unflatten", "permute", "transpose", "t"], move
     ),
     **dict.fromkeys(["movedim", "moveaxis", "squeeze", "unsqueeze", "expand", "repeat"], move),
-    **dict.fromkeys(["pixel_shuffle", "pixel_unshuffle", "channel_shuffle"], move),
+    "pixel_unshuffle": move,
+    "pixel_shuffle": _pixel_shuffle,
+    "channel_shuffle": _channel_shuffle,
     **dict.fromkeys(["chunk", "split", "tensor_split", "narrow"], move),
     **dict.fromkeys(["flip", "select", "unbind"], _not_along_channels),
     "getitem": _index,

@@ -81,8 +81,6 @@ def _elementwise(follower: Follower, call: Call) -> Value:
     axes = {(f.axis or 0) - len(f.shape) for f in carriers}
     axis = axes.pop()
     if axes:
-        for carrier in carriers:
-            follower.coupling.freeze(carrier.ids)
         raise CannotFollowError(f"{call.name} meets channels on different axes")
     ids = carriers[0].ids
     for other in flows:

@@ -13,6 +13,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.channels import Block, Layout, Trace, trace
 from edgeprune.prune.folding import fold
 from edgeprune.prune.layers import whole_groups
+from edgeprune.prune.operators import rule_for
 from edgeprune.prune.residual import writes_in_place
 from edgeprune.prune.rewriting import Kept, rewrite
 from edgeprune.prune.space import PruningPlan, check
@@ -80,7 +81,7 @@ def _copy_graph(traced: Trace) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
 def _drop(
     graph: fx.Graph, block: Block, nodes: Mapping[fx.Node, fx.Node], dense: fx.GraphModule
 ) -> None:
-    """Replace an addition by the side that stays and erase the branch."""
+    """Replace an addition by the side that stays, erase the branch and a ReLU too many."""
     branch = [nodes[n] for n in block.branch]
     join = nodes[block.join]
     (kept,) = (n for n in join.all_input_nodes if n not in branch)
@@ -88,11 +89,23 @@ def _drop(
     join.replace_all_uses_with(kept)
     for node in (join, *reversed(branch)):
         graph.erase_node(node)
-    # What follows the addition may write into its result; the kept side is not its own.
-    writer = next((u for u in users if writes_in_place(dense, u)), None)
-    if writer is not None and (kept.op == "placeholder" or len(kept.users) > 1):
-        with graph.inserting_before(writer):
-            writer.replace_input_with(kept, graph.call_function(torch.clone, (kept,)))
+    after = users[0] if len(users) == 1 else None
+    if after is not None and _is_relu(after, dense) and _is_relu(kept, dense):
+        after.replace_all_uses_with(kept)
+        graph.erase_node(after)
+    elif any(writes_in_place(dense, user) for user in users):
+        # What follows would write into the side that stays, which autograd or others may need.
+        with graph.inserting_after(kept):
+            own = graph.call_function(torch.clone, (kept,))
+        for user in users:
+            user.replace_input_with(kept, own)
+
+
+def _is_relu(node: fx.Node, dense: fx.GraphModule) -> bool:
+    """Whether a node is a ReLU, which a second one leaves as it is."""
+    if node.op == "call_module":
+        return type(dense.get_submodule(str(node.target))) is nn.ReLU
+    return node.op.startswith("call") and rule_for(node)[0] == "relu"
 
 
 def _slim_modules(graph: fx.Graph, traced: Trace, kept: Kept) -> nn.Module:
@@ -132,8 +145,8 @@ class _Copies:
             self._axes.setdefault(name, []).append(layout)
         named = [*traced.model.named_parameters(), *traced.model.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
-        self._widths = {
-            str(node.target): kept.count(layout)
+        self._outputs = {
+            str(node.target): (layout.axis, kept.count(layout))
             for node, layout in traced.layouts.items()
             if node.op == "call_module"
         }
@@ -144,7 +157,11 @@ class _Copies:
         if id(dense) not in self._memo:
             for tensor in [*dense.parameters(), *dense.buffers()]:
                 self._sliced(tensor)
-            _resize(copy.deepcopy(dense, self._memo), dense, self._widths.get(name))
+            slim = copy.deepcopy(dense, self._memo)
+            if name in self._outputs:
+                _resize(slim, dense, *self._outputs[name])
+            elif isinstance(slim, nn.Linear):
+                slim.in_features = slim.weight.shape[1]
         found: nn.Module = self._memo[id(dense)]
         return found
 
@@ -183,8 +200,11 @@ def _like(dense: Tensor, data: Tensor) -> Tensor:
     return data.clone(memory_format=torch.contiguous_format)
 
 
-def _resize(slim: nn.Module, dense: nn.Module, width: int | None) -> None:
-    """Bring the sizes that a layer keeps beside its tensors up to date."""
+def _resize(slim: nn.Module, dense: nn.Module, axis: int, width: int) -> None:
+    """Bring the sizes that a layer keeps beside its tensors up to date.
+
+    ``width`` is what is left of the channel axis of its output.
+    """
     layer: Any = slim
     old: Any = dense
     if isinstance(slim, _ConvNd):
@@ -193,10 +213,15 @@ def _resize(slim: nn.Module, dense: nn.Module, width: int | None) -> None:
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(slim, nn.PReLU):
         layer.num_parameters = layer.weight.numel()
-    elif isinstance(slim, nn.GroupNorm) and width is not None:
+    elif isinstance(slim, nn.GroupNorm):
         layer.num_groups = width * old.num_groups // old.num_channels
         layer.num_channels = width
-    elif hasattr(slim, "num_features") and width is not None:
+    elif isinstance(slim, nn.Unflatten):
+        sizes = list(old.unflattened_size)
+        if 0 <= axis - old.dim < len(sizes):
+            sizes[axis - old.dim] = width
+        layer.unflattened_size = tuple(sizes)
+    elif hasattr(slim, "num_features"):
         layer.num_features = width
 
 

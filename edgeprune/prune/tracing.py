@@ -125,7 +125,7 @@ def source_line(node: fx.Node) -> str:
     """``file:line`` of the model's own code that made this node."""
     frames = [line for line in (node.stack_trace or "").splitlines() if "File " in line]
     for frame in reversed(frames):
-        if "/torch/" not in frame:
+        if "/torch/" not in frame and __file__ not in frame:
             name, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
             return f"{_short(name)}:{line}"
     return "?"
