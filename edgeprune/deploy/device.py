@@ -108,7 +108,7 @@ class _Process:
 
     def __init__(self, python: str, stderr: IO[bytes]) -> None:
         pipe = subprocess.PIPE
-        command = [python, str(RUNNER)]
+        command = [python, "-P", str(RUNNER)]  # our module names must not hide the library's
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr)
         self.stdin = cast(IO[bytes], self.process.stdin)
         self.stdout = cast(IO[bytes], self.process.stdout)

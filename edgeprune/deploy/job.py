@@ -103,7 +103,7 @@ class BrokenOff(Exception):
 
 def refused(code: str, message: str, where: str) -> EdgepruneError:
     """The error for a runner's ``error`` line."""
-    if code == "model" and "protobuf" in message:
+    if code == "model" and "protobuf" in message.lower():
         return InputError(f"{message.partition(':')[0]} is not an ONNX file, or a truncated one")
     if code == "model":
         hint = "; export it with opset 20 and IR 10, or upgrade onnxruntime"

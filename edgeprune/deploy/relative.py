@@ -87,7 +87,7 @@ def counts(candidate: Facts, reference: Facts, name: str, limit: float) -> Verdi
         raise InputError(f"{reference.path} has no {name} to compare with")
     ratio = (ours or 0) / theirs
     how = "as the files record them" if recorded else "counted from the graphs"
-    return of_value(name, limit, ratio, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
+    return of_value(f"{name}_ratio", limit, ratio, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
 
 
 def accuracy(candidate: Facts, limit: float) -> Verdict | None:
