@@ -1,10 +1,316 @@
-"""The commands: parse, call one function, print, exit code."""
+"""The commands: parse, call one function, print, exit code (the only file with typer)."""
+
+import os
+import sys
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+from edgeprune import __version__
+from edgeprune.errors import EdgepruneError, InputError, MachineError
+
+if TYPE_CHECKING:
+    from edgeprune.deploy.verdicts import Report
+
+app = typer.Typer(
+    name="edgeprune",
+    help="The fastest model that keeps its accuracy on a named edge device, measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+targets_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
+app.add_typer(devices_app, name="devices", help="Reach devices.")
 
 
-def main() -> None:
-    """Entry point of the ``edgeprune`` command."""
-    app()
+class Policy(StrEnum):
+    """What an undecided budget means."""
+
+    warn = "warn"
+    fail = "fail"
+    passed = "pass"
+
+
+class GitHub(StrEnum):
+    """Whether to write annotations and a step summary."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+TargetName = Annotated[str, typer.Option("--target", help="Target profile: a name or a path.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-factory", help="Run the module:factory that model.pt names.")
+]
+ModelName = Annotated[
+    str, typer.Option("--model", help="resnet20, vgg16, resnet18, ... or package.module:factory.")
+]
+Uri = Annotated[str, typer.Option("--device", help="local:// or ssh://user@host[:port].")]
+Three = Annotated[
+    tuple[float, float, float] | None, typer.Option(help="Red, green, blue; default ImageNet.")
+]
+Share = Annotated[float | None, typer.Option(help="Share of the dense model's; default: profile.")]
+
+
+def main() -> NoReturn:
+    """Run a command; what a user can cause ends in one line and the exit code of its kind."""
+    try:
+        app(auto_envvar_prefix="EDGEPRUNE")
+    except EdgepruneError as error:
+        _end(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except MemoryError:
+        _end("out of memory; use a smaller model, fewer images or another machine", 3)
+    except OSError as error:
+        _end(f"{error.filename or 'system'}: {error.strerror or error}", 3)
+    except Exception as error:
+        if os.environ.get("EDGEPRUNE_DEBUG"):
+            raise
+        _end(f"internal error: {error!r}; EDGEPRUNE_DEBUG=1 shows where, please report it", 70)
+    sys.exit(0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"edgeprune: {message}\n")
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Set the defaults of edgeprune.toml."""
+    if version:
+        typer.echo(f"edgeprune {__version__}")
+        raise typer.Exit
+    from edgeprune import project
+
+    commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined]
+    options = {name: {str(p.name) for p in c.params} for name, c in commands.items()}
+    context.default_map = project.defaults(options)
+
+
+@app.command()
+def search(
+    target: TargetName = "mobile-cpu",
+    model: ModelName = "resnet20",
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint of the dense model.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, cifar10, cifar100 or a folder of image folders.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
+    overwrite: Overwrite = False,
+    mean: Three = None,
+    std: Three = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    model_arg: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for the model's constructor; repeat.")
+    ] = None,
+    max_latency_ratio: Share = None,
+    max_macs_ratio: Share = None,
+    max_params_ratio: Share = None,
+    max_accuracy_drop: Annotated[float | None, typer.Option(help="Percentage points.")] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.", min=0)] = 10,
+    baseline_epochs: Annotated[
+        int | None, typer.Option(help="Epochs of training without --weights.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of search and fine-tuning.")] = 0,
+) -> None:
+    """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
+    _needs_search("search")
+    from edgeprune import asking, pipeline, screen
+
+    if weights and not data:
+        raise InputError("--weights without --data: name the images it was trained for")
+    request = asking.request(
+        asking.Flags(
+            target,
+            model,
+            model_arg or [],
+            data or "digits",
+            image_size,
+            (mean, std),
+            (max_latency_ratio, max_macs_ratio, max_params_ratio, max_accuracy_drop),
+            (epochs, baseline_epochs, seed),
+        ),
+        weights,
+        out,
+        overwrite=overwrite,
+    )
+    with screen.progress() as watch:
+        outcome = pipeline.run_search(request, watch)
+    screen.show_outcome(outcome, request.target.name)
+    raise typer.Exit(outcome.report.exit_code)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="model.pt of a search.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output")] = None,
+    target: Annotated[str | None, typer.Option(help="Default: the checkpoint's.")] = None,
+    overwrite: Overwrite = False,
+    trust_factory: Trust = False,
+) -> None:
+    """Export a model.pt to a sealed ONNX file that gives torch's answers."""
+    _needs_search("export")
+    from edgeprune.ship import export_checkpoint
+
+    shipped = export_checkpoint(
+        checkpoint, output, target, overwrite=overwrite, trust_factory=trust_factory
+    )
+    typer.echo(
+        f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "
+        f"{shipped.parity.max_abs:.1e} from torch on {shipped.parity.images} real images"
+    )
+
+
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(help="ONNX file.")],
+    target: TargetName = "mobile-cpu",
+    baseline: Annotated[Path | None, typer.Option(help="Reference ONNX file.")] = None,
+    max_ratio: Annotated[float | None, typer.Option(help="Limit of the latency ratio.")] = None,
+    on_inconclusive: Annotated[Policy, typer.Option()] = Policy.warn,
+    max_seconds: Annotated[float | None, typer.Option(help="Longest timing.", min=0.1)] = None,
+    device: Uri = "local://",
+    json: Annotated[str | None, typer.Option(help="Write the report to FILE, or - .")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    github: Annotated[GitHub, typer.Option()] = GitHub.auto,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="What can this machine tell apart?")
+    ] = False,
+) -> None:
+    """Measure an ONNX file and say whether it keeps every budget of its target."""
+    from edgeprune.deploy import device as devices
+    from edgeprune.deploy import gate
+    from edgeprune.target import load_target
+
+    options = gate.Options(
+        baseline=baseline,
+        max_ratio=max_ratio,
+        on_inconclusive=on_inconclusive.value,
+        max_seconds=max_seconds,
+        device=devices.connect(device),
+    )
+    if self_test:
+        from edgeprune.deploy.self_test import self_test as run_self_test
+
+        found = run_self_test(model, load_target(target), options)
+        _write_json(found.to_json(), json, found.to_text())
+        raise typer.Exit(found.exit_code)
+    report = gate.check(model, load_target(target), options)
+    _show_report(report, json, junit, github)
+    raise typer.Exit(report.exit_code)
+
+
+@targets_app.callback(invoke_without_command=True)
+def targets(context: typer.Context) -> None:
+    """List target profiles, or show one."""
+    if context.invoked_subcommand:
+        return
+    from edgeprune import screen
+    from edgeprune.target import list_targets, load_target
+
+    profiles = [(name, load_target(str(path))) for name, path in list_targets().items()]
+    rows = [(name, profile.description, profile.proxy_for or "") for name, profile in profiles]
+    screen.table(("target", "description", "stands in for"), rows)
+
+
+@targets_app.command("show")
+def show_target(name: str) -> None:
+    """Print a profile with every default filled in."""
+    from edgeprune.target import load_target
+
+    profile = load_target(name)
+    typer.echo(profile.model_dump_json(by_alias=True, indent=2, exclude_none=True))
+
+
+@devices_app.command("check")
+def check_device(uri: str) -> None:
+    """Reach a device and print its fingerprint."""
+    from edgeprune.deploy.fingerprint import check_device as reach
+
+    typer.echo(reach(uri).to_text(), nl=False)
+
+
+@app.command()
+def channels(
+    model: ModelName = "resnet20",
+    classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
+) -> None:
+    """Show which channels of a model live or die together."""
+    _needs_search("channels")
+    from edgeprune import asking, screen
+
+    groups, unfollowed = asking.channel_rows(model, classes, image_size, model_arg or [])
+    screen.table(("group", "width", "stage", "block", "droppable", "tensors"), groups)
+    for line in unfollowed:
+        typer.echo(f"kept whole: {line}")
+
+
+@app.command()
+def probe(
+    target: TargetName = "mobile-cpu",
+    model: ModelName = "resnet20",
+    classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
+    device: Uri = "local://",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Measure everything again.")] = False,
+) -> None:
+    """Measure the latency table of a model's search space on a device."""
+    _needs_search("probe")
+    from edgeprune import asking, screen
+
+    with screen.progress() as watch:
+        spec = asking.spec(model, classes, model_arg or [])
+        report = asking.probe(spec, image_size, target, device, rebuild=rebuild, watch=watch)
+    typer.echo(report.to_text(), nl=False)
+
+
+def _needs_search(command: str) -> None:
+    missing = [name for name in ("torch", "torchvision", "deap", "ptwt") if not find_spec(name)]
+    if missing:
+        raise MachineError(
+            f"edgeprune {command} needs {missing[0]}, which is not installed: "
+            'pip install "edgeprune[search]"'
+        )
+
+
+def _show_report(report: "Report", json: str | None, junit: Path | None, github: GitHub) -> None:
+    from edgeprune.deploy import formats
+    from edgeprune.files import write_whole
+
+    _write_json(report.to_json(), json, formats.to_text(report))
+    if junit:
+        write_whole(junit, formats.to_junit(report).encode())
+    if github == GitHub.on or (github == GitHub.auto and os.environ.get("GITHUB_ACTIONS")):
+        typer.echo(formats.to_annotations(report), nl=False)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as f:
+                f.write(formats.to_markdown(report))
+
+
+def _write_json(json: str, where: str | None, text: str) -> None:
+    """JSON alone on stdout under ``-``, so that it can be piped; else text, and JSON to a file."""
+    from edgeprune.files import write_whole
+
+    if where == "-":
+        typer.echo(json, nl=False)
+        return
+    typer.echo(text, nl=False)
+    if where:
+        write_whole(Path(where), json.encode())

@@ -11,6 +11,16 @@ from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
 
 SCHEMA = "edgeprune.run/1"
+FILES = (
+    "run.json",
+    "events.jsonl",
+    "latency.json",
+    "plan.json",
+    "model.pt",
+    "dense.onnx",
+    "model.onnx",
+    "check.json",
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,12 @@ class RunFolder:
         write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
         return path
 
+    def discard(self) -> None:
+        """Remove the records of a run that never began, and the folder where it is then empty."""
+        _forget(self.path)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
 
 def create(out: Path | None, model: str, target: str, *, overwrite: bool = False) -> RunFolder:
     """Make the run folder: ``out``, or the next free ``runs/MODEL-TARGET-NNN``.
@@ -65,7 +81,7 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
 
 def _forget(folder: Path) -> None:
     """Remove what an earlier run left, and nothing that a run does not write."""
-    for name in ("run.json", "events.jsonl", "plan.json", "model.pt", "dense.onnx", "model.onnx"):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 

@@ -1,0 +1,159 @@
+"""From the words on a command line to the records that the library takes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from edgeprune.deploy import device as devices
+from edgeprune.deploy import table
+from edgeprune.deploy.table import ProbeReport
+from edgeprune.errors import InputError
+from edgeprune.pipeline import Request, Watch
+from edgeprune.prune import baseline, blocks, data, models
+from edgeprune.prune.channels import Trace, trace
+from edgeprune.prune.evolution import Settings
+from edgeprune.prune.finetune import Recipe
+from edgeprune.prune.images import IMAGENET, Normalisation
+from edgeprune.prune.models import ModelSpec
+from edgeprune.target import RelativeBudget, TargetProfile, load_target
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Options of ``edgeprune search``, grouped.
+
+    Attributes:
+        target: Name or path of the profile.
+        model: Name of the network.
+        arguments: ``NAME=VALUE`` texts for its constructor.
+        data: Name or folder.
+        image_size: Side of the input, if given.
+        normalisation: Mean and standard deviation, each if given.
+        limits: Latency, MACs and params as shares of the dense model's, points of accuracy.
+        training: Epochs of fine-tuning, epochs of the baseline if given, seed.
+    """
+
+    target: str
+    model: str
+    arguments: list[str]
+    data: str
+    image_size: int | None
+    normalisation: tuple[Three | None, Three | None]
+    limits: tuple[float | None, float | None, float | None, float | None]
+    training: tuple[int, int | None, int]
+
+
+def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: bool) -> Request:
+    """A search request; flags win over the profile.
+
+    Raises:
+        InputError: a value that cannot be meant.
+    """
+    target = load_target(flags.target)
+    epochs, baseline_epochs, seed = flags.training
+    mean, std = flags.normalisation
+    chosen = baseline.DIGITS if flags.data == "digits" else baseline.FROM_SCRATCH
+    dense = replace(chosen, epochs=baseline_epochs or chosen.epochs, seed=seed)
+    return Request(
+        target=target,
+        model=spec(flags.model, 10, flags.arguments),
+        budget=_budget(target, flags.limits),
+        weights=weights,
+        source=flags.data,
+        size=_size(flags.model, flags.image_size, target),
+        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        out=out,
+        overwrite=overwrite,
+        baseline=dense,
+        recovery=Recipe(epochs=epochs, seed=seed),
+        search=Settings(seed=seed),
+    )
+
+
+def spec(model: str, classes: int, arguments: list[str]) -> ModelSpec:
+    """A network from its name and ``NAME=VALUE`` texts."""
+    pairs = [argument.partition("=") for argument in arguments]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise InputError(f"--model-arg wants NAME=VALUE, not {name!r}")
+    return ModelSpec(model, classes, {name: _value(text) for name, _, text in pairs})
+
+
+def channel_rows(
+    model: str, classes: int, image_size: int | None, arguments: list[str]
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """One row a channel group, and one line for each place that could not be followed."""
+    traced = _traced(spec(model, classes, arguments), _size(model, image_size, None))
+    rows: list[tuple[str, ...]] = [
+        (
+            group.name,
+            str(group.width),
+            str(group.stage),
+            group.block or "",
+            "yes" if group.droppable else "",
+            str(len(group.slices)),
+        )
+        for group in traced.groups
+    ]
+    return rows, [f"{u.node} ({u.source}): {u.reason}" for u in traced.unfollowed]
+
+
+def probe(
+    wanted: ModelSpec,
+    image_size: int | None,
+    target: str,
+    device: str,
+    *,
+    rebuild: bool,
+    watch: Watch,
+) -> ProbeReport:
+    """Measure what the latency table of a device lacks for a network."""
+    profile = load_target(target)
+    traced = _traced(wanted, _size(wanted.name, image_size, profile))
+    options = table.Probe(
+        device=devices.connect(device),
+        rebuild=rebuild,
+        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
+    )
+    return table.probe(blocks.to_network(traced), profile, options)
+
+
+def _traced(wanted: ModelSpec, size: int) -> Trace:
+    dense = models.rewrite_shortcuts(models.build(wanted)).eval()
+    return trace(dense, torch.zeros(1, 3, size, size))
+
+
+def _size(model: str, given: int | None, target: TargetProfile | None) -> int:
+    """Pixels a side: as given, as the target pins it, else what the family was made for."""
+    if given:
+        return given
+    if target and target.input.shape:
+        return target.input.shape[-1]
+    return 32 if model in models.CIFAR or model in data.NAMES or ":" in model else 224
+
+
+def _budget(
+    target: TargetProfile, limits: tuple[float | None, float | None, float | None, float | None]
+) -> RelativeBudget:
+    names = ("latency", "macs", "params", "accuracy_drop")
+    given = {n: limit for n, limit in zip(names, limits, strict=True) if limit is not None}
+    for name, limit in given.items():
+        try:
+            RelativeBudget.model_validate({name: limit})
+        except ValidationError as error:
+            flag = "accuracy-drop" if name == "accuracy_drop" else f"{name}-ratio"
+            raise InputError(f"--max-{flag} {limit:g}: {error.errors()[0]['msg']}") from None
+    return target.budget.relative.model_copy(update=given)
+
+
+def _value(text: str) -> str | int | float | bool:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,0 +1,123 @@
+"""Where does the dense model come from: a checkpoint, or training that is done once and kept."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import nn
+
+from edgeprune import checkpoint
+from edgeprune.checkpoint import Checkpoint
+from edgeprune.errors import EdgepruneError, InputError
+from edgeprune.prune import models
+from edgeprune.prune.data import DataSet
+from edgeprune.prune.evaluate import evaluate
+from edgeprune.prune.finetune import Progress, Recipe, train
+from edgeprune.prune.models import ModelSpec
+
+DIGITS = Recipe(epochs=20, lr=0.1)
+FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The dense model as it came.
+
+    Attributes:
+        model: In evaluation mode, on the CPU, shortcuts as published.
+        accuracy: Top-1 on the held-out validation images, 0..1.
+        origin: ``checkpoint``, ``trained`` or ``cached``.
+        seen_validation: Whether training may have seen the validation images.
+    """
+
+    model: nn.Module
+    accuracy: float
+    origin: str
+    seen_validation: bool
+
+
+def obtain(
+    spec: ModelSpec,
+    data: DataSet,
+    weights: Path | None,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> Baseline:
+    """Load the dense model, or train it on the training images and keep it for the next time.
+
+    Args:
+        spec: Which network.
+        data: Images; only ``train`` is trained on.
+        weights: A checkpoint; without one the model is trained.
+        recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.
+        progress: Called after every training step.
+
+    Raises:
+        InputError: the checkpoint does not fit, or the model answers no better than chance.
+    """
+    if weights is not None:
+        model, origin = models.load_dense(spec, weights), "checkpoint"
+    else:
+        recipe = recipe or (DIGITS if data.name == "digits" else FROM_SCRATCH)
+        model, origin = _trained(spec, data, recipe, progress)
+    accuracy = evaluate(model, data.val).accuracy
+    _refuse_chance(accuracy, data, weights)
+    return Baseline(model.eval(), accuracy, origin, seen_validation=weights is not None)
+
+
+def _trained(
+    spec: ModelSpec, data: DataSet, recipe: Recipe, progress: Progress | None
+) -> tuple[nn.Module, str]:
+    path = user_cache_path("edgeprune") / "baselines" / f"{_key(spec, data, recipe)}.pt"
+    model = models.build(spec, seed=recipe.seed)
+    if path.exists():
+        try:
+            model.load_state_dict(checkpoint.read(path).state_dict)
+            return model, "cached"
+        except (EdgepruneError, RuntimeError):
+            pass  # a damaged cache is no reason to stop: train again and replace it
+    trained = train(model, data.train, recipe, progress=progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(path, _as_checkpoint(spec, data, trained.model), overwrite=True)
+    return trained.model, "trained"
+
+
+def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint:
+    return Checkpoint(
+        model=spec.name,
+        kwargs={"num_classes": spec.num_classes, **spec.kwargs},
+        plan=None,
+        state_dict=model.state_dict(),
+        input_shape=data.input_shape,
+        mean=data.normalisation.mean,
+        std=data.normalisation.std,
+        classes=data.classes,
+        history={},
+    )
+
+
+def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
+    parts = [asdict(spec), data.fingerprint, data.size, asdict(data.normalisation)]
+    text = json.dumps([*parts, asdict(recipe), torch.__version__], sort_keys=True, default=dict)
+    return f"{spec.name.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:
+    """A search on a model that does not work would only tell how noise is pruned."""
+    chance = 1 / len(data.classes)
+    noise = 3 * (chance * (1 - chance) / len(data.val)) ** 0.5
+    if accuracy > chance + max(noise, 0.25 * chance):
+        return
+    advice = (
+        "check --mean/--std (the normalisation it was trained with) and that the class folders "
+        "sort in the order of its outputs"
+        if weights
+        else "train longer with --baseline-epochs, or give trained --weights"
+    )
+    raise InputError(
+        f"the dense model reads {100 * accuracy:.1f} % on {len(data.val)} held-out images, near "
+        f"chance ({100 * chance:.1f} %): {advice}"
+    )

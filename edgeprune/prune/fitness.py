@@ -1,0 +1,147 @@
+"""A population of bit strings in, objectives out: one batched call, no loop over individuals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeprune.prune.saliency import Descriptors, aggregation
+from edgeprune.prune.space import PruningSpace
+
+Widths = NDArray[np.int64]
+Ratios = NDArray[np.float64]
+Predict = Callable[[Widths], NDArray[np.float64] | NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets as shares of the dense model, all predicted; ``None`` is no budget."""
+
+    latency: float | None = None
+    macs: float | None = None
+    params: float | None = None
+
+    def vector(self) -> NDArray[np.float64]:
+        """The limits in the order latency, MACs, params; infinity where there is none."""
+        given = [getattr(self, each.name) for each in fields(self)]
+        return np.array([np.inf if limit is None else limit for limit in given])
+
+    def bind(self) -> bool:
+        """Whether any budget is set."""
+        return bool(np.isfinite(self.vector()).any())
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Predicted latency, MACs and params of a population of widths, relative to dense."""
+
+    dense: Widths
+    predictors: tuple[Predict, Predict, Predict]
+
+    def ratios(self, widths: Widths) -> Ratios:
+        """Shares of the dense costs.
+
+        Args:
+            widths: Kept channels per group, shape (P, G).
+
+        Returns:
+            Latency, MACs and params over those of the dense model, shape (P, 3).
+        """
+        both = np.concatenate([self.dense[None], widths])
+        columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
+        return np.stack([column[1:] / column[0] for column in columns], 1)
+
+
+@dataclass(frozen=True)
+class Wavelet:
+    """Weights of the wavelet channel aggregation (our reconstruction, docs/search.md).
+
+    Attributes:
+        redundancy: Weight b of the mean absolute cosine between kept channels' signatures.
+    """
+
+    redundancy: float = 0.1
+
+
+def decode_bits(bits: Tensor, saliency: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Bring bit strings of one group onto the device's width grid.
+
+    The set bits are counted and rounded up to the next grid width; the missing channels are
+    filled with the unset ones of highest saliency, since they cost nothing. Fewer set bits
+    than half the smallest width drop the branch where the grid holds 0, else give the
+    smallest width. Our reconstruction; the paper does not give its decoding.
+
+    Args:
+        bits: Set channels of a population, shape (P, C), bool.
+        saliency: Importance of each channel, shape (C,).
+        grid: Legal widths, ascending, ending in C; 0 first where the branch may be dropped.
+
+    Returns:
+        Masks (P, C), bool, and their widths (P,), int64, on the device of ``bits``.
+    """
+    legal = torch.tensor([width for width in grid if width > 0], device=bits.device)
+    count = bits.sum(1)
+    widths = legal[torch.searchsorted(legal, count).clamp(max=len(legal) - 1)]
+    if grid[0] == 0:
+        widths = torch.where(2 * count < legal[0], 0, widths)
+    order = saliency.argsort(descending=True, stable=True)
+    first = bits[:, order].long().argsort(dim=1, descending=True, stable=True)
+    kept = torch.arange(bits.shape[1], device=bits.device)[None] < widths[:, None]
+    masks = torch.zeros_like(bits).scatter(1, order[first], kept)
+    return masks, widths
+
+
+@dataclass(frozen=True)
+class StageFitness:
+    """Objectives of bit strings over the groups of one search space, the others held fixed.
+
+    Attributes:
+        space: All groups and their grids.
+        descriptors: Wavelet descriptors per group, on the device to score on.
+        costs: Predicted costs.
+        members: Indices of the groups the bits belong to, in genome order.
+        fixed: Width of every group as it stands, shape (G,).
+        limits: Highest shares of the dense costs (latency, MACs, params), shape (3,).
+        wavelet: Weights of the aggregation.
+    """
+
+    space: PruningSpace
+    descriptors: tuple[Descriptors, ...]
+    costs: Costs
+    members: tuple[int, ...]
+    fixed: Widths
+    limits: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
+    wavelet: Wavelet = Wavelet()
+
+    @property
+    def genes(self) -> int:
+        """Bits of a genome: one per channel of the member groups."""
+        return sum(self.space.groups[member].width for member in self.members)
+
+    def decode(self, genomes: NDArray[np.int64]) -> tuple[list[Tensor], Widths]:
+        """Masks per member group, each (P, C), and the widths of all groups, (P, G)."""
+        device = self.descriptors[0].saliency.device
+        bits = torch.from_numpy(genomes).to(device).bool()
+        sizes = [self.space.groups[member].width for member in self.members]
+        widths = np.repeat(self.fixed[None], len(genomes), 0)
+        masks = []
+        for member, part in zip(self.members, torch.split(bits, sizes, 1), strict=True):
+            saliency = self.descriptors[member].saliency
+            mask, width = decode_bits(part, saliency, self.space.grids[member])
+            masks.append(mask)
+            widths[:, member] = width.cpu().numpy()
+        settled = self.space.settle(widths)
+        gone = torch.from_numpy(settled[:, list(self.members)] == 0).to(device)
+        return [mask & ~gone[:, i, None] for i, mask in enumerate(masks)], settled
+
+    def aggregation(self, masks: Sequence[Tensor]) -> NDArray[np.float64]:
+        """Wavelet aggregation of a population, (P,), groups weighted by their dense width."""
+        scores = [
+            aggregation(mask, self.descriptors[member], self.wavelet.redundancy)
+            * self.space.groups[member].width
+            for member, mask in zip(self.members, masks, strict=True)
+        ]
+        return (torch.stack(scores).sum(0) / self.genes).double().cpu().numpy()

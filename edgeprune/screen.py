@@ -1,0 +1,102 @@
+"""What a person sees in a terminal: tables and progress bars (the only file with rich)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgeprune.deploy import formats
+
+if TYPE_CHECKING:
+    from edgeprune.delivery import Outcome, Row
+
+
+class Watch(Protocol):
+    """Called with a step's name, how much of it is done, and how much there is."""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show it."""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print a table; columns of numbers are aligned right, nothing is cut off."""
+    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for heading, column in zip(headings, zip(*rows, strict=True), strict=True):
+        numbers = all(cell[:1].isdigit() or cell[:1] in "-+." for cell in column if cell)
+        shown.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    _console().print(shown)
+
+
+def show_outcome(outcome: "Outcome", target: str) -> None:
+    """Print what a search came to, and the commands that repeat its last steps."""
+    table(("", "dense", "slim", "slim / dense"), [_cells(row) for row in outcome.rows])
+    folder = outcome.folder
+    lines = [
+        "",
+        formats.to_text(outcome.report),
+        f"{outcome.report.outcome}: everything lies in {folder}",
+        f"  edgeprune export {folder / 'model.pt'} --overwrite",
+        f"  edgeprune check {folder / 'model.onnx'} --target {target} "
+        f"--baseline {folder / 'dense.onnx'}",
+    ]
+    _console().print("\n".join(lines), soft_wrap=True)
+
+
+def _cells(row: "Row") -> tuple[str, str, str, str]:
+    def text(value: float) -> str:
+        decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
+        return f"{value:{decimals}} {row.unit}".strip()
+
+    points = f"{row.slim - row.dense:+.2f} points"
+    share = points if row.unit == "%" else f"{row.slim / row.dense:.3f}x"
+    return (row.name, text(row.dense), text(row.slim), share)
+
+
+@contextmanager
+def progress() -> Iterator[Watch]:
+    """Progress bars on stderr, one a step; plain lines where it is no terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step not in self._tasks:
+            for finished in self._tasks.values():
+                self._bars.stop_task(finished)
+            self._tasks[step] = self._bars.add_task(step, total=total)
+        self._bars.update(self._tasks[step], completed=done, total=total)
+
+
+class _Lines:
+    """A log keeps one line a quarter of a step."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: dict[str, int] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        quarter = 4 * done // max(total, 1)
+        if self._said.get(step) != quarter:
+            self._said[step] = quarter
+            self._console.print(f"{step}: {25 * quarter} %")
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    # A log or a pipe has no width; tables there must not be folded at 80.
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=160)

@@ -1,0 +1,167 @@
+"""From a model.pt to a sealed ONNX file that gives torch's answers on real images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from edgeprune import __version__, checkpoint
+from edgeprune.checkpoint import Checkpoint
+from edgeprune.deploy import artifact
+from edgeprune.deploy.artifact import file_sha256
+from edgeprune.deploy.parity import ParityReport
+from edgeprune.deploy.parity_samples import network_input
+from edgeprune.deploy.provenance import Provenance
+from edgeprune.errors import InputError
+from edgeprune.export import parity, parity_samples, to_onnx
+from edgeprune.files import refuse_existing
+from edgeprune.prune.data import DataSet, sample
+from edgeprune.prune.models import load_slim
+from edgeprune.target import TargetProfile, load_target
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An exported file.
+
+    Attributes:
+        path: Where it is.
+        sha256: Of the file.
+        bytes: Its size.
+        input_shape: (1, C, H, W).
+        parity: How near it is to torch.
+        target: The profile it was exported for.
+    """
+
+    path: Path
+    sha256: str
+    bytes: int
+    input_shape: tuple[int, ...]
+    parity: ParityReport
+    target: TargetProfile
+
+
+def export_checkpoint(
+    path: Path,
+    out: Path | None = None,
+    target: str | None = None,
+    *,
+    overwrite: bool = False,
+    trust_factory: bool = False,
+) -> Shipped:
+    """Export a model.pt that edgeprune wrote.
+
+    Args:
+        path: The checkpoint.
+        out: The ONNX file; ``model.onnx`` beside the checkpoint by default.
+        target: Profile by name or path; the one the checkpoint was searched for by default.
+        overwrite: Replace ``out``.
+        trust_factory: Run the ``module:factory`` that the checkpoint names.
+
+    Raises:
+        InputError: the checkpoint, the target or ``out`` is not as it should be.
+        PromiseError: the file does not give torch's answers.
+    """
+    out = out or path.with_name("model.onnx")
+    refuse_existing(out, overwrite=overwrite)
+    name = target or checkpoint.read(path).history.get("target")
+    if not name:
+        raise InputError(f"{path} names no target; pass --target")
+    profile = load_target(name)
+    return load_and_ship(path, out, profile, overwrite=overwrite, trust=trust_factory)
+
+
+def load_and_ship(
+    path: Path, out: Path, target: TargetProfile, *, overwrite: bool, trust: bool
+) -> Shipped:
+    """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
+    model, record = load_slim(path, trust_factory=trust)
+    return ship(model, record, target, out, parent=path, overwrite=overwrite)
+
+
+def ship(
+    model: nn.Module,
+    record: Checkpoint,
+    target: TargetProfile,
+    out: Path,
+    *,
+    parent: Path | None = None,
+    overwrite: bool = False,
+) -> Shipped:
+    """Export, seal, write, and compare with torch; a file that differs is not left behind.
+
+    Args:
+        model: The network, dense or slim.
+        record: What is known of it; ``history`` carries costs and accuracies.
+        target: Profile it is exported for.
+        out: Where the file goes.
+        parent: Checkpoint file it comes from.
+        overwrite: Replace ``out``.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    proto = to_onnx(model, record.input_shape)
+    report = parity(
+        model,
+        proto.SerializeToString(),
+        parity_inputs(record),
+        atol=target.parity.atol,
+        rtol=target.parity.rtol,
+    )
+    sealed = provenance(model, record, target, parent)
+    sha256 = artifact.write(out, proto, sealed, overwrite=overwrite)
+    shape = (1, *record.input_shape)
+    return Shipped(out, sha256, out.stat().st_size, shape, report, target)
+
+
+def parity_inputs(record: Checkpoint) -> Tensor:
+    """The checkpoint's real images as the network takes them, (N, C, H, W)."""
+    pixels = checkpoint.samples(record).numpy()
+    size = record.input_shape[1:]
+    return torch.from_numpy(network_input(pixels, size, record.mean, record.std))
+
+
+def sample_pixels(images: DataSet, count: int = 4) -> Tensor:
+    """A few held-out images as they came, uint8, shape (count, 3, H, W)."""
+    pixels, _ = next(iter(sample(images.val, count).batches(count)))
+    mean = torch.tensor(images.normalisation.mean).view(1, 3, 1, 1)
+    std = torch.tensor(images.normalisation.std).view(1, 3, 1, 1)
+    return ((pixels.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def provenance(
+    model: nn.Module, record: Checkpoint, target: TargetProfile, parent: Path | None
+) -> Provenance:
+    """What the sealed file says about itself."""
+    history = record.history
+    return Provenance(
+        version=__version__,
+        model=record.model,
+        plan=record.plan,
+        target=target.name,
+        target_sha256=target.sha256,
+        input_shape=record.input_shape,
+        mean=record.mean,
+        std=record.std,
+        classes=record.classes,
+        macs=history["macs"],
+        params=history["params"],
+        accuracy_dense=history.get("accuracy_dense"),
+        accuracy_slim=history.get("accuracy_slim"),
+        dense_sha256=history.get("dense_sha256"),
+        checkpoint_sha256=file_sha256(parent) if parent else None,
+        versions={
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        parity=parity_samples(
+            model,
+            checkpoint.samples(record).numpy(),
+            record.input_shape[1:],
+            record.mean,
+            record.std,
+        ),
+    )
