@@ -47,7 +47,7 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
         nodes or [helper.make_node("Identity", ["x"], ["y"])],
         "unit",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * _output_rank(block))],
         constants,
     )
     opset = [helper.make_opsetid("", OPSET)]
@@ -72,6 +72,11 @@ def in_context(block: Block) -> Block:
         input_width=Width(_CONTEXT_CHANNELS),
         spatial=block.spatial,
     )
+
+
+def _output_rank(block: Block) -> int:
+    flat = any(op.kind in ("Flatten", "Gemm") for op in block.ops)
+    return 2 if flat else 2 + len(block.spatial)
 
 
 def _attributes(op: Op) -> dict[str, Any]:

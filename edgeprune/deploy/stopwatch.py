@@ -7,6 +7,7 @@ around which the reference was as fast as it ever is. Units that got too few suc
 again. Control copies of the reference, run as rarely as the units, take out what rarity costs.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -91,7 +92,12 @@ def machine_of(setting: Setting) -> dict[str, object]:
 
 
 def time_units(
-    units: Sequence[bytes], reference: bytes, setting: Setting, pace: Pace, step: Step
+    units: Sequence[bytes],
+    reference: bytes,
+    setting: Setting,
+    pace: Pace,
+    step: Step,
+    fast_ms: float = math.inf,
 ) -> Times:
     """Time ``units``, ONNX files, against ``reference``.
 
@@ -101,6 +107,7 @@ def time_units(
         setting: Device, clock and runtime.
         pace: How thoroughly.
         step: Called after every epoch with (epochs done, epochs planned so far).
+        fast_ms: The reference's time when the device was fast before, if that is known.
 
     Raises:
         MachineError: the device cannot measure.
@@ -124,10 +131,14 @@ def time_units(
                     step(
                         done, done - line["epoch"] - 1 + len(epochs) * max(1, pace.least - session)
                     )
-        wanted = wanted if session + 1 < pace.least else _starved(runs, len(units))
+        wanted = (
+            wanted
+            if session + 1 < pace.least
+            else _starved(runs, len(units), _fast(runs, fast_ms))
+        )
         if not wanted:
             break
-    return _times(runs, len(units), machine)
+    return _times(runs, len(units), _fast(runs, fast_ms), machine)
 
 
 def _dealt(units: Sequence[int], pace: Pace, random: np.random.Generator) -> list[list[int]]:
@@ -154,27 +165,26 @@ def _read(epoch: Epoch, line: Line) -> Iterator[_Run]:
             yield _Run(epoch.open[position] - 1, *row)
 
 
-def _fast(runs: Sequence[_Run]) -> float:
-    """The reference's time when nothing disturbs it."""
-    return float(np.quantile([run.around for run in runs], FASTEST_SHARE))
+def _fast(runs: Sequence[_Run], before_ms: float) -> float:
+    """The reference's time in ns when nothing disturbs it."""
+    return min(before_ms * 1e6, float(np.quantile([run.around for run in runs], FASTEST_SHARE)))
 
 
-def _starved(runs: Sequence[_Run], count: int) -> list[int]:
+def _starved(runs: Sequence[_Run], count: int, fast: float) -> list[int]:
     """Units with too few undisturbed runs."""
-    limit = FAST * _fast(runs)
+    limit = FAST * fast
     clean = np.bincount([r.unit for r in runs if r.around <= limit], minlength=count + 1)
     return [unit for unit in range(count) if clean[unit] < ENOUGH]
 
 
-def _times(runs: Sequence[_Run], count: int, machine: dict[str, object]) -> Times:
-    fast = _fast(runs)
+def _times(runs: Sequence[_Run], count: int, fast: float, machine: dict[str, object]) -> Times:
     of_unit: list[list[_Run]] = [[] for _ in range(count + 1)]
     for run in runs:
         of_unit[run.unit].append(run)
     typical = np.array([_typical(own, fast) for own in of_unit])
     control = float(typical[-1, 0])
     hot, cold = typical[:-1].T / control
-    return Times(hot, cold, control / 1e6, len(_starved(runs, count)), machine)
+    return Times(hot, cold, control / 1e6, len(_starved(runs, count, fast)), machine)
 
 
 def _typical(runs: Sequence[_Run], fast: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from whole networks of the search space, and other such networks say how well it
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,6 +196,7 @@ class _Bench:
         self.setting, self.options = setting, options
         self.timed = 0
         self.doubtful = 0
+        self.fast_ms = math.inf
 
     def with_grid(self, table: Table) -> Table:
         """The table with the widths that the device rewards."""
@@ -245,7 +247,8 @@ class _Bench:
             self.options.progress(what, done / max(done, planned))
 
         pace = pace or self.options.units
-        times = time_units(units, reference(), self.setting, pace, step)
+        times = time_units(units, reference(), self.setting, pace, step, self.fast_ms)
+        self.fast_ms = min(self.fast_ms, times.reference_ms)
         self.timed += len(units)
         self.doubtful += times.doubtful
         return times
