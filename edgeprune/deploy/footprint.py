@@ -70,6 +70,6 @@ def _factors(op: Op, reads: Width) -> tuple[float, Width, Width]:
     """Bytes of a weight are the product of these."""
     kernel = dict(op.attributes).get("kernel_shape", ())
     taps = math.prod(kernel) if isinstance(kernel, tuple) else 1
-    if op.grouping.terms:
-        return BYTES * taps, Width(1), op.width
+    if op.grouping.terms:  # the channels of a group stay, their number does not
+        return BYTES * taps * reads.terms[0][1] / op.grouping.terms[0][1], Width(1), op.width
     return BYTES * taps / op.grouping.fixed, reads, op.width

@@ -63,6 +63,7 @@ class Block:
         input: Name of the tensor that comes in.
         input_width: Channels of that tensor.
         spatial: Height and width of that tensor, empty where it is flat.
+        rectified: Whether that tensor comes out of a ReLU.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Block:
     input: str
     input_width: Width
     spatial: tuple[int, ...]
+    rectified: bool = False
 
     @property
     def output(self) -> str:
@@ -109,7 +111,7 @@ class Block:
             terms = [f"{times}*{order[group]}" for group, times in width.terms]
             return "+".join([str(width.fixed)] * (width.fixed > 0 or not terms) + terms)
 
-        return _describe(self, text)
+        return "rectified " * self.rectified + _describe(self, text)
 
     @property
     def key(self) -> str:
@@ -120,16 +122,20 @@ class Block:
         """The block at fixed widths, (G,) or by group, without operators that have nothing to do.
 
         A tensor of width 0 is gone, and so is every operator that needs it; of a sum or a
-        concatenation the other terms stay. A block may end up without operators.
+        concatenation the other terms stay; a ReLU that then follows a ReLU goes as well. A block
+        may end up without operators.
         """
         names = {self.input: self.input}
+        rectified = {self.input} if self.rectified else set()
         ops: list[Op] = []
         for op in self.ops:
             survivors = tuple(names[name] for name in op.inputs if name in names)
             whole = len(survivors) == len(op.inputs)
             if op.width.at(widths) == 0 or not (whole or op.kind in _SURVIVES_ALONE):
                 continue
-            if whole or len(survivors) > 1:
+            again = op.kind == "Relu" and survivors != op.inputs and survivors[0] in rectified
+            if (whole or len(survivors) > 1) and not again:
+                rectified.update({op.output} if op.kind == "Relu" else ())
                 names[op.output] = op.output
                 ops.append(_fixed(op, survivors, widths))
             elif survivors:

@@ -41,13 +41,12 @@ def to_network(trace: channels.Trace) -> Network:
         raise InputError("the model has no layers that can be timed; nothing of it was traced")
     pieces = list(_merged(_atoms(lowered.ops, lowered.source)))
     blocks = []
-    flowing = lowered.source
+    flowing, maker = lowered.source, ""
     for piece in pieces:
-        shape = lowered.shapes[flowing]
-        blocks.append(
-            Block(lowered.path(piece), piece, flowing, lowered.widths[flowing], shape[2:])
-        )
-        flowing = piece[-1].output
+        width, shape = lowered.widths[flowing], lowered.shapes[flowing]
+        name, rectified = lowered.path(piece), maker == "Relu"
+        blocks.append(Block(name, piece, flowing, width, shape[2:], rectified))
+        flowing, maker = piece[-1].output, piece[-1].kind
     return Network(
         blocks=tuple(blocks),
         full=tuple(group.width for group in trace.groups),

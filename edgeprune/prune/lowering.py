@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from edgeprune.deploy.network import Value, Width
 from edgeprune.errors import InputError
+from edgeprune.prune.layers import whole_groups
 
 Attributes = dict[str, Value]
 Made = tuple[tuple[str, Attributes], ...]
@@ -37,10 +38,15 @@ def lower(node: fx.Node, module: nn.Module | None) -> Made | None:
 
 
 def grouping(node: fx.Node, module: nn.Module | None, reads: Width) -> Width:
-    """Groups of a convolution; those of a depthwise one follow the width it reads."""
-    if not isinstance(module, nn.Conv2d):
+    """Groups of a convolution; where it loses whole ones they follow the width it reads."""
+    if not isinstance(module, nn.Conv2d) or module.groups == 1:
         return Width(1)
-    return reads if 1 < module.groups == module.in_channels else Width(module.groups)
+    if not whole_groups(module):
+        return Width(module.groups)
+    each = module.in_channels // module.groups
+    return Width(
+        reads.fixed // each, tuple((group, times // each) for group, times in reads.terms)
+    )
 
 
 def _convolution(node: fx.Node, module: Any) -> Made:

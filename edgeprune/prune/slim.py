@@ -103,6 +103,8 @@ def _drop(
 
 def _is_relu(node: fx.Node, dense: fx.GraphModule) -> bool:
     """Whether a node is a ReLU, which a second one leaves as it is."""
+    if node.op == "call_module" and type(dense.get_submodule(str(node.target))) is nn.Identity:
+        return _is_relu(node.all_input_nodes[0], dense)
     if node.op == "call_module":
         return type(dense.get_submodule(str(node.target))) is nn.ReLU
     return node.op.startswith("call") and rule_for(node)[0] == "relu"

@@ -49,6 +49,15 @@ def test_dropping_the_branch_leaves_the_shortcut_and_the_relu_after_it() -> None
     assert downsampling().at((8, 0, 16)).ops[0].width == Width(16)
 
 
+def test_a_relu_after_a_relu_goes_with_the_branch() -> None:
+    block = residual_block(16, 8, 8)
+    gone = replace(block, ops=tuple(_inner(op, Width(0)) for op in block.ops))
+    assert [op.kind for op in gone.at(()).ops] == ["Relu"]
+    assert replace(gone, rectified=True).at(()).ops == ()
+    assert replace(gone, rectified=True).signature != gone.signature
+    assert len(replace(block, rectified=True).at(()).ops) == 5
+
+
 def test_a_dropped_branch_on_an_identity_shortcut_leaves_the_input() -> None:
     block = residual_block(16, 8, 8)
     without = replace(block, ops=block.ops[:-1])  # no ReLU after the sum
