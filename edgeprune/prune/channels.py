@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.prune import layers, operators
 from edgeprune.prune.coupling import Ints
-from edgeprune.prune.following import Follower, Rule, Unfollowed
+from edgeprune.prune.following import Follower, Rule, Rules, Unfollowed
 from edgeprune.prune.grouping import Classes, classify, names, stages
 from edgeprune.prune.residual import Block, find_blocks
 from edgeprune.prune.tracing import Untraceable, symbolic_graph
@@ -156,7 +156,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         graph, opaque = symbolic_graph(model, example, layers.is_layer)
     except Untraceable as error:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
-    follower = Follower(graph, _rule_of, opaque)
+    follower = Follower(graph, Rules(_rule_of, operators.only_elementwise), opaque)
     follower.run()
     classes = classify(follower.coupling, follower.flows, len(follower.coupling))
     blocks = find_blocks(graph, _is_addition, classes.carriers)

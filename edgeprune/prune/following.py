@@ -119,6 +119,19 @@ def depends(values: Value) -> Ints:
     return np.unique(np.concatenate(found)) if found else NOTHING
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Where the walk finds its rules.
+
+    Attributes:
+        of: Name and rule of a node that calls something; no rule keeps what it touches.
+        sliceable: Whether a parameter that a node reads may be sliced by its users.
+    """
+
+    of: Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]]
+    sliceable: Callable[[fx.Node], bool]
+
+
 class Follower:
     """Walks a graph once; rules ask it to join channels and to note what a tensor holds.
 
@@ -132,7 +145,7 @@ class Follower:
     def __init__(
         self,
         graph: fx.GraphModule,
-        rule_of: Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]],
+        rules: Rules,
         opaque: Mapping[str, tuple[str, str]],
     ) -> None:
         self.coupling = Coupling()
@@ -140,7 +153,7 @@ class Follower:
         self.flows: dict[fx.Node, Flow] = {}
         self.unfollowed: list[Unfollowed] = []
         self._graph = graph
-        self._rule_of = rule_of
+        self._rules = rules
         self._opaque = opaque
         self._values: dict[fx.Node, Value] = {}
         self._names: dict[int, str] = {}
@@ -173,6 +186,12 @@ class Follower:
             target = getattr(target, part)
         self.own(target, axis, ids)
 
+    def keep_held(self, flow: Flow) -> None:
+        """Keep the whole of a parameter that the graph reads as an attribute, if it is one."""
+        if flow.held:
+            for axis, size in enumerate(flow.shape):
+                self.own_by_name(flow.held, axis, np.zeros(size, np.int64))
+
     def new_channels(self, tensor: Tensor, axis: int, count: int) -> Ints:
         """Ids of the channels that a layer makes: those of its weight, if seen before."""
         known = self.tensors.get((self._names[id(tensor)], axis))
@@ -195,15 +214,13 @@ class Follower:
         return blank(node.meta["value"])
 
     def _follow(self, node: fx.Node) -> Value:
-        if node.op == "placeholder":
-            return fixed(node.meta["tensor_meta"].shape)
-        if node.op == "get_attr":
-            return self._attribute(node)
+        if node.op in ("placeholder", "get_attr"):
+            return self._given(node)
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         if node.op == "output":
             return self._keep((args, kwargs))
         module = self._graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-        name, rule = self._rule_of(node, module)
+        name, rule = self._rules.of(node, module)
         call = Call(node, name, args, kwargs, module)
         try:
             if rule is None:
@@ -213,13 +230,21 @@ class Follower:
             # Whatever an operator does to the ids, the channels it touches are kept.
             self._report(call, str(error).strip().splitlines())
             self._keep((args, kwargs))
+            for tensor in [] if module is None else [*module.parameters(), *module.buffers()]:
+                for axis, size in enumerate(tensor.shape):
+                    self.own(tensor, axis, np.zeros(size, np.int64))
             return self.unfollowable(node, NOTHING)
 
-    def _attribute(self, node: fx.Node) -> Value:
+    def _given(self, node: fx.Node) -> Value:
         meta = node.meta.get("tensor_meta")
         if meta is None:
             return Plain(node.meta["value"])
-        return fixed(meta.shape, str(node.target))
+        if node.op == "placeholder":
+            return fixed(meta.shape)
+        held = fixed(meta.shape, str(node.target))
+        if not self._rules.sliceable(node):
+            self.keep_held(held)
+        return held
 
     def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, fx.Node):
@@ -236,8 +261,9 @@ class Follower:
 
     def _keep(self, values: Value) -> None:
         for value in walk(values):
-            if isinstance(value, Flow) and value.axis is not None:
-                self.coupling.freeze(value.ids)
+            if isinstance(value, Flow):
+                self.keep_held(value)
+                self.coupling.join(value.ids, np.zeros(len(value.ids), np.int64))
             elif isinstance(value, Plain) and value.depends.size:
                 self.coupling.freeze(value.depends)
 

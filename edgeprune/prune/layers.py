@@ -90,6 +90,8 @@ def _linear(follower: Follower, call: Call) -> Flow:
     flow = call.flow()
     last = len(flow.shape) - 1
     if flow.axis not in (None, last):
+        follower.own(layer.weight, 0, np.zeros(layer.out_features, np.int64))
+        follower.own(layer.weight, 1, np.zeros(layer.in_features, np.int64))
         return Flow(call.shape, flow.axis, flow.ids)
     follower.own(layer.weight, 1, flow.along(last))
     made = follower.new_channels(layer.weight, 0, layer.out_features)

@@ -42,9 +42,11 @@ def move(follower: Follower, call: Call) -> Value:
         moved = getattr(args[0], method)(*args[1:], **kwargs)
     else:
         moved = target(*args, **kwargs)
-    if isinstance(moved, Tensor):
-        return settle(moved, follower.coupling)
-    return tuple(settle(part, follower.coupling) for part in moved)
+    parts = (moved,) if isinstance(moved, Tensor) else moved
+    settled = tuple(settle(part, follower.coupling) for part in parts)
+    if any(part.axis == 0 for part in settled):
+        raise CannotFollowError(f"{call.name} moves channels to the batch axis")
+    return settled[0] if isinstance(moved, Tensor) else settled
 
 
 def _untouched(call: Call) -> Value:
@@ -97,7 +99,7 @@ def _pixel_shuffle(follower: Follower, call: Call) -> Value:
 
 
 def _cat(follower: Follower, call: Call) -> Value:
-    flows = call.args[0]
+    flows = call.args[0] if call.args else call.kwargs["tensors"]
     dim = call.value(1, "dim", 0)
     axis = dim % len(call.shape)
     if all(f.axis is None for f in flows):

@@ -76,6 +76,8 @@ def _elementwise(follower: Follower, call: Call) -> Value:
     follower.coupling.freeze(np.append(depends(values), 0))
     carriers = [f for f in flows if f.axis is not None]
     if not carriers:
+        for other in flows:
+            follower.keep_held(other)
         return fixed(call.shape)
     # Axes are counted from the right, as broadcasting does.
     axes = {(f.axis or 0) - len(f.shape) for f in carriers}
@@ -84,24 +86,25 @@ def _elementwise(follower: Follower, call: Call) -> Value:
         raise CannotFollowError(f"{call.name} meets channels on different axes")
     ids = carriers[0].ids
     for other in flows:
-        _meet(follower, call, other, axis, ids)
+        if other.held:
+            _hold(follower, call, other, axis, ids)
+        elif len(other.shape) >= -axis and other.shape[axis] > 1:
+            follower.coupling.join(ids, other.along(len(other.shape) + axis))
     return Flow(call.shape, len(call.shape) + axis, ids)
 
 
-def _meet(follower: Follower, call: Call, other: Flow, axis: int, ids: Ints) -> None:
-    if len(other.shape) < -axis or other.shape[axis] == 1:
-        return
-    if other.held and _only_elementwise(call, other.held):
-        follower.own_by_name(other.held, len(other.shape) + axis, ids)
-    else:
-        follower.coupling.join(ids, other.along(len(other.shape) + axis))
+def _hold(follower: Follower, call: Call, held: Flow, axis: int, ids: Ints) -> None:
+    """A parameter takes part: on the channel axis it is sliced along, where all its uses allow."""
+    for d, size in enumerate(held.shape):
+        on_channels = d == len(held.shape) + axis and size > 1
+        follower.own_by_name(str(held.held), d, ids if on_channels else np.zeros(size, np.int64))
 
 
-def _only_elementwise(call: Call, held: str) -> bool:
-    """Whether a parameter's every use is element by element, so that it can be sliced."""
-    nodes = [n for n in call.node.graph.nodes if n.op == "get_attr" and n.target == held]
-    users = [user for n in nodes for user in n.users]
-    return all(u.op != "call_module" and rule_for(u)[1] is _elementwise for u in users)
+def only_elementwise(node: fx.Node) -> bool:
+    """Whether every use of a parameter is element by element, so that it can be sliced."""
+    return all(
+        user.op != "call_module" and rule_for(user)[1] is _elementwise for user in node.users
+    )
 
 
 def _reduction(follower: Follower, call: Call) -> Value:
@@ -192,10 +195,10 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY.split(), _unchanged),
     **{name: pooled(n) for n in (1, 2, 3) for name in _POOLS.format(n).split()},
     **{"interpolate": pooled(2), "upsample": pooled(2)},
-    **dict.fromkeys(["mean", "sum", "amax", "amin", "var", "std", "norm"], _reduction),
+    **dict.fromkeys(["mean", "sum", "amax", "amin"], _reduction),
     **dict.fromkeys(["softmax", "log_softmax"], _along_dim),
     **{"normalize": _normalize, "size": _size, "getattr": _getattr},
-    **dict.fromkeys(["dim", "ndimension", "type_as", "is_floating_point"], _about_type),
+    **dict.fromkeys(["dim", "ndimension", "is_floating_point"], _about_type),
     **MOVEMENTS,
     "getitem": _getitem,
 }

@@ -74,7 +74,7 @@ def rewrite(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
 
 
 def _view(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
-    given = new.args[1:] if len(new.args) > 1 else (new.kwargs.get("shape"),)
+    given: Any = new.args[1:] if len(new.args) > 1 else (_sizes_by_name(new),)
     nested = len(given) == 1 and not isinstance(given[0], int)
     sizes: Any = given[0] if nested else given
     shape = dense.meta["tensor_meta"].shape
@@ -84,12 +84,24 @@ def _view(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
         # The batch is the only size that may differ from the example's.
         sizes = (-1, *(int(size) for size in shape[1:]))
     axis, stay = kept.of(dense)
-    fresh = [
+    fresh: list[Any] = [
         _size(size, int(stay.sum()) if d == axis else int(shape[d]), d == axis)
         for d, size in enumerate(sizes)
     ]
-    new.args = (new.args[0], *([tuple(fresh)] if nested else fresh))
+    if (
+        axis is not None
+        and isinstance(sizes[axis], fx.Node)
+        and -1 not in fresh
+        and new.target != "expand"
+    ):
+        # What was read at run time may depend on the image's size too.
+        fresh[axis] = -1
+    new.args = (_input(new), *([tuple(fresh)] if nested else fresh))
     new.kwargs = {}
+
+
+def _sizes_by_name(node: fx.Node) -> Any:
+    return next(node.kwargs[k] for k in ("shape", "size") if k in node.kwargs)
 
 
 def _size(size: Any, wanted: int, on_channels: bool) -> Any:

@@ -1,5 +1,6 @@
 """From a model to a torch.fx graph with shapes, whatever the model does in between."""
 
+import inspect
 import traceback
 from collections.abc import Callable, Collection
 from typing import Any
@@ -81,6 +82,7 @@ def symbolic_graph(
         Untraceable: the forward function of the model itself cannot be traced.
     """
     shell = shallow(model)
+    _take_one_input(shell)
     _set_training(shell, _LIVE)
     opaque: dict[str, tuple[str, str]] = {}
     while True:
@@ -119,6 +121,17 @@ def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
     }
     copy.__dict__.update(state)
     return copy
+
+
+def _take_one_input(shell: nn.Module) -> None:
+    """Bind every argument of the forward function but the first to its default."""
+    model_class: Any = type(shell)
+    if len(inspect.signature(model_class.forward).parameters) > 2:
+
+        def forward(self: nn.Module, x: Tensor) -> Any:
+            return model_class.forward(self, x)
+
+        shell.__class__ = type(model_class.__name__, (model_class,), {"forward": forward})
 
 
 def source_line(node: fx.Node) -> str:

@@ -241,6 +241,9 @@ KEPT = {
     "flip": (lambda x: x.flip(1), "flip along the channel axis"),
     "reflect": (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect").cumsum(1), "cumsum"),
     "outer product": (lambda x: x.mean((2, 3))[:, :, None] * x.mean((2, 3))[:, None], "axes"),
+    "norm": (lambda x: x.norm(2, 1, keepdim=True), "no rule for norm"),
+    "into the batch": (lambda x: x.flatten(0, 1)[:, None].repeat(1, 2, 1, 1), "batch axis"),
+    "attribute": (lambda x: x.view(x.numel() // 192, 12, 16).mean(2), "no rule for numel"),
     "pool over channels": (
         lambda x: F.avg_pool1d(x.flatten(2).transpose(1, 2), 2),
         "channel axis",
@@ -256,6 +259,62 @@ def test_what_cannot_be_followed_is_kept_whole_and_reported(name):
     (reported,) = traced.unfollowed
     assert reason in reported.reason
     assert "test_channels.py" in reported.source
+
+
+class Twofold(nn.Module):
+    """Weights that are used once where channels are followed and once where they are not."""
+
+    def __init__(self, use: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.layer = nn.Conv2d(3, 12, 1), nn.Linear(12, 12)
+        self.scale, self.head, self.use = nn.Parameter(torch.rand(12)), nn.Linear(12, 2), use
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).mean((2, 3))
+        return self.head(self.layer(x) * self.scale) + self.use(self, x)
+
+
+TWOFOLD = {
+    "as a function": lambda m, x: F.linear(x, m.layer.weight).sum(),
+    "on another axis": lambda m, x: m.layer(torch.ones(2, 3, 12)).mean((1, 2))[:, None],
+    "where it is transposed": lambda m, x: (m.layer.weight.t() * 2).sum(),
+    "by itself": lambda m, x: (m.scale * 2).softmax(0).sum(),
+}
+
+
+@pytest.mark.parametrize("name", TWOFOLD)
+def test_weights_used_twice_fit_both_uses(name, masked, random_plan):
+    model, x = Twofold(TWOFOLD[name]).eval().double(), torch.randn(2, 3, 4, 4).double()
+    if name == "on another axis":
+        model.use = lambda m, x: m.layer(torch.ones(2, 3, 12).double()).mean((1, 2))[:, None]
+    traced = trace(model, x)
+    plan = random_plan(traced, 0)
+    assert slim(traced, plan)(x).shape == (2, 2)
+    assert torch.allclose(slim(traced, plan)(x), masked(traced, plan)(x), atol=1e-12)
+
+
+def test_a_parameter_that_scales_channels_is_sliced_with_them():
+    traced = trace(Twofold(lambda m, x: x[:, :1] * 0).eval(), torch.randn(2, 3, 4, 4))
+    sliced = {s.tensor: g.width for g in traced.groups for s in g.slices}
+    assert sliced["scale"] == sliced["head.weight"] == 12
+
+
+class Optional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, double: bool = False) -> Tensor:
+        x = self.one(x) if scale is None else self.one(x) * scale
+        return self.two(x * 2 if double else x)
+
+
+def test_further_arguments_take_their_defaults():
+    model, x = Optional(), torch.randn(1, 3, 4, 4)
+    traced = trace(model, x)
+    assert widths(traced) == {"one": 6}
+    assert type(model) is Optional
+    assert torch.equal(slim(traced, PruningPlan(model="o", kept={"one": range(6)}))(x), model(x))
 
 
 def test_a_number_of_channels_used_as_a_number_keeps_them():

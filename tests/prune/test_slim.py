@@ -80,6 +80,19 @@ def test_any_plan_of_a_resnet_slims_to_the_masked_model(data, shortcut, resnets,
     assert distance(thin(x), masked(traced, plan)(x)) < 1e-10
 
 
+@pytest.mark.parametrize("name", ["shufflenet", "resnet-pad", "mobilenet", "densenet"])
+def test_batch_and_image_size_stay_free(name, tiny, masked, random_plan):
+    model, _ = tiny(name)
+    traced = trace(model, torch.randn(1, 3, 8, 8, dtype=torch.float64))
+    plan = random_plan(traced, 0)
+    thin = slim(traced, plan)
+    oracle = masked(traced, plan)
+    for shape in [(1, 3, 8, 8), (3, 3, 8, 8), (5, 3, 16, 12)]:
+        x = torch.randn(shape, dtype=torch.float64)
+        assert distance(slim(traced, plan, fold_constants=False)(x), oracle(x)) < 1e-10
+        assert thin(x).shape == (shape[0], 5)
+
+
 def test_all_branches_can_go(resnets):
     for shortcut, traced in resnets.items():
         plan = PruningPlan(
