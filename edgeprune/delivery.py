@@ -20,6 +20,8 @@ from edgeprune.run_folder import RunFolder
 from edgeprune.ship import Shipped, load_and_ship, ship
 from edgeprune.target import TargetProfile
 
+COUNTS = ("macs", "params", "shortcut_macs")
+
 
 @dataclass(frozen=True)
 class Recovered:
@@ -115,6 +117,7 @@ def _records(parcel: Parcel) -> tuple[Checkpoint, Checkpoint]:
     """What the dense and the slim file say of themselves."""
     widths = np.stack([parcel.full, parcel.chosen.choice.widths])
     macs, params = parcel.counts.macs(widths).tolist(), parcel.counts.params(widths).tolist()
+    shortcuts = parcel.counts.shortcut_macs(widths).tolist()
     accuracy = parcel.recovered.accuracy
     history = {**parcel.record.history, "accuracy_dense": accuracy["dense"]}
     slim_history = {
@@ -122,11 +125,11 @@ def _records(parcel: Parcel) -> tuple[Checkpoint, Checkpoint]:
         "accuracy_slim": accuracy["slim"],
         "accuracy": dict(accuracy),
         "finetune": dict(parcel.recovered.finetune),
-        "macs": macs[1],
-        "params": params[1],
+        **dict(zip(COUNTS, (macs[1], params[1], shortcuts[1]), strict=True)),
     }
+    dense_counts = dict(zip(COUNTS, (macs[0], params[0], shortcuts[0]), strict=True))
     return (
-        replace(parcel.record, history={**history, "macs": macs[0], "params": params[0]}),
+        replace(parcel.record, history={**history, **dense_counts}),
         replace(
             parcel.record,
             plan=plan_of(parcel.chosen.choice, parcel.record.model).to_plain(),
@@ -147,6 +150,7 @@ def _rows(
     rows = [
         Row("accuracy", 100 * accuracy["dense"], 100 * accuracy["slim"], "%"),
         Row("MACs", dense["macs"], slim["macs"]),
+        Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
     ]

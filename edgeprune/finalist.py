@@ -32,6 +32,7 @@ class Field:
         trace: The dense model with its channels followed.
         space: Legal widths.
         costs: Predicted shares of the dense costs.
+        error: Mean relative error of the predicted latency on networks it was not fitted to.
         dense: The dense model as exported.
         target: Profile that says how to measure.
     """
@@ -40,6 +41,7 @@ class Field:
     trace: Trace
     space: PruningSpace
     costs: Costs
+    error: float
     dense: onnx.ModelProto
     target: TargetProfile
 
@@ -62,7 +64,7 @@ def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
         PromiseError: no candidate does; the message says what can be had.
     """
     refuse_out_of_reach(field, limits)
-    aim, best = limits, np.inf
+    aim, best = _cautious(limits, field), np.inf
     for _ in range(ATTEMPTS):
         choice = search(aim)
         candidate = Candidate(choice, _measured(field, choice, limits.latency))
@@ -79,6 +81,14 @@ def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
         f"no network on the grid keeps latency {limits.latency:g}x: the best that can be had "
         f"is {best:.3f}x (measured); raise --max-latency-ratio"
     )
+
+
+def _cautious(limits: Limits, field: Field) -> Limits:
+    """Leave room for the error of the table, but never less than the grid allows."""
+    if limits.latency is None:
+        return limits
+    floor = float(_floor(field)[0])
+    return replace(limits, latency=max(floor, limits.latency * (1 - min(field.error, 0.05))))
 
 
 def refuse_out_of_reach(field: Field, limits: Limits) -> None:

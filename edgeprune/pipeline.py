@@ -173,7 +173,7 @@ def _scene(request: Request, folder: RunFolder, watch: Watch) -> Scene:
     counts = CostModel(traced)
     space = build(traced.groups, latency.grid)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
-    arena = Field(spec.name, traced, space, costs, proto, request.target)
+    arena = Field(spec.name, traced, space, costs, latency.error, proto, request.target)
     return Scene(images, origin, dense, counts, arena)
 
 

@@ -34,7 +34,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
 
 def show_outcome(outcome: "Outcome", target: str) -> None:
     """Print what a search came to, and the commands that repeat its last steps."""
-    table(("", "dense", "slim", "slim / dense"), [_cells(row) for row in outcome.rows])
+    table(
+        ("", "dense", "slim", "slim / dense"), [_cells(row) for row in outcome.rows if row.dense]
+    )
     folder = outcome.folder
     lines = [
         "",
@@ -53,7 +55,8 @@ def _cells(row: "Row") -> tuple[str, str, str, str]:
         return f"{value:{decimals}} {row.unit}".strip()
 
     points = f"{row.slim - row.dense:+.2f} points"
-    share = points if row.unit == "%" else f"{row.slim / row.dense:.3f}x"
+    ratio = f"{row.slim / row.dense:.3f}x" if row.dense else ""
+    share = points if row.unit == "%" else ratio
     return (row.name, text(row.dense), text(row.slim), share)
 
 

@@ -18,7 +18,7 @@ from edgeprune.prune.evaluate import evaluate
 from edgeprune.prune.finetune import Progress, Recipe, train
 from edgeprune.prune.models import ModelSpec
 
-DIGITS = Recipe(epochs=20, lr=0.1)
+DIGITS = Recipe(epochs=12, batch=64, lr=0.1, warmup=0.15)  # docs/recovery.md has what it reads
 FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
 
 
