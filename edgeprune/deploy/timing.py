@@ -32,6 +32,7 @@ MORE_LOOKS = (48, 64)  # on a machine that Health doubts, twice the epochs befor
 ALPHA = 0.01  # a look; both sides together
 FLOOR = 0.005  # of the log ratio: alternation itself leans by a quarter of a percent
 EPOCHS = 12  # when there is no limit to settle
+SMALL_BYTES = 4_000_000  # about 1 ms a run: noise inside an epoch dominates, so more rounds
 LARGE_BYTES = 20_000_000  # re-opening dominates: fewer rounds, more epochs
 
 
@@ -283,4 +284,6 @@ def _drawn(turns: Sequence[int], reference: int, seed: int, rounds: int) -> Iter
 
 def _rounds(models: Sequence[Model]) -> int:
     sizes = [len(m) if isinstance(m, bytes) else m.stat().st_size for m in models]
-    return 4 if max(sizes) > LARGE_BYTES else 8
+    if max(sizes) < SMALL_BYTES:
+        return 16
+    return 8 if max(sizes) <= LARGE_BYTES else 4

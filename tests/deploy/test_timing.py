@@ -13,6 +13,7 @@ from edgeprune.deploy.samples import Health, LatencyReport, PairedEpoch
 from edgeprune.deploy.timing import (
     LARGE_BYTES,
     LOOKS,
+    SMALL_BYTES,
     Setting,
     compare,
     compare_many,
@@ -116,10 +117,13 @@ def test_orders_are_drawn_anew_each_epoch_and_repeat_with_the_seed(record: Recor
     assert {epoch.sequence for epoch in jobs[0]} == {(0, 1), (1, 0)}
 
 
-def test_large_files_run_fewer_rounds(record: Record) -> None:
+@pytest.mark.parametrize(
+    ("size", "rounds"), [(1, 16), (SMALL_BYTES, 8), (LARGE_BYTES, 8), (LARGE_BYTES + 1, 4)]
+)
+def test_larger_files_run_fewer_rounds(record: Record, size: int, rounds: int) -> None:
     device = record()
-    compare(bytes(LARGE_BYTES + 1), b"b", Setting(device=device), limit=0.7)
-    assert {epoch.rounds for epoch in device.jobs[0].epochs} == {4}
+    compare(bytes(size), b"b", Setting(device=device), limit=0.7)
+    assert {epoch.rounds for epoch in device.jobs[0].epochs} == {rounds}
 
 
 def test_many_candidates_take_turns_in_one_process(record: Record) -> None:
@@ -139,7 +143,7 @@ def test_many_candidates_need_one_epoch_each(record: Record) -> None:
 def test_measure_times_one_model(record: Record) -> None:
     report = measure(b"a", Setting(device=record(ratios=[2.0])), epochs=3)
     assert len(report.epochs_ns) == 3
-    assert len(report.samples_ms) == 3 * 8 * 2
+    assert len(report.samples_ms) == 3 * 16 * 2
     assert report.median_ms == pytest.approx(2.0)
     assert report.interval_ms == pytest.approx((2.0005, 2.0005, 2.0005))
     assert report.summary()["p99_ms"] == pytest.approx(2.001)
