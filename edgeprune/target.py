@@ -170,7 +170,7 @@ def _find(name: str) -> Path:
 
 def nearest(word: str, known: Any) -> str:
     """``, did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
-    match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.4)
     return f", did you mean {match[0]!r}?" if match else ""
 
 

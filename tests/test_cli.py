@@ -1,0 +1,213 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from edgeprune import cli, pipeline
+from edgeprune.errors import InputError, MachineError, PromiseError
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return command
+
+
+def network(path, seed=0):
+    """A small convolution as an ONNX file."""
+    weight = np.random.default_rng(seed).normal(size=(8, 3, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["input", "w"], ["logits"], pads=[1, 1, 1, 1])
+    graph = helper.make_graph(
+        [node],
+        "net",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 8, 16, 16])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+def refused(result, code, *said):
+    """One line on stderr, nothing on stdout, the right code."""
+    assert result[0] == code, result
+    assert result[1] == ""
+    assert result[2].startswith("edgeprune: ")
+    assert result[2].count("\n") == 1
+    for words in said:
+        assert words in result[2]
+
+
+def test_targets_are_listed_and_shown(run):
+    code, out, _ = run("targets")
+    assert code == 0
+    assert all(name in out for name in ("mobile-cpu", "raspberry-pi-5", "x86-gateway"))
+    code, out, _ = run("targets", "show", "mobile-cpu")
+    assert json.loads(out)["budget"]["relative"]["latency"] == 0.7
+
+
+def test_channels_are_shown_as_a_table(run):
+    code, out, _ = run("channels", "--model", "resnet20")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    row = next(line for line in lines if line[:1] == ["layer1.0.conv1"])
+    assert row[:5] == ["layer1.0.conv1", "16", "0", "layer1.0", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "--target", "mobil-cpu"], "did you mean 'mobile-cpu'"),
+        (["search", "--weights", "w.pt"], "--weights without --data"),
+        (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
+        (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
+        (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
+        (["search", "--max-latency-ratio", "-1"], "--max-latency-ratio -1"),
+        (["search", "--std", "1", "1", "0"], "std must be above 0"),
+        (["search", "--model-arg", "shortcut"], "--model-arg wants NAME=VALUE"),
+        (["search", "--model-arg", "colour=red"], "no argument 'colour'"),
+        (["export", "none.pt"], "none.pt does not exist"),
+        (["check", "none.onnx"], "none.onnx cannot be read"),
+        (["targets", "show", "x86"], "did you mean"),
+        (["devices", "check", "ftp://host"], "neither local:// nor ssh://"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing_behind(run, words, said, tmp_path):
+    refused(run(*words), 2, said)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_an_existing_run_or_file_is_kept(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_bytes(b"mine")
+    refused(run("search", "--out", "run"), 2, "--overwrite")
+    (tmp_path / "run" / "model.onnx").write_bytes(b"mine")
+    refused(run("export", "run/model.pt"), 2, "--overwrite")
+    assert (tmp_path / "run" / "model.pt").read_bytes() == b"mine"
+
+
+def test_a_pickled_module_is_refused_and_never_run(run, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
+    refused(run("search", "--weights", "trap.pt", "--data", "digits"), 2, "trap.pt")
+    refused(run("export", "trap.pt"), 2, "trap.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_weights_of_another_depth_name_the_first_keys(run, tmp_path):
+    from edgeprune.prune import models
+
+    state = models.build(models.ModelSpec("resnet32")).state_dict()
+    torch.save(state, tmp_path / "w.pt")
+    result = run("search", "--weights", "w.pt", "--data", "digits")
+    refused(result, 2, "layer1.3.conv1.weight", "--model resnet32")
+
+
+def test_a_model_at_chance_hints_at_normalisation(run, tmp_path):
+    from edgeprune.prune import models
+
+    torch.save(models.build(models.ModelSpec("resnet20")).state_dict(), tmp_path / "w.pt")
+    result = run("search", "--weights", "w.pt", "--data", "digits")
+    refused(result, 2, "near chance", "--mean/--std")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("x"), 2, "x"),
+        (PromiseError("y"), 1, "y"),
+        (MachineError("z"), 3, "z"),
+        (KeyboardInterrupt(), 130, ""),
+        (MemoryError(), 3, "out of memory"),
+        (OSError(28, "No space left on device", "f"), 3, "f: No space left"),
+        (ZeroDivisionError("n/0"), 70, "internal error"),
+    ],
+)
+def test_exit_codes(run, monkeypatch, error, code, said):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run_search", fail)
+    found = run("search")
+    assert found[0] == code
+    assert said in found[2]
+    assert "Traceback" not in found[2]
+
+
+def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path):
+    seen = []
+
+    def remember(request, watch):
+        seen.append(request.budget.latency)
+        raise InputError("enough")
+
+    monkeypatch.setattr(pipeline, "run_search", remember)
+    run("search")
+    (tmp_path / "edgeprune.toml").write_text("[search]\nmax-latency-ratio = 0.6\n")
+    run("search")
+    monkeypatch.setenv("EDGEPRUNE_SEARCH_MAX_LATENCY_RATIO", "0.5")
+    run("search")
+    run("search", "--max-latency-ratio", "0.4")
+    assert seen == [0.7, 0.6, 0.5, 0.4]
+
+
+def test_check_writes_every_format_and_its_exit_code(run, tmp_path, monkeypatch):
+    model = network(tmp_path / "m.onnx")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    limits = ("--max-ratio", "3", "--max-seconds", "10")
+    code, out, _ = run(
+        "check", model, "--baseline", model, *limits, "--json", "r.json", "--junit", "r.xml"
+    )
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert code == report["exit_code"]
+    assert report["outcome"] in out
+    assert "<testsuites" in (tmp_path / "r.xml").read_text()
+    assert "| budget |" in (tmp_path / "summary.md").read_text()
+
+
+def test_json_alone_on_stdout_can_be_piped(run, tmp_path):
+    model = network(tmp_path / "m.onnx")
+    _, out, _ = run("check", model, "--baseline", model, "--max-ratio", "3", "--json", "-")
+    assert json.loads(out)["schema"] == "edgeprune.check/1"
+
+
+def test_help_version_and_check_never_import_torch(tmp_path):
+    """In an interpreter where importing torch is an error."""
+    model = network(tmp_path / "m.onnx")
+    blocked = "import sys; sys.modules['torch'] = None; from edgeprune.cli import main; main()"
+    for words in (["--help"], ["--version"], ["targets"], ["check", str(model), "--self-test"]):
+        done = subprocess.run(
+            [sys.executable, "-c", blocked, *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"EDGEPRUNE_CHECK_MAX_SECONDS": "2"},
+        )
+        assert done.returncode in (0, 3), done.stderr
+        assert "torch" not in done.stderr
+
+
+def test_search_without_the_extra_says_what_to_install(run, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "torch" else object())
+    refused(run("search"), 3, 'pip install "edgeprune[search]"')

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune import finalist
+from edgeprune.deploy.intervals import Interval
+from edgeprune.errors import PromiseError
+from edgeprune.finalist import Field
+from edgeprune.prune.channels import trace
+from edgeprune.prune.cost import CostModel
+from edgeprune.prune.fitness import Costs, Limits
+from edgeprune.prune.gwcs import Choice
+from edgeprune.prune.space import build
+from edgeprune.target import load_target
+
+
+@pytest.fixture
+def field():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    ).eval()
+    traced = trace(net, torch.zeros(1, 3, 8, 8))
+    space = build(traced.groups, [2, 4, 6, 8])
+    counts = CostModel(traced)
+    costs = Costs(space.full, (counts.macs, counts.macs, counts.params))
+    return Field("net", traced, space, costs, 0.02, None, load_target("mobile-cpu"))
+
+
+def greedy(field, asked):
+    """The widest net under the aim, and a list of the aims it was given."""
+
+    def search(aim):
+        asked.append(aim.latency)
+        width = max(w for w in field.space.grids[0] if w / 8 <= (aim.latency or 1) or w == 2)
+        widths = np.array([width])
+        kept = {field.space.groups[0].name: tuple(range(width))}
+        return Choice(kept, widths, field.costs.ratios(widths[None])[0], ())
+
+    return search
+
+
+def measures(monkeypatch, factor):
+    """A clock that finds every network ``factor`` times as slow as predicted."""
+
+    def measured(field, choice, limit):
+        ratio = choice.widths[0] / 8 * factor
+        return Interval(ratio * 0.99, ratio, ratio * 1.01)
+
+    monkeypatch.setattr(finalist, "_measured", measured)
+
+
+def test_a_candidate_that_keeps_the_budget_is_the_last(field, monkeypatch):
+    measures(monkeypatch, 1.0)
+    asked = []
+    found = list(finalist.settle(field, greedy(field, asked), Limits(latency=0.8)))
+    assert [c.choice.widths.tolist() for c in found] == [[6]]
+    assert asked == [pytest.approx(0.8 * 0.98)]
+
+
+def test_a_hopeful_table_is_answered_with_a_tighter_aim(field, monkeypatch):
+    measures(monkeypatch, 1.3)
+    asked = []
+    found = list(finalist.settle(field, greedy(field, asked), Limits(latency=0.8)))
+    assert [c.choice.widths.tolist() for c in found] == [[6], [4]]
+    assert asked[1] < asked[0]
+
+
+def test_without_a_latency_budget_one_measurement_is_enough(field, monkeypatch):
+    measures(monkeypatch, 5.0)
+    assert len(list(finalist.settle(field, greedy(field, []), Limits()))) == 1
+
+
+def test_a_budget_below_the_floor_is_refused_before_any_search(field, monkeypatch):
+    asked = []
+    with pytest.raises(PromiseError, match=r"best that can be had is 0\.2\d+x \(predicted\)"):
+        list(finalist.settle(field, greedy(field, asked), Limits(macs=0.1)))
+    assert asked == []
+
+
+def test_a_budget_that_measuring_shows_out_of_reach_names_the_best_found(field, monkeypatch):
+    measures(monkeypatch, 2.0)
+    with pytest.raises(PromiseError, match=r"best that can be had is 0\.5\d*x \(measured\)"):
+        list(finalist.settle(field, greedy(field, []), Limits(latency=0.3)))
