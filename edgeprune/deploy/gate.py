@@ -92,7 +92,10 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         },
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
-        notes=_notes(candidate, reference, profile, timed),
+        notes=(
+            *_crowded(profile, machine),
+            *_notes(candidate, reference, profile, timed),
+        ),
         machine=machine | {"fingerprint": identify(machine), "device": options.device.uri},
         health=_health(timed),
         latency=_latencies(timed),
@@ -214,6 +217,13 @@ def _notes(
         **{f"this machine was not quiet: {doubt}": True for doubt in doubts},
     }
     return tuple(note for note, applies in notes.items() if applies)
+
+
+def _crowded(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
+    threads, cores = profile.runtime.threads, machine["allowed_cores"]
+    if threads <= cores:
+        return []
+    return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
 
 
 def _named(facts: Facts) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from edgeprune.deploy import artifact
 from edgeprune.deploy.fingerprint import identify
 from edgeprune.deploy.gate import Options, check
+from edgeprune.deploy.provenance import Provenance
 from edgeprune.deploy.verdicts import Report, recompute
 from edgeprune.errors import InputError, MachineError
 from edgeprune.target import TargetProfile
@@ -202,6 +206,45 @@ def test_a_file_that_was_changed_after_its_export(
     assert "seal broken" in report.verdicts[0].evidence
 
 
+def test_a_sealed_file_is_judged_by_what_it_records(
+    record: Record, net: Net, tmp_path: Path
+) -> None:
+    dense, slim = tmp_path / "dense.onnx", tmp_path / "model.onnx"
+    provenance = Provenance(
+        version="0.1.0",
+        model="convnet",
+        target="t",
+        target_sha256="0" * 64,
+        input_shape=(3, 8, 8),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        classes=("a", "b", "c", "d"),
+        macs=400,
+        params=40,
+    )
+    sha256 = artifact.write(dense, artifact.load(write(tmp_path / "d", net(8))), provenance)
+    smaller = {"macs": 100, "params": 30, "accuracy_dense": 0.9, "accuracy_slim": 0.895}
+    recorded = provenance.model_copy(update={**smaller, "dense_sha256": sha256})
+    artifact.write(slim, artifact.load(write(tmp_path / "s", net(4))), recorded)
+    target = profile({"latency": 0.7, "macs": 0.3, "params": 0.7, "accuracy_drop": 1.0})
+    report = check(slim, target, Options(device=record()))
+    assert outcomes(report) == {
+        "seal": "met",
+        "latency": "met",
+        "macs_ratio": "met",
+        "params_ratio": "missed",
+        "accuracy_drop": "met",
+        "kernel_layout": "met",
+    }
+    assert report.notes == ()
+    assert [verdict.value for verdict in report.verdicts[2:5]] == [0.25, 0.75, 0.5]
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def test_milliseconds_elsewhere_are_an_estimate(record: Record, files: Files) -> None:
     limits = {"fingerprint": "another", "p50_ms": 99.0, "p90_ms": 0.1, "load_ms": 9.0}
     report = check(files[0], profile(absolute=limits), Options(device=record(ratios=[2.0])))
@@ -322,3 +365,25 @@ def test_recompute_notices_a_forged_outcome(record: Record, files: Files) -> Non
     body["verdicts"][0]["outcome"] = "met"
     body["exit_code"] = 0
     assert recompute(json.dumps(body)) == (["missed", "met"], 1)
+
+
+def test_more_threads_than_cores_are_noted(record: Record, files: Files) -> None:
+    target = profile({"latency": 0.7}, runtime={"threads": 4})
+    report = check(files[0], target, Options(baseline=files[1], device=record()))
+    assert "t runs 4 threads, this machine allows 2 cores" in report.notes
+    assert report.verdicts[0].raw["attempts"][0]["clock"] == "wall"
+
+
+def test_a_real_check_without_torch(files: Files, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from edgeprune.deploy import formats, gate, self_test\n"
+        "from edgeprune.target import load_target\n"
+        f"options = gate.Options(baseline=Path({str(files[1])!r}), max_ratio=50.0)\n"
+        f"report = gate.check(Path({str(files[0])!r}), load_target('mobile-cpu'), options)\n"
+        "print(report.exit_code, report.verdicts[0].outcome, sys.modules['torch'])\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 met None\n"
