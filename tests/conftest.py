@@ -211,12 +211,15 @@ def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Mod
     return model
 
 
-def draw_plan(traced: Trace, seed: int, drop: float = 0.3) -> PruningPlan:
-    """Random kept channels; every branch is dropped with probability ``drop``."""
+def draw_plan(traced: Trace, seed: int, drop: float = 0.3, least: float = 0.0) -> PruningPlan:
+    """Random kept channels, at least the share ``least`` of every group.
+
+    Every branch is dropped with probability ``drop``.
+    """
     generator = np.random.default_rng(seed)
     kept: dict[str, Any] = {}
     for group in traced.groups:
-        count = int(generator.integers(1, group.width + 1))
+        count = int(generator.integers(max(1, int(least * group.width)), group.width + 1))
         chosen = generator.choice(group.width, count, replace=False)
         kept[group.name] = tuple(sorted(int(i) for i in chosen))
     for block in traced.blocks:
