@@ -24,7 +24,7 @@ Step = Callable[[int, int], None]
 
 FAST = 1.05
 FASTEST_SHARE = 0.1
-LOW_QUARTILE = 0.25
+LOW = 0.1  # disturbance only adds
 ENOUGH = 6
 
 
@@ -188,12 +188,10 @@ def _times(runs: Sequence[_Run], count: int, fast: float, machine: dict[str, obj
 
 
 def _typical(runs: Sequence[_Run], fast: float) -> tuple[float, float]:
-    """Lower quartile of the undisturbed runs; without any, the best after scaling, in ns."""
-    clean = [run for run in runs if run.around <= FAST * fast]
+    """Low quantile in ns of the undisturbed runs; else of the least disturbed ones, scaled."""
+    clean = [(run.hot, run.cold) for run in runs if run.around <= FAST * fast]
     if len(clean) < ENOUGH // 2:
-        hot, cold = (
-            [getattr(r, kind) * fast / r.around for r in runs] for kind in ("hot", "cold")
-        )
-        return min(hot), min(cold)
-    hot, cold = [run.hot for run in clean], [run.cold for run in clean]
-    return float(np.quantile(hot, LOW_QUARTILE)), float(np.quantile(cold, LOW_QUARTILE))
+        least = sorted(runs, key=lambda run: run.around)[:ENOUGH]
+        clean = [(r.hot * fast / r.around, r.cold * fast / r.around) for r in least]
+    hot, cold = np.quantile(clean, LOW, axis=0)
+    return float(hot), float(cold)

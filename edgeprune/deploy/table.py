@@ -8,8 +8,8 @@ from whole networks of the search space, and other such networks say how well it
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,22 @@ from edgeprune.deploy.assemble import assemble
 from edgeprune.deploy.device import Device, Local
 from edgeprune.deploy.families import variants
 from edgeprune.deploy.fitting import fitted
+from edgeprune.deploy.footprint import weights_of
 from edgeprune.deploy.grid import levels, probe_units, reference, rewarded
 from edgeprune.deploy.latency_model import LatencyModel
-from edgeprune.deploy.network import Network
+from edgeprune.deploy.network import Block, Network
 from edgeprune.deploy.records import Conditions, Table, TimedNetworks, rounded
 from edgeprune.deploy.stopwatch import Pace, Times, machine_of, time_units
 from edgeprune.deploy.timing import Setting
+from edgeprune.errors import InputError
 from edgeprune.target import TargetProfile
 
 Progress = Callable[[str, float], None]
 
 FITTED = 16
 HELD_OUT = 12
+CACHE_BYTES = 64e6  # no cache of the devices we know holds more
+MOST_TOGETHER = 96
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Probe:
 
     device: Device = field(default_factory=Local)
     units: Pace = field(default_factory=Pace)
-    networks: Pace = field(default_factory=lambda: Pace(together=8, rounds=6))
+    networks: Pace = field(default_factory=lambda: Pace(together=8, rounds=4, least=5, most=7))
     held_out: int = HELD_OUT
     rebuild: bool = False
     progress: Progress = lambda what, share: None
@@ -97,6 +101,10 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
         MachineError: the device cannot be reached or cannot measure, or the disk is full.
     """
     options = options or Probe()
+    if profile.runtime.optimisation == "disable":
+        raise InputError(
+            "blocks cannot be timed with runtime.optimisation = 'disable'; take 'basic' or more"
+        )
     setting = Setting(profile.runtime, options.device, profile.measure.clock)
     conditions = records.conditions_of(setting, machine_of(setting))
     path = records.find(profile.name, conditions.machine)
@@ -217,12 +225,20 @@ class _Bench:
         if not lacking:
             return table
         models = [assemble(block, batch=network.batch) for block in lacking.values()]
-        times = self._time(models, "blocks", None)
+        times = self._time(models, "blocks", self._crowded(network, lacking.values()))
         pairs = (
             (rounded(hot), rounded(cold)) for hot, cold in zip(times.hot, times.cold, strict=True)
         )
         found = dict(zip(lacking, pairs, strict=True))
         return table.model_copy(update={"units": {**table.units, **found}})
+
+    def _crowded(self, network: Network, units: Collection[Block]) -> Pace:
+        """So many units in turn that they push each other out of the cache, as a network does."""
+        whole = weights_of(network.at(network.full), ()).constant
+        mean = sum(weights_of(unit, ()).constant for unit in units) / len(units)
+        together = math.ceil(min(whole, CACHE_BYTES) / max(mean, 1.0))
+        pace = self.options.units
+        return replace(pace, together=min(max(together, pace.together), MOST_TOGETHER))
 
     def with_networks(self, table: Table, network: Network, grid: Sequence[int]) -> Table:
         """The table with whole networks; the fit sees the dense and the smallest one."""

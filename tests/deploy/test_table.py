@@ -228,6 +228,12 @@ def test_a_pinned_grid_is_not_probed() -> None:
     assert len(device.jobs[1].models) < 300
 
 
+def test_unoptimised_blocks_are_refused() -> None:
+    profile = PINNED.model_copy(update={"runtime": Runtime(optimisation="disable")})
+    with pytest.raises(InputError, match=r"runtime\.optimisation"):
+        probe(resnet(1), profile, Probe(Simulated()))
+
+
 def test_a_table_is_measured_once_and_grows() -> None:
     first, again, other = Simulated(), Simulated(), Simulated()
     report = probe(resnet(2), PROFILE, Probe(first))
