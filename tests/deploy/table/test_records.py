@@ -1,0 +1,127 @@
+"""Latency tables on disk: they grow, they are refused when stale or damaged, they repeat."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.deploy import records
+from edgeprune.deploy.table import Probe, load_or_build, probe
+from edgeprune.errors import InputError
+from edgeprune.target import Channels, Runtime, TargetProfile
+
+Make = Callable[..., Any]
+EIGHTS = (8, 16, 24, 32, 40, 48, 56, 64)
+PROFILE = TargetProfile(schema=1, name="sim")
+PINNED = PROFILE.model_copy(update={"channels": Channels(grid=(8, 16, 32))})  # probes faster
+
+
+def test_a_table_is_measured_once_and_grows(simulated: Make, residual_net: Make) -> None:
+    first, again, other = simulated(), simulated(), simulated()
+    report = probe(residual_net(2), PROFILE, Probe(first))
+    assert report.timed_now > 200
+    assert report.doubtful == 0
+    once = probe(residual_net(2), PROFILE, Probe(again))
+    assert again.timed == once.timed_now == 0
+    assert once.model.document == report.model.document
+    deeper = probe(residual_net(3), PROFILE, Probe(other))
+    assert 0 < deeper.timed_now < 60  # whole networks only: its blocks are the same
+    table = records.read(deeper.path, "sim")
+    assert len(table.networks) == 2
+    assert deeper.grid == report.grid
+
+
+def test_the_same_measurements_give_the_same_bytes(
+    elsewhere: Path, simulated: Make, residual_net: Make
+) -> None:
+    first = probe(residual_net(1), PINNED, Probe(simulated()))
+    content = first.path.read_bytes()
+    second = probe(residual_net(1), PINNED, Probe(simulated(), rebuild=True))
+    assert second.path == first.path
+    assert second.path.read_bytes() == content
+    assert second.model.sha256 == first.model.sha256
+    assert json.loads(content)["conditions"]["onnxruntime"] == "1.31.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "1.32.0"}, "onnxruntime 1.31.1, now 1.32.0"),
+        ({"threads": 2}, "threads 1, now 2"),
+        ({"optimisation": "basic"}, "optimisation all, now basic"),
+    ],
+)
+def test_a_stale_table_is_refused_in_one_line(
+    change: dict[str, Any], said: str, simulated: Make, residual_net: Make
+) -> None:
+    probe(residual_net(1), PINNED, Probe(simulated()))
+    device = simulated()
+    device.machine["onnxruntime"] = change.pop("version", "1.31.1")
+    profile = PINNED.model_copy(update={"runtime": Runtime(**change)})
+    with pytest.raises(InputError) as error:
+        load_or_build(residual_net(1), profile, Probe(device))
+    assert said in str(error.value)
+    assert "edgeprune probe --target sim" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert device.timed == 0
+    assert probe(residual_net(1), profile, Probe(device, rebuild=True)).timed_now > 0
+
+
+def test_another_machine_has_a_table_of_its_own(simulated: Make, residual_net: Make) -> None:
+    here = probe(residual_net(1), PINNED, Probe(simulated()))
+    other = simulated()
+    other.machine["cpu"] = "Other"
+    there = probe(residual_net(1), PINNED, Probe(other))
+    assert there.timed_now > 0
+    assert there.path != here.path
+    assert there.path.parent == here.path.parent
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: b"",
+        lambda text: b"\x80\x02not json",
+        lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
+        lambda text: text.replace(b'"units"', b'"unit"'),
+        lambda text: text.replace(b'"threads": 1', b'"threads": "many"'),
+    ],
+)
+def test_a_damaged_table_is_one_line(
+    damage: Callable[[bytes], bytes], simulated: Make, residual_net: Make
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError) as error:
+        load_or_build(residual_net(1), PINNED, Probe(simulated()))
+    assert "is not a latency table" in str(error.value)
+    assert "edgeprune probe --target sim" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_net: Make) -> None:
+    others = probe(residual_net(1), PINNED, Probe(simulated()))
+    mine = others.path.read_bytes()
+    others.path.unlink()
+
+    def meanwhile(what: str, share: float) -> None:
+        others.path.write_bytes(mine)
+
+    path = probe(residual_net(2), PINNED, Probe(simulated(), progress=meanwhile)).path
+    assert path == others.path
+    assert len(records.read(path, "sim").networks) == 2
+    assert list(path.parent.iterdir()) == [path]  # no temporary files stay
+
+
+def test_without_a_calibration_folder_the_user_cache_is_used(
+    elsewhere: Path, simulated: Make, residual_net: Make
+) -> None:
+    (elsewhere / "calibration").rmdir()
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    assert path.is_relative_to(elsewhere / "cache")
+    again = simulated()
+    assert probe(residual_net(1), PINNED, Probe(again)).path == path
+    assert again.timed == 0
