@@ -69,7 +69,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         out=out,
         overwrite=overwrite,
         baseline=dense,
-        recovery=Recipe(epochs=epochs, seed=seed),
+        recovery=Recipe(epochs=epochs, batch=chosen.batch, seed=seed),
         search=Settings(seed=seed),
     )
 

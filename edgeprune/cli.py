@@ -277,7 +277,7 @@ def probe(
     with screen.progress() as watch:
         spec = asking.spec(model, classes, model_arg or [])
         report = asking.probe(spec, image_size, target, device, rebuild=rebuild, watch=watch)
-    typer.echo(report.to_text(), nl=False)
+    screen.show_probe(report)
 
 
 def _needs_search(command: str) -> None:
@@ -287,6 +287,9 @@ def _needs_search(command: str) -> None:
             f"edgeprune {command} needs {missing[0]}, which is not installed: "
             'pip install "edgeprune[search]"'
         )
+    # Read once, when torch is first imported: waiting threads give their core away. With a
+    # neighbour on it, a spinning pool trains several times slower than one thread does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _show_report(report: "Report", json: str | None, junit: Path | None, github: GitHub) -> None:

@@ -12,6 +12,7 @@ from edgeprune.deploy import formats
 
 if TYPE_CHECKING:
     from edgeprune.delivery import Outcome, Row
+    from edgeprune.deploy.table import ProbeReport
 
 
 class Watch(Protocol):
@@ -47,6 +48,23 @@ def show_outcome(outcome: "Outcome", target: str) -> None:
         f"--baseline {folder / 'dense.onnx'}",
     ]
     _console().print("\n".join(lines), soft_wrap=True)
+
+
+def show_probe(report: "ProbeReport") -> None:
+    """Print what a device rewards and how well its table predicts."""
+    fit, machine = report.model.fit, report.conditions
+    rows = [
+        ("table", str(report.path)),
+        ("machine", f"{machine.machine}, onnxruntime {machine.onnxruntime}"),
+        ("channel grid", " ".join(map(str, report.grid))),
+        ("measured now", f"{report.timed_now} units, {report.doubtful} of them doubtful"),
+        (
+            "held-out error",
+            f"mean {fit.mean_error:.1%}, largest {fit.max_error:.1%}, "
+            f"rank correlation {fit.rank:.3f}",
+        ),
+    ]
+    table(("", ""), rows)
 
 
 def _cells(row: "Row") -> tuple[str, str, str, str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from edgeprune import pipeline
-from edgeprune.deploy import artifact
+from edgeprune.deploy import artifact, gate
 from edgeprune.errors import PromiseError
 from edgeprune.files import write_whole
 from edgeprune.pipeline import Request, run_search
@@ -121,7 +121,7 @@ def test_the_summary_names_what_was_promised(outcome):
     assert [row.name for row in found.rows if row.dense] == [
         "accuracy", "MACs", "params", "file size", "latency",
     ]  # fmt: skip
-    assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "latency"}
+    assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "parity", "latency"}
 
 
 def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):
@@ -157,6 +157,22 @@ def test_exporting_again_gives_the_same_bytes(outcome, here):
     again = here / "again.onnx"
     export_checkpoint(here / "run" / "model.pt", again, trust_factory=True)
     assert again.read_bytes() == (here / "run" / "model.onnx").read_bytes()
+
+
+def test_a_file_with_other_weights_under_a_new_seal_fails_its_own_images(outcome, request_, here):
+    proto = artifact.load(here / "run" / "model.onnx")
+    weight = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    changed = onnx.numpy_helper.to_array(weight) * 1.5
+    weight.CopyFrom(onnx.numpy_helper.from_array(changed, weight.name))
+    provenance = artifact.read(here / "run" / "model.onnx")
+    artifact.write(here / "forged.onnx", proto, provenance)
+    options = gate.Options(baseline=here / "run" / "dense.onnx")
+    verdicts = {
+        v.name: v for v in gate.check(here / "forged.onnx", request_.judged, options).verdicts
+    }
+    assert verdicts["seal"].outcome == "met"
+    assert verdicts["parity"].outcome == "missed"
+    assert "wrongly" in verdicts["parity"].message
 
 
 def test_a_budget_out_of_reach_keeps_the_run_folder_and_says_the_best(outcome, request_, here):

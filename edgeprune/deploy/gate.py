@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeprune.deploy import absolute, artifact, relative
+from edgeprune.deploy import absolute, artifact, parity, relative
 from edgeprune.deploy.absolute import Here
 from edgeprune.deploy.device import Device, Local
 from edgeprune.deploy.facts import Facts, read
@@ -77,7 +77,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     setting = options.setting(profile, candidate.input_shape)
     machine, layouts = _inspect(candidate, reference, setting)
     timed = relative.latency(candidate, reference, setting, limit) if reference and limit else None
-    verdicts = _seal(candidate) + ([timed.verdict] if timed else [])
+    verdicts = _as_sealed(candidate, profile, options) + ([timed.verdict] if timed else [])
     verdicts += _relative(candidate, reference, profile, layouts)
     verdicts += _absolute(candidate, profile, setting, (machine, layouts[0]), timed)
     if not verdicts:
@@ -152,14 +152,23 @@ def _inspect(
     return lines[0]["machine"], graphs
 
 
-def _seal(candidate: Facts) -> list[Verdict]:
+def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:
+    """Is the file as it was exported, and does it still answer its own images?"""
     if not candidate.recorded:
         return []
     try:
-        artifact.verify(candidate.path)
+        sealed = artifact.verify(candidate.path)
     except PromiseError as error:
         return [of_value("seal", 0, 1, "", str(error))]
-    return [of_value("seal", 0, 0, "", "the file is as it was exported")]
+    found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
+    if sealed.parity is None or options.device.uri != Local.uri:
+        return found
+    try:
+        report = parity.replay(candidate.path, sealed, profile)
+    except PromiseError as error:
+        return [*found, of_value("parity", 0, 1, "", str(error))]
+    said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
+    return [*found, of_value("parity", 0, 0, "", said)]
 
 
 def _relative(

@@ -62,6 +62,10 @@ class Verdict:
     @property
     def message(self) -> str:
         """One line: outcome, value, range, limit and the distance to it."""
+        if (
+            self.rule == "value" and not self.limit and not self.unit
+        ):  # yes or no: a number is noise
+            return f"{self.outcome}: {self.name}; {self.evidence}"
         beyond = f" ({self.value / self.limit - 1:+.1%})" if self.limit else ""
         return (
             f"{self.outcome}: {self.name} {self.value_text}, limit {self.limit_text}{beyond}; "
