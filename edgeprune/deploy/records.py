@@ -120,7 +120,7 @@ def read(path: Path, target: str) -> Table:
     Raises:
         InputError: it cannot be read, is cut off or no table.
     """
-    again = f"measure it again with `edgeprune probe --target {target}`"
+    again = f"measure it again with `edgeprune probe --target {target} --rebuild`"
     try:
         return Table.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -139,7 +139,7 @@ def refuse_stale(table: Table, now: Conditions, path: Path, target: str) -> None
         if there != here:
             raise InputError(
                 f"{path} is stale: measured with {key} {there}, now {here}; "
-                f"measure it again with `edgeprune probe --target {target}`"
+                f"measure it again with `edgeprune probe --target {target} --rebuild`"
             )
 
 
