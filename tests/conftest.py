@@ -197,8 +197,10 @@ def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Mod
                 norm or getattr(owner, "bias", owner) is None
             )
             chosen = chosen or biases
-            if part.axis == 0 and part.tensor in named and chosen:
-                named[part.tensor].data[torch.from_numpy(part.positions[gone].ravel())] = 0
+            made = 1 if getattr(owner, "transposed", False) and part.tensor.endswith("t") else 0
+            if part.axis == made and part.tensor in named and chosen:
+                at = torch.from_numpy(part.positions[gone].ravel())
+                named[part.tensor].data.index_fill_(part.axis, at, 0)
     for block in traced.blocks:
         if not len(kept[block.groups[0]]):
             norms = [

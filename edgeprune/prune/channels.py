@@ -158,7 +158,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
     follower = Follower(graph, Rules(_rule_of, operators.only_elementwise), opaque)
     follower.run()
-    classes = classify(follower.coupling, follower.flows, len(follower.coupling))
+    classes = classify(follower.coupling, follower.flows, follower.tensors.values())
     blocks = find_blocks(graph, _is_addition, classes.carriers)
     tensors = {
         key: _layout(follower, classes, key[1], ids) for key, ids in follower.tensors.items()

@@ -1,7 +1,7 @@
 """From channel classes to channel groups: what is interchangeable, its name and its stage."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +27,18 @@ class Classes:
     carriers: tuple[tuple[fx.Node, ...], ...]
 
 
-def classify(coupling: Coupling, flows: dict[fx.Node, Flow], count: int) -> Classes:
+def classify(coupling: Coupling, flows: dict[fx.Node, Flow], owned: Iterable[Ints]) -> Classes:
     """Group classes that occur equally often in every tensor, so that any may replace another.
 
     Args:
         coupling: The finished classes.
         flows: The channels of every node, in graph order.
-        count: Number of ids.
+        owned: Ids that parameters and buffers hold; what owns nothing is not worth pruning.
     """
-    label = np.zeros(count, np.int64)
-    first = np.full(count, -1, np.int64)
+    carried = _roots(coupling, (flow.ids for flow in flows.values()))
+    coupling.join(np.setdiff1d(carried, _roots(coupling, owned)), np.array([FIXED]))
+    label = np.zeros(len(coupling), np.int64)
+    first = np.full(len(coupling), -1, np.int64)
     labels, seen = 1, 0
     for flow in flows.values():
         if flow.axis is None:
@@ -49,6 +51,12 @@ def classify(coupling: Coupling, flows: dict[fx.Node, Flow], count: int) -> Clas
         first[roots[new]] = seen + at[new]
         seen += len(flow.ids)
     return _sort(coupling, flows, label, first)
+
+
+def _roots(coupling: Coupling, many: Iterable[Ints]) -> Ints:
+    return np.unique(
+        np.concatenate([coupling.roots(ids).ravel() for ids in many] or [np.zeros(1, np.int64)])
+    )
 
 
 def _occurrences(coupling: Coupling, flow: Flow) -> tuple[Ints, Ints, Ints]:

@@ -1,8 +1,9 @@
 """From a model to a torch.fx graph with shapes, whatever the model does in between."""
 
+import contextlib
 import inspect
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -64,8 +65,8 @@ def symbolic_graph(
 ) -> tuple[fx.GraphModule, dict[str, tuple[str, str]]]:
     """Trace ``model`` in evaluation mode, with the shape of every value in the node's meta.
 
-    The parameters are shared with ``model``, which is left as it was. A submodule that cannot
-    be traced becomes one opaque node. ``node.meta["tensor_meta"]`` holds a TensorMetadata, or
+    The parameters are shared with ``model``, which is left as it was; only its mode changes
+    while it is traced. A submodule that cannot be traced becomes one opaque node. ``node.meta["tensor_meta"]`` holds a TensorMetadata, or
     a tuple of them; ``node.meta["value"]`` the concrete value where it is not a tensor.
     Arguments that read ``self.training`` stay live: the graph follows ``train()``/``eval()``.
 
@@ -81,21 +82,22 @@ def symbolic_graph(
         InputError: the model does not accept an input such as ``example``.
         Untraceable: the forward function of the model itself cannot be traced.
     """
-    shell = shallow(model)
-    _take_one_input(shell)
-    _set_training(shell, _LIVE)
     opaque: dict[str, tuple[str, str]] = {}
-    while True:
-        tracer = _Tracer(layers, opaque)
-        try:
-            graph = tracer.trace(shell)
-            break
-        except Exception as error:
-            source = _source_of(traceback.extract_tb(error.__traceback__))
-            if tracer.failed is None or tracer.failed in opaque:
-                raise Untraceable(_first_line(error), source) from error
-            opaque[tracer.failed] = (source, _first_line(error))
-    _set_training(shell, False)
+    with _live_training(model):
+        root = _with_one_input(model)
+        while True:
+            tracer = _Tracer(layers, opaque)
+            try:
+                graph = tracer.trace(root)
+                break
+            except Exception as error:
+                source = _source_of(traceback.extract_tb(error.__traceback__))
+                if tracer.failed is None or tracer.failed in opaque:
+                    raise Untraceable(_first_line(error), source) from error
+                opaque[tracer.failed] = (source, _first_line(error))
+    shell = shallow(model)
+    for module in shell.modules():
+        module.training = False
     _keep_training_live(graph)
     traced = fx.GraphModule(shell, graph, type(model).__name__)
     _Shapes(traced).measure(example)
@@ -123,15 +125,23 @@ def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
     return copy
 
 
-def _take_one_input(shell: nn.Module) -> None:
-    """Bind every argument of the forward function but the first to its default."""
-    model_class: Any = type(shell)
-    if len(inspect.signature(model_class.forward).parameters) > 2:
+def _with_one_input(model: nn.Module) -> nn.Module:
+    """``model`` with every argument of its forward function but the first at its default.
 
-        def forward(self: nn.Module, x: Tensor) -> Any:
-            return model_class.forward(self, x)
+    A copy of the root alone: its submodules stay the model's own, so that code which holds on
+    to them (a closure, a bound method) still meets what is traced.
+    """
+    model_class: Any = type(model)
+    if len(inspect.signature(model_class.forward).parameters) <= 2:
+        return model
 
-        shell.__class__ = type(model_class.__name__, (model_class,), {"forward": forward})
+    def forward(self: nn.Module, x: Tensor) -> Any:
+        return model_class.forward(self, x)
+
+    root = model_class.__new__(type(model_class.__name__, (model_class,), {"forward": forward}))
+    root.__dict__.update(model.__dict__)
+    found: nn.Module = root
+    return found
 
 
 def source_line(node: fx.Node) -> str:
@@ -161,9 +171,17 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _set_training(shell: nn.Module, training: bool | _Live) -> None:
-    for module in shell.modules():
-        module.__dict__["training"] = training
+@contextlib.contextmanager
+def _live_training(model: nn.Module) -> Iterator[None]:
+    """Let every ``self.training`` read as false, in a way that is recognised in a graph."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.__dict__["training"] = _LIVE
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _keep_training_live(graph: fx.Graph) -> None:

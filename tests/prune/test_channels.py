@@ -384,3 +384,10 @@ def test_positions_of_a_flattened_tensor_are_neighbours(tiny):
         s for g in traced.groups for s in g.slices if s.axis == 1 and s.positions.shape == (6, 4)
     ]
     assert np.array_equal(linear[0].positions, np.arange(24).reshape(6, 4))
+
+
+def test_channels_that_own_nothing_are_no_group():
+    traced = trace(
+        Between(lambda x: F.pad(x, (0, 0, 0, 0, 4, 4))[:, 4:16]), torch.ones(1, 3, 4, 4)
+    )
+    assert widths(traced) == {"first": 12}
