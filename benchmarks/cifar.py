@@ -1,0 +1,88 @@
+"""What does a search on real images reach? ``python benchmarks/cifar.py SHARED`` [--epochs 3].
+
+SHARED holds ``cifar10-jpeg.tar.xz`` (train/CLASS, test/CLASS) and ``checkpoints/``. Runs
+``edgeprune search`` on resnet20-jpeg45k.pt, whose last 500 train images a class were held out,
+with an empty cache; prints the summary, the time of each step and the time without fine-tuning
+(limit 15 minutes).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgeprune.deploy.fingerprint import check_device
+
+COMMAND = [sys.executable, "-c", "from edgeprune.cli import main; main()"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--max-latency-ratio", type=float, default=0.7)
+    parser.add_argument("--out", type=Path, help="keep the run folder here")
+    asked = parser.parse_args()
+    device = check_device("local://")
+    print(
+        f"{device.machine['cpu']}, {device.machine['cores']} cores, {datetime.now(UTC):%Y-%m-%d}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        with tarfile.open(asked.shared / "cifar10-jpeg.tar.xz") as archive:
+            archive.extractall(work / "images", filter="data")
+        out = asked.out or work / "run"
+        start = time.monotonic()
+        done = subprocess.run(
+            [
+                *COMMAND,
+                "search",
+                "--target",
+                "mobile-cpu",
+                "--model",
+                "resnet20",
+                "--weights",
+                str(asked.shared / "checkpoints" / "resnet20-jpeg45k.pt"),
+                "--data",
+                str(image_root(work / "images")),
+                "--out",
+                str(out),
+                "--epochs",
+                str(asked.epochs),
+                "--max-latency-ratio",
+                str(asked.max_latency_ratio),
+            ],
+            env=os.environ | {"XDG_CACHE_HOME": str(work / "cache")},
+            cwd=work,
+        )
+        print(f"\nexit {done.returncode}, {time.monotonic() - start:.0f} s in all")
+        steps(out)
+
+
+def image_root(folder: Path) -> Path:
+    return next(path.parent for path in folder.rglob("train") if path.is_dir())
+
+
+def steps(out: Path) -> None:
+    """Seconds between the events of the run."""
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    times = [datetime.fromisoformat(event["at"]) for event in events]
+    for event, before, after in zip(events[1:], times, times[1:], strict=False):
+        more = {
+            k: event[k] for k in ("measured", "dense", "slim", "val_before_finetune") if k in event
+        }
+        print(f"{(after - before).total_seconds():6.0f} s  until {event['event']} {more or ''}")
+    searched = max(
+        t for event, t in zip(events, times, strict=True) if event["event"] == "candidate"
+    )
+    print(f"search without fine-tuning: {(searched - times[0]).total_seconds():.0f} s (limit 900)")
+
+
+if __name__ == "__main__":
+    main()
