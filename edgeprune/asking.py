@@ -35,6 +35,7 @@ class Flags:
         normalisation: Mean and standard deviation, each if given.
         limits: Latency, MACs and params as shares of the dense model's, points of accuracy.
         training: Epochs of fine-tuning, epochs of the baseline if given, seed.
+        device: Where to measure.
     """
 
     target: str
@@ -45,6 +46,7 @@ class Flags:
     normalisation: tuple[Three | None, Three | None]
     limits: tuple[float | None, float | None, float | None, float | None]
     training: tuple[int, int | None, int]
+    device: str
 
 
 def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: bool) -> Request:
@@ -54,6 +56,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         InputError: a value that cannot be meant.
     """
     target = load_target(flags.target)
+    devices.connect(flags.device)  # a wrong address is told before anything is trained
     epochs, baseline_epochs, seed = flags.training
     mean, std = flags.normalisation
     chosen = baseline.DIGITS if flags.data == "digits" else baseline.FROM_SCRATCH
@@ -71,6 +74,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         baseline=dense,
         recovery=Recipe(epochs=epochs, batch=chosen.batch, seed=seed),
         search=Settings(seed=seed),
+        device=flags.device,
     )
 
 

@@ -125,6 +125,7 @@ def search(
         int | None, typer.Option(help="Epochs of training without --weights.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and fine-tuning.")] = 0,
+    device: Uri = "local://",
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     _needs_search("search")
@@ -142,6 +143,7 @@ def search(
             (mean, std),
             (max_latency_ratio, max_macs_ratio, max_params_ratio, max_accuracy_drop),
             (epochs, baseline_epochs, seed),
+            device,
         ),
         weights,
         out,

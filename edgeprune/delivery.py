@@ -10,10 +10,11 @@ from torch import nn
 
 from edgeprune import checkpoint
 from edgeprune.checkpoint import Checkpoint
-from edgeprune.deploy import gate, timing
+from edgeprune.deploy import gate
+from edgeprune.deploy.timing import compare
 from edgeprune.deploy.verdicts import Report
 from edgeprune.files import write_whole
-from edgeprune.finalist import Candidate, plan_of
+from edgeprune.finalist import Candidate, Timing, plan_of
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.space import Widths
 from edgeprune.run_folder import RunFolder
@@ -85,15 +86,13 @@ class Outcome:
     report: Report
 
 
-def deliver(
-    parcel: Parcel, target: TargetProfile, judged: TargetProfile, folder: RunFolder
-) -> Outcome:
+def deliver(parcel: Parcel, target: TargetProfile, timing: Timing, folder: RunFolder) -> Outcome:
     """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
 
     Args:
         parcel: What to write.
         target: Profile the files are made for.
-        judged: The same with the budget that was asked for.
+        timing: The same with the budget that was asked for, and where it is judged.
         folder: Where everything goes; earlier files of these names are replaced.
     """
     dense, slim = _records(parcel)
@@ -104,10 +103,11 @@ def deliver(
         folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
     )
     folder.event("exported", parity=asdict(slim_file.parity))
-    options = gate.Options(baseline=dense_file.path)
-    report = gate.check(slim_file.path, judged, options)
+    report = gate.check(slim_file.path, timing.profile, timing.options(dense_file.path))
     write_whole(folder.path / "check.json", report.to_json().encode())
-    rows = _rows(parcel, (dense_file, slim_file), (dense, slim), report)
+    files = dense_file, slim_file
+    medians = _medians(report, files, timing)
+    rows = _rows(parcel.recovered.accuracy, (dense.history, slim.history), files, medians)
     results = {row.name: {"dense": row.dense, "slim": row.slim} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results)
     return Outcome(folder.path, rows, report)
@@ -140,28 +140,29 @@ def _records(parcel: Parcel) -> tuple[Checkpoint, Checkpoint]:
 
 
 def _rows(
-    parcel: Parcel,
+    accuracy: Mapping[str, float],
+    histories: tuple[Mapping[str, Any], Mapping[str, Any]],
     files: tuple[Shipped, Shipped],
-    records: tuple[Checkpoint, Checkpoint],
-    report: Report,
+    medians: tuple[float, float],
 ) -> tuple[Row, ...]:
-    accuracy = parcel.recovered.accuracy
-    dense, slim = (record.history for record in records)
-    rows = [
+    dense, slim = histories
+    return (
         Row("accuracy", 100 * accuracy["dense"], 100 * accuracy["slim"], "%"),
         Row("MACs", dense["macs"], slim["macs"]),
         Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
-    ]
+        Row("latency", *medians, "ms"),
+    )
+
+
+def _medians(
+    report: Report, files: tuple[Shipped, Shipped], timing: Timing
+) -> tuple[float, float]:
+    """Measured ms, dense and slim: the gate's, or timed now where no budget asked for it."""
     if report.latency:
-        dense_ms, slim_ms = (report.latency[w]["median_ms"] for w in ("reference", "candidate"))
-    else:  # no latency budget was judged: the summary still says what was measured
-        dense_ms, slim_ms = _timed(files)
-    return (*rows, Row("latency", dense_ms, slim_ms, "ms"))
-
-
-def _timed(files: tuple[Shipped, Shipped]) -> tuple[float, float]:
-    setting = gate.Options().setting(files[0].target, files[0].input_shape)
-    found = timing.compare(files[1].path, files[0].path, setting)
+        summaries = report.latency["reference"], report.latency["candidate"]
+        return summaries[0]["median_ms"], summaries[1]["median_ms"]
+    setting = timing.options().setting(timing.profile, files[0].input_shape)
+    found = compare(files[1].path, files[0].path, setting)
     return found.reference.median_ms, found.candidate.median_ms

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgeprune.deploy import timing
+from edgeprune.deploy.device import Device
 from edgeprune.deploy.gate import Options
 from edgeprune.deploy.intervals import Interval
 from edgeprune.errors import MachineError, PromiseError
@@ -24,6 +26,18 @@ Search = Callable[[Limits], Choice]
 
 
 @dataclass(frozen=True)
+class Timing:
+    """A target with the budget that was asked for, and the device it is measured on."""
+
+    profile: TargetProfile
+    device: Device
+
+    def options(self, baseline: Path | None = None) -> Options:
+        """For the gate."""
+        return Options(baseline=baseline, device=self.device)
+
+
+@dataclass(frozen=True)
 class Field:
     """What candidates are drawn from and measured against.
 
@@ -34,7 +48,7 @@ class Field:
         costs: Predicted shares of the dense costs.
         error: Mean relative error of the predicted latency on networks it was not fitted to.
         dense: The dense model as exported.
-        target: Profile that says how to measure.
+        timing: How and where to measure.
     """
 
     model: str
@@ -43,7 +57,7 @@ class Field:
     costs: Costs
     error: float
     dense: onnx.ModelProto
-    target: TargetProfile
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ def _measured(field: Field, choice: Choice, limit: float | None) -> Interval:
     network = slim(field.trace, plan_of(choice, field.model))
     shape = tuple(d.dim_value for d in field.dense.graph.input[0].type.tensor_type.shape.dim)
     proto = to_onnx(network, shape)
-    setting = Options().setting(field.target, shape)
+    setting = field.timing.options().setting(field.timing.profile, shape)
     pair = proto.SerializeToString(), field.dense.SerializeToString()
     interval = timing.compare(*pair, setting, limit=limit).interval
     if interval is None:

@@ -15,11 +15,12 @@ from edgeprune import __version__, finalist, run_folder
 from edgeprune.checkpoint import Checkpoint
 from edgeprune.delivery import Outcome, Parcel, Recovered, deliver
 from edgeprune.deploy import table
+from edgeprune.deploy.device import connect
 from edgeprune.deploy.latency_model import LatencyModel
 from edgeprune.errors import InputError
 from edgeprune.export import to_onnx
 from edgeprune.files import write_whole
-from edgeprune.finalist import Candidate, Field
+from edgeprune.finalist import Candidate, Field, Timing
 from edgeprune.prune import baseline, blocks, data, gwcs, saliency
 from edgeprune.prune.baseline import Baseline
 from edgeprune.prune.channels import Trace, trace
@@ -57,6 +58,7 @@ class Request:
         baseline: How to train a dense model; its own default without one.
         recovery: How the slim model is fine-tuned.
         search: Size and seed of the genetic search.
+        device: Where the table, the candidates and the result are measured.
     """
 
     target: TargetProfile
@@ -71,6 +73,7 @@ class Request:
     baseline: Recipe | None = None
     recovery: Recipe = field(default_factory=Recipe)
     search: Settings = field(default_factory=Settings)
+    device: str = "local://"
 
     @property
     def judged(self) -> TargetProfile:
@@ -126,7 +129,7 @@ def run_search(request: Request, watch: Watch = lambda step, done, total: None) 
             scene.field.space.full,
             scene.counts,
         )
-        return deliver(parcel, request.target, request.judged, folder)
+        return deliver(parcel, request.target, _timing(request), folder)
 
 
 @contextmanager
@@ -173,14 +176,19 @@ def _scene(request: Request, folder: RunFolder, watch: Watch) -> Scene:
     counts = CostModel(traced)
     space = build(traced.groups, latency.grid)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
-    arena = Field(spec.name, traced, space, costs, latency.error, proto, request.target)
+    arena = Field(spec.name, traced, space, costs, latency.error, proto, _timing(request))
     return Scene(images, origin, dense, counts, arena)
+
+
+def _timing(request: Request) -> Timing:
+    return Timing(request.judged, connect(request.device))
 
 
 def _latency(traced: Trace, request: Request, folder: RunFolder, watch: Watch) -> LatencyModel:
     """The measured table of this machine; what it lacks is measured now and kept."""
     probe = table.Probe(
-        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000)
+        device=connect(request.device),
+        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
     )
     model = table.load_or_build(blocks.to_network(traced), request.target, probe)
     write_whole(folder.path / "latency.json", model.document)

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from edgeprune import finalist
+from edgeprune.deploy.device import Local
 from edgeprune.deploy.intervals import Interval
 from edgeprune.errors import PromiseError
-from edgeprune.finalist import Field
+from edgeprune.finalist import Field, Timing
 from edgeprune.prune.channels import trace
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.fitness import Costs, Limits
@@ -24,7 +25,9 @@ def field():
     space = build(traced.groups, [2, 4, 6, 8])
     counts = CostModel(traced)
     costs = Costs(space.full, (counts.macs, counts.macs, counts.params))
-    return Field("net", traced, space, costs, 0.02, None, load_target("mobile-cpu"))
+    return Field(
+        "net", traced, space, costs, 0.02, None, Timing(load_target("mobile-cpu"), Local())
+    )
 
 
 def greedy(field, asked):
