@@ -66,8 +66,9 @@ def symbolic_graph(
     """Trace ``model`` in evaluation mode, with the shape of every value in the node's meta.
 
     The parameters are shared with ``model``, which is left as it was; only its mode changes
-    while it is traced. A submodule that cannot be traced becomes one opaque node. ``node.meta["tensor_meta"]`` holds a TensorMetadata, or
-    a tuple of them; ``node.meta["value"]`` the concrete value where it is not a tensor.
+    while it is traced. A submodule that cannot be traced becomes one opaque node.
+    ``node.meta["tensor_meta"]`` holds a TensorMetadata, or a tuple of them;
+    ``node.meta["value"]`` the concrete value where it is not a tensor.
     Arguments that read ``self.training`` stay live: the graph follows ``train()``/``eval()``.
 
     Args:
