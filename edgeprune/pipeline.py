@@ -139,15 +139,16 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
     folder.event("started")
     try:
         yield
-    except InputError:
-        folder.discard()
-        raise
     except BaseException as error:
+        if isinstance(error, InputError) and not (folder.path / "plan.json").exists():
+            folder.discard()
+            raise
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         folder.event(status, reason=str(error))
         folder.record(status=status, reason=str(error))
         raise
     folder.event("done")
+    folder.finish()
 
 
 def _scene(request: Request, folder: RunFolder, watch: Watch) -> Scene:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
 
 SCHEMA = "edgeprune.run/1"
+PREVIOUS = ".previous"
 FILES = (
     "run.json",
     "events.jsonl",
@@ -52,14 +54,24 @@ class RunFolder:
         return path
 
     def discard(self) -> None:
-        """Remove the records of a run that never began, and the folder where it is then empty."""
-        _forget(self.path)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+        """Undo ``create`` for a run that never began: an earlier run gets its place back."""
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        _move(self.path / PREVIOUS, self.path)
+        for empty in (self.path / PREVIOUS, self.path):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+
+    def finish(self) -> None:
+        """Let go of the run that this one replaced."""
+        shutil.rmtree(self.path / PREVIOUS, ignore_errors=True)
 
 
 def create(out: Path | None, model: str, target: str, *, overwrite: bool = False) -> RunFolder:
     """Make the run folder: ``out``, or the next free ``runs/MODEL-TARGET-NNN``.
+
+    With ``overwrite`` the files of an earlier run are set aside in ``.previous`` until this one
+    is finished.
 
     Raises:
         InputError: ``out`` holds something and ``overwrite`` is not set, or is no folder.
@@ -75,14 +87,16 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            _forget(out)
+            _move(out, out / PREVIOUS)
+    write_whole(out / "run.json", b"{}", overwrite=False)  # of two runs at once one gets it
     return RunFolder(out)
 
 
-def _forget(folder: Path) -> None:
-    """Remove what an earlier run left, and nothing that a run does not write."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+def _move(folder: Path, to: Path) -> None:
+    """Move what a run writes, and nothing else."""
+    for path in [folder / name for name in FILES if (folder / name).exists()]:
+        to.mkdir(exist_ok=True)
+        path.replace(to / path.name)
 
 
 def _next_free(parent: Path, stem: str) -> Path:

@@ -16,13 +16,44 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path, monkeypatch):
     ]
 
 
-def test_a_folder_with_content_is_refused_and_overwrite_removes_only_a_runs_files(tmp_path):
+@pytest.fixture
+def earlier(tmp_path):
+    """A folder with a run and a file of the user's own."""
     (tmp_path / "model.pt").write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("mine")
+    return tmp_path
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_folder_with_content_is_refused(earlier):
     with pytest.raises(InputError, match="--overwrite"):
-        run_folder.create(tmp_path, "m", "t")
-    run_folder.create(tmp_path, "m", "t", overwrite=True)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt"]
+        run_folder.create(earlier, "m", "t")
+    assert names(earlier) == ["model.pt", "notes.txt"]
+
+
+def test_overwrite_replaces_a_runs_files_and_nothing_else(earlier):
+    run = run_folder.create(earlier, "m", "t", overwrite=True)
+    run.record(status="done")
+    run.finish()
+    assert names(earlier) == ["notes.txt", "run.json"]
+
+
+def test_a_run_that_never_began_gives_the_earlier_one_its_place_back(earlier):
+    run = run_folder.create(earlier, "m", "t", overwrite=True)
+    run.event("started")
+    run.discard()
+    assert names(earlier) == ["model.pt", "notes.txt"]
+    assert (earlier / "model.pt").read_bytes() == b"old"
+
+
+def test_of_two_runs_at_once_one_gets_the_folder(tmp_path, monkeypatch):
+    run_folder.create(tmp_path / "run", "m", "t")
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda path: iter(()))  # both looked before
+    with pytest.raises(InputError, match="exists"):
+        run_folder.create(tmp_path / "run", "m", "t")
 
 
 def test_a_file_as_out_is_refused(tmp_path):
