@@ -153,7 +153,12 @@ def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Check
     model = rewrite_shortcuts(build(spec))
     if record.plan is not None:
         plan = PruningPlan.from_plain(record.plan)
-        model = slim(model.eval(), plan, torch.zeros(1, *record.input_shape))
+        if plan.model != record.model:
+            raise InputError(
+                f"{path} holds a plan for {plan.model}, but its model is {record.model}"
+            )
+        example = torch.zeros(1, *record.input_shape)
+        model = slim(model.eval(), plan, example, fold_constants=False)  # its weights come next
     weights.fit(model, record.state_dict, str(path), {})
     return model.eval(), record
 

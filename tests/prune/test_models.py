@@ -159,6 +159,14 @@ def test_a_slim_model_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.get_parameter("layer1.0.conv1.weight").shape == (4, 16, 3, 3)
 
 
+def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:
+    plan = PruningPlan(model="resnet32", kept={})
+    model = build(ModelSpec("resnet20", num_classes=3))
+    checkpoint.write(tmp_path / "model.pt", _record(model, "resnet20", plan))
+    with pytest.raises(InputError, match="a plan for resnet32, but its model is resnet20"):
+        load_slim(tmp_path / "model.pt")
+
+
 def test_a_published_dense_model_comes_back_rewritten(tmp_path: Path) -> None:
     dense = build(ModelSpec("resnet20", num_classes=3)).eval()
     checkpoint.write(tmp_path / "model.pt", _record(dense, "resnet20", None))
