@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgeprune.deploy.fingerprint import check_device
 
-COMMAND = [sys.executable, "-c", "from edgeprune.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from edgeprune.main import main; main()"]
 
 
 def main() -> None:

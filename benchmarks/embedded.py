@@ -21,7 +21,7 @@ from typing import Any
 
 from edgeprune.deploy.fingerprint import check_device
 
-COMMAND = [sys.executable, "-c", "from edgeprune.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from edgeprune.main import main; main()"]
 REPEATS = 5
 
 

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from edgeprune.deploy import device as devices
 from edgeprune.deploy import table
+from edgeprune.deploy.relative import check_limit
 from edgeprune.deploy.table import ProbeReport
 from edgeprune.errors import InputError
 from edgeprune.pipeline import Request, Watch
-from edgeprune.prune import baseline, blocks, data, models
+from edgeprune.prune import baseline, blocks, models
 from edgeprune.prune.channels import Trace, trace
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
@@ -132,12 +133,22 @@ def _traced(wanted: ModelSpec, size: int) -> Trace:
 
 
 def _size(model: str, given: int | None, target: TargetProfile | None) -> int:
-    """Pixels a side: as given, as the target pins it, else what the family was made for."""
-    if given:
-        return given
-    if target and target.input.shape:
-        return target.input.shape[-1]
-    return 32 if model in models.CIFAR or model in data.NAMES or ":" in model else 224
+    """Pixels a side: as given, as the target pins it, else what the family was made for.
+
+    Raises:
+        InputError: the target pins what no search can use, or another size than was given.
+    """
+    pinned = target.input.shape if target else None
+    if pinned is None:
+        return given or (32 if model in models.CIFAR or ":" in model else 224)
+    batch, colours, height, width = pinned
+    if (batch, colours) != (1, 3) or height != width or given not in (None, height):
+        wanted = f" and --image-size {given}" if given not in (None, height) else ""
+        raise InputError(
+            f"the target pins input.shape = {list(pinned)}{wanted}; a search takes one square "
+            "RGB image, (1, 3, side, side)"
+        )
+    return height
 
 
 def _budget(
@@ -151,7 +162,10 @@ def _budget(
         except ValidationError as error:
             flag = "accuracy-drop" if name == "accuracy_drop" else f"{name}-ratio"
             raise InputError(f"--max-{flag} {limit:g}: {error.errors()[0]['msg']}") from None
-    return target.budget.relative.model_copy(update=given)
+    budget = target.budget.relative.model_copy(update=given)
+    if budget.latency is not None:
+        check_limit(budget.latency, "the latency limit")
+    return budget
 
 
 def _value(text: str) -> str | int | float | bool:

@@ -1,16 +1,15 @@
-"""The commands: parse, call one function, print, exit code (the only file with typer)."""
+"""The commands: parse, call one function, print, exit code."""
 
 import os
-import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeprune import __version__
-from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from edgeprune.deploy.verdicts import Report
@@ -27,6 +26,8 @@ targets_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
+
+SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "ptwt", "pywt", "sklearn"]
 
 
 class Policy(StrEnum):
@@ -54,34 +55,11 @@ ModelName = Annotated[
     str, typer.Option("--model", help="resnet20, vgg16, resnet18, ... or package.module:factory.")
 ]
 Uri = Annotated[str, typer.Option("--device", help="local:// or ssh://user@host[:port].")]
+Side = Annotated[int | None, typer.Option(help="Side of the input in pixels.", min=1)]
 Three = Annotated[
     tuple[float, float, float] | None, typer.Option(help="Red, green, blue; default ImageNet.")
 ]
 Share = Annotated[float | None, typer.Option(help="Share of the dense model's; default: profile.")]
-
-
-def main() -> NoReturn:
-    """Run a command; what a user can cause ends in one line and the exit code of its kind."""
-    try:
-        app(auto_envvar_prefix="EDGEPRUNE")
-    except EdgepruneError as error:
-        _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
-    except MemoryError:
-        _end("out of memory; use a smaller model, fewer images or another machine", 3)
-    except OSError as error:
-        _end(f"{error.filename or 'system'}: {error.strerror or error}", 3)
-    except Exception as error:
-        if os.environ.get("EDGEPRUNE_DEBUG"):
-            raise
-        _end(f"internal error: {error!r}; EDGEPRUNE_DEBUG=1 shows where, please report it", 70)
-    sys.exit(0)
-
-
-def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"edgeprune: {message}\n")
-    sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)
@@ -112,7 +90,7 @@ def search(
     overwrite: Overwrite = False,
     mean: Three = None,
     std: Three = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    image_size: Side = None,
     model_arg: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the model's constructor; repeat.")
     ] = None,
@@ -151,7 +129,7 @@ def search(
     )
     with screen.progress() as watch:
         outcome = pipeline.run_search(request, watch)
-    screen.show_outcome(outcome, request.target.name)
+    screen.show_outcome(outcome, request, target)
     raise typer.Exit(outcome.report.exit_code)
 
 
@@ -182,6 +160,9 @@ def check(
     target: TargetName = "mobile-cpu",
     baseline: Annotated[Path | None, typer.Option(help="Reference ONNX file.")] = None,
     max_ratio: Annotated[float | None, typer.Option(help="Limit of the latency ratio.")] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE replaces the target's; repeat.")
+    ] = None,
     on_inconclusive: Annotated[Policy, typer.Option()] = Policy.warn,
     max_seconds: Annotated[float | None, typer.Option(help="Longest timing.", min=0.1)] = None,
     device: Uri = "local://",
@@ -195,8 +176,12 @@ def check(
     """Measure an ONNX file and say whether it keeps every budget of its target."""
     from edgeprune.deploy import device as devices
     from edgeprune.deploy import gate
-    from edgeprune.target import load_target
+    from edgeprune.target import load_target, with_budgets
 
+    profile = with_budgets(load_target(target), budget or [])
+    for path in (junit, Path(json) if json and json != "-" else None):
+        if path and not path.parent.is_dir():
+            raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
     options = gate.Options(
         baseline=baseline,
         max_ratio=max_ratio,
@@ -207,10 +192,10 @@ def check(
     if self_test:
         from edgeprune.deploy.self_test import self_test as run_self_test
 
-        found = run_self_test(model, load_target(target), options)
+        found = run_self_test(model, profile, options)
         _write_json(found.to_json(), json, found.to_text())
         raise typer.Exit(found.exit_code)
-    report = gate.check(model, load_target(target), options)
+    report = gate.check(model, profile, options)
     _show_report(report, json, junit, github)
     raise typer.Exit(report.exit_code)
 
@@ -238,18 +223,21 @@ def show_target(name: str) -> None:
 
 
 @devices_app.command("check")
-def check_device(uri: str) -> None:
+def check_device(
+    uri: str, json: Annotated[str | None, typer.Option(help="Write it to FILE, or - .")] = None
+) -> None:
     """Reach a device and print its fingerprint."""
     from edgeprune.deploy.fingerprint import check_device as reach
 
-    typer.echo(reach(uri).to_text(), nl=False)
+    record = reach(uri)
+    _write_json(record.to_json(), json, record.to_text())
 
 
 @app.command()
 def channels(
     model: ModelName = "resnet20",
     classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
-    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    image_size: Side = None,
     model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
 ) -> None:
     """Show which channels of a model live or die together."""
@@ -267,7 +255,7 @@ def probe(
     target: TargetName = "mobile-cpu",
     model: ModelName = "resnet20",
     classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
-    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    image_size: Side = None,
     model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
     device: Uri = "local://",
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Measure everything again.")] = False,
@@ -283,7 +271,7 @@ def probe(
 
 
 def _needs_search(command: str) -> None:
-    missing = [name for name in ("torch", "torchvision", "deap", "ptwt") if not find_spec(name)]
+    missing = [name for name in SEARCH_EXTRA if not find_spec(name)]
     if missing:
         raise MachineError(
             f"edgeprune {command} needs {missing[0]}, which is not installed: "
@@ -302,11 +290,18 @@ def _show_report(report: "Report", json: str | None, junit: Path | None, github:
     if junit:
         write_whole(junit, formats.to_junit(report).encode())
     if github == GitHub.on or (github == GitHub.auto and os.environ.get("GITHUB_ACTIONS")):
-        typer.echo(formats.to_annotations(report), nl=False)
-        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        typer.echo(formats.to_annotations(report), nl=False, err=json == "-")
+        _append_summary(formats.to_markdown(report))
+
+
+def _append_summary(markdown: str) -> None:
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
         if summary:
             with Path(summary).open("a", encoding="utf-8") as f:
-                f.write(formats.to_markdown(report))
+                f.write(markdown)
+    except OSError as error:  # the verdict does not hang on it
+        typer.echo(f"edgeprune: no step summary: {summary}: {error.strerror}", err=True)
 
 
 def _write_json(json: str, where: str | None, text: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from edgeprune import __version__, finalist, run_folder
+from edgeprune import __version__, finalist, interrupt, run_folder
 from edgeprune.checkpoint import Checkpoint
 from edgeprune.delivery import Outcome, Parcel, Recovered, deliver
 from edgeprune.deploy import table
@@ -140,10 +140,12 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, InputError) and not (folder.path / "plan.json").exists():
+        stopped = isinstance(error, KeyboardInterrupt) or interrupt.happened()
+        began = (folder.path / "plan.json").exists()
+        if isinstance(error, InputError) and not (stopped or began):
             folder.discard()
             raise
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = "interrupted" if stopped else "failed"
         folder.event(status, reason=str(error))
         folder.record(status=status, reason=str(error))
         raise
@@ -254,7 +256,7 @@ def _record(scene: Scene, request: Request) -> Checkpoint:
         std=images.normalisation.std,
         classes=images.classes,
         history={
-            "target": request.target.name,
+            "target": request.target.model_dump(mode="json", by_alias=True),
             "data": images.name,
             "baseline": origin.origin,
             "baseline_saw_validation": origin.seen_validation,

@@ -62,6 +62,13 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 empty.rmdir()
 
+    def discard_unfinished(self) -> None:
+        """Put the earlier run of an overwriting one that was killed back over its remains."""
+        if (self.path / PREVIOUS).is_dir():
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+            _move(self.path / PREVIOUS, self.path)
+
     def finish(self) -> None:
         """Let go of the run that this one replaced."""
         shutil.rmtree(self.path / PREVIOUS, ignore_errors=True)
@@ -87,6 +94,7 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
+            RunFolder(out).discard_unfinished()
             _move(out, out / PREVIOUS)
     write_whole(out / "run.json", b"{}", overwrite=False)  # of two runs at once one gets it
     return RunFolder(out)

@@ -1,7 +1,9 @@
 """What a person sees in a terminal: tables and progress bars (the only file with rich)."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from edgeprune.deploy import formats
 if TYPE_CHECKING:
     from edgeprune.delivery import Outcome, Row
     from edgeprune.deploy.table import ProbeReport
+    from edgeprune.pipeline import Request
 
 
 class Watch(Protocol):
@@ -33,8 +36,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
     _console().print(shown)
 
 
-def show_outcome(outcome: "Outcome", target: str) -> None:
-    """Print what a search came to, and the commands that repeat its last steps."""
+def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
+    """Print what a search came to, and the commands that repeat its last steps.
+
+    Args:
+        outcome: The result.
+        request: What was asked for.
+        target: The profile as it was named.
+    """
     table(
         ("", "dense", "slim", "slim / dense"), [_cells(row) for row in outcome.rows if row.dense]
     )
@@ -43,11 +52,27 @@ def show_outcome(outcome: "Outcome", target: str) -> None:
         "",
         formats.to_text(outcome.report),
         f"{outcome.report.outcome}: everything lies in {folder}",
-        f"  edgeprune export {folder / 'model.pt'} --overwrite",
-        f"  edgeprune check {folder / 'model.onnx'} --target {target} "
-        f"--baseline {folder / 'dense.onnx'}",
+        f"  {_export_command(folder, request)}",
+        f"  {_check_command(folder, request, target)}",
     ]
     _console().print("\n".join(lines), soft_wrap=True)
+
+
+def _export_command(folder: Path, request: "Request") -> str:
+    trust = ["--trust-factory"] if request.model.is_factory else []
+    return shlex.join(["edgeprune", "export", str(folder / "model.pt"), "--overwrite", *trust])
+
+
+def _check_command(folder: Path, request: "Request", target: str) -> str:
+    words = ["edgeprune", "check", str(folder / "model.onnx"), "--target", target]
+    words += ["--baseline", str(folder / "dense.onnx")]
+    profile = request.target.budget.relative
+    for name, limit in request.budget:
+        if limit != getattr(profile, name):
+            words += ["--budget", f"relative.{name}={limit:g}"]
+    if request.device != "local://":
+        words += ["--device", request.device]
+    return shlex.join(words)
 
 
 def show_probe(report: "ProbeReport") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgeprune import __version__, checkpoint
@@ -67,11 +68,15 @@ def export_checkpoint(
     """
     out = out or path.with_name("model.onnx")
     refuse_existing(out, overwrite=overwrite)
-    name = target or checkpoint.read(path).history.get("target")
-    if not name:
-        raise InputError(f"{path} names no target; pass --target")
-    profile = load_target(name)
+    profile = load_target(target) if target else _recorded_target(path)
     return load_and_ship(path, out, profile, overwrite=overwrite, trust=trust_factory)
+
+
+def _recorded_target(path: Path) -> TargetProfile:
+    try:
+        return TargetProfile.model_validate(checkpoint.read(path).history.get("target"))
+    except ValidationError:
+        raise InputError(f"{path} records no target of this version; pass --target") from None
 
 
 def load_and_ship(

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +131,38 @@ def load_target(name: str) -> TargetProfile:
         raise InputError(f"{path} is not a TOML file: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:
+    """The profile with some budgets replaced.
+
+    Args:
+        profile: As read.
+        settings: ``NAME=VALUE``, such as ``p90_ms=6`` or, where both kinds of budget have the
+            name, ``relative.macs=0.5``.
+
+    Raises:
+        InputError: no such budget, or a value out of range.
+    """
+    content = profile.model_dump(by_alias=True)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        kinds = [kind for kind in content["budget"] if name in _budgets(content, kind)]
+        if len(kinds) != 1:
+            known = [n for kind in content["budget"] for n in _budgets(content, kind)]
+            raise InputError(f"--budget wants NAME=VALUE, not {setting!r}{nearest(name, known)}")
+        content["budget"][kinds[0]][name.rpartition(".")[2]] = value
+    try:
+        return TargetProfile.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"--budget: {_first_problem(error)}") from None
+
+
+def _budgets(content: dict[str, Any], kind: str) -> list[str]:
+    """Names that mean a budget of this kind: dotted always, bare where the other has none."""
+    other = {"relative": "absolute", "absolute": "relative"}[kind]
+    own = content["budget"][kind]
+    return [f"{kind}.{n}" for n in own] + [n for n in own if n not in content["budget"][other]]
 
 
 def list_targets() -> dict[str, Path]:

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgeprune import cli, pipeline
+from edgeprune import cli, interrupt, pipeline
 from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.main import main
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def run(monkeypatch, capsys, tmp_path):
     def command(*words):
         monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, words)])
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main()
         out, err = capsys.readouterr()
         return left.value.code or 0, out, err
 
@@ -154,6 +156,51 @@ def test_exit_codes(run, monkeypatch, error, code, said):
     assert "Traceback" not in found[2]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "--epochs", "-1"], "--epochs"),
+        (["search", "--max-latency-ratio", "0.5x"], "--max-latency-ratio"),
+        (["search", "--buget", "3"], "--buget"),
+        (["chek"], "chek"),
+        (["check"], "model"),
+        (["search", "--max-latency-ratio", "1.0"], "nearer to 1 than 1 %"),
+        (["search", "--max-accuracy-drop", "nan"], "--max-accuracy-drop"),
+        (["channels", "--image-size", "0"], "--image-size"),
+        (["check", "m.onnx", "--budget", "p90=6"], "did you mean 'p90_ms'"),
+        (["check", "m.onnx", "--budget", "macs=6"], "--budget wants NAME=VALUE"),
+        (["check", "m.onnx", "--budget", "p90_ms=-6"], "budget.absolute.p90_ms"),
+        (["check", "m.onnx", "--junit", "no/where.xml"], "no folder no"),
+    ],
+)
+def test_a_wrong_option_is_one_line(run, words, said):
+    code, _, err = run(*words)
+    assert code == 2
+    assert said.lower() in err.lower()
+    assert err.count("\n") == 1
+
+
+def test_a_pinned_shape_that_no_search_can_use_is_refused_at_once(run, tmp_path):
+    for shape in ("[4, 3, 32, 32]", "[1, 3, 32, 16]", "[1, 1, 32, 32]"):
+        (tmp_path / "t.toml").write_text(f'schema = 1\nname = "t"\n[input]\nshape = {shape}\n')
+        refused(run("search", "--target", "./t.toml"), 2, "input.shape")
+    (tmp_path / "t.toml").write_text('schema = 1\nname = "t"\n[input]\nshape = [1, 3, 32, 32]\n')
+    refused(run("search", "--target", "./t.toml", "--image-size", "64"), 2, "--image-size 64")
+
+
+def test_an_interrupt_that_surfaces_as_another_error_is_still_one(run, monkeypatch):
+    def confused(*args, **kwargs):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("a library made this of it") from None
+
+    monkeypatch.setattr(interrupt, "_seen", False)
+    monkeypatch.setattr(pipeline, "run_search", confused)
+    code, _, err = run("search")
+    assert (code, err) == (130, "edgeprune: interrupted\n")
+
+
 def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path):
     seen = []
 
@@ -186,16 +233,20 @@ def test_check_writes_every_format_and_its_exit_code(run, tmp_path, monkeypatch)
     assert "| budget |" in (tmp_path / "summary.md").read_text()
 
 
-def test_json_alone_on_stdout_can_be_piped(run, tmp_path):
+def test_json_alone_on_stdout_can_be_piped(run, tmp_path, monkeypatch):
     model = network(tmp_path / "m.onnx")
-    _, out, _ = run("check", model, "--baseline", model, "--max-ratio", "3", "--json", "-")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    words = ("--baseline", model, "--max-ratio", "3", "--budget", "file_bytes=1", "--json", "-")
+    code, out, err = run("check", model, *words)
     assert json.loads(out)["schema"] == "edgeprune.check/1"
+    assert code == 1
+    assert "::error" in err
 
 
 def test_help_version_and_check_never_import_torch(tmp_path):
     """In an interpreter where importing torch is an error."""
     model = network(tmp_path / "m.onnx")
-    blocked = "import sys; sys.modules['torch'] = None; from edgeprune.cli import main; main()"
+    blocked = "import sys; sys.modules['torch'] = None; from edgeprune.main import main; main()"
     for words in (["--help"], ["--version"], ["targets"], ["check", str(model), "--self-test"]):
         done = subprocess.run(
             [sys.executable, "-c", blocked, *words],

@@ -49,6 +49,16 @@ def test_a_run_that_never_began_gives_the_earlier_one_its_place_back(earlier):
     assert (earlier / "model.pt").read_bytes() == b"old"
 
 
+def test_an_overwriting_run_that_was_killed_does_not_spoil_the_earlier_one(earlier):
+    killed = run_folder.create(earlier, "m", "t", overwrite=True)
+    killed.record(status="running")
+    (earlier / "model.pt").write_bytes(b"half a run")
+    wrong = run_folder.create(earlier, "m", "t", overwrite=True)
+    wrong.discard()
+    assert names(earlier) == ["model.pt", "notes.txt"]
+    assert (earlier / "model.pt").read_bytes() == b"old"
+
+
 def test_of_two_runs_at_once_one_gets_the_folder(tmp_path, monkeypatch):
     run_folder.create(tmp_path / "run", "m", "t")
     monkeypatch.setattr("pathlib.Path.iterdir", lambda path: iter(()))  # both looked before
