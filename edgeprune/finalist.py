@@ -23,6 +23,7 @@ from edgeprune.target import TargetProfile
 
 ATTEMPTS = 4
 Search = Callable[[Limits], Choice]
+_COSTS = ("latency", "latency"), ("MACs", "macs"), ("params", "params")  # in words, as an option
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,25 @@ def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
         Every candidate as it is measured; the last one keeps the budget.
 
     Raises:
-        PromiseError: no candidate does; the message says what can be had.
+        PromiseError: no candidate does, or one misses the MACs or parameters, which are counted
+            and not measured; the message says what can be had.
     """
     refuse_out_of_reach(field, limits)
-    aim, best = _cautious(limits, field), np.inf
+    floor, aim, best = _floor(field)[0], _cautious(limits, field), np.inf
     for _ in range(ATTEMPTS):
         choice = search(aim)
+        _refuse_missed_counts(choice, limits)
         candidate = Candidate(choice, _measured(field, choice, limits.latency))
         yield candidate
         if limits.latency is None or candidate.measured.high <= limits.latency:
             return
         best = min(best, candidate.measured.mid)
+        if choice.ratios[0] <= floor:
+            break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
         hope = choice.ratios[0] / candidate.measured.high
-        aim = replace(aim, latency=0.99 * min(aim.latency or 1.0, limits.latency * hope))
-        if _floor(field)[0] > (aim.latency or 0.0):
-            break
+        tighter = 0.99 * min(aim.latency or 1.0, limits.latency * hope)
+        aim = replace(aim, latency=max(floor, tighter))
     raise PromiseError(
         f"no network on the grid keeps latency {limits.latency:g}x: the best that can be had "
         f"is {best:.3f}x (measured); raise --max-latency-ratio"
@@ -98,26 +102,45 @@ def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
 
 
 def _cautious(limits: Limits, field: Field) -> Limits:
-    """Leave room for the error of the table, but never less than the grid allows."""
+    """Leave room for the error of the table, but never ask for less than the grid allows.
+
+    At least 2 %: the final check, a minute later, reads up to 1 % off what a candidate read.
+    """
     if limits.latency is None:
         return limits
-    floor = float(_floor(field)[0])
-    return replace(limits, latency=max(floor, limits.latency * (1 - min(field.error, 0.05))))
+    margin = min(max(field.error, 0.02), 0.05)
+    return replace(limits, latency=max(_floor(field)[0], limits.latency * (1 - margin)))
 
 
 def refuse_out_of_reach(field: Field, limits: Limits) -> None:
     """Say at once, from predictions, what no choice of widths can keep.
 
+    MACs and parameters are exact. A latency limit within the table's error of the lowest
+    prediction is let through: only measuring tells.
+
     Raises:
         PromiseError: a limit lies below the lowest cost on the grid.
     """
-    names = (("latency", "latency"), ("MACs", "macs"), ("params", "params"))
-    for (name, flag), least, limit in zip(names, _floor(field), limits.vector(), strict=True):
+    doubt = np.array([1 + field.error, 1.0, 1.0])
+    floor = _floor(field)
+    for row, least, limit in zip(_COSTS, floor, limits.vector() * doubt, strict=True):
         if least > limit:
-            raise PromiseError(
-                f"no widths on the grid bring {name} down to {limit:g}x of the dense model: the "
-                f"best that can be had is {least:.3f}x (predicted); raise --max-{flag}-ratio"
-            )
+            raise _beyond(row, getattr(limits, row[1]), "no widths on the grid bring", least)
+
+
+def _refuse_missed_counts(choice: Choice, limits: Limits) -> None:
+    """Nothing is trained, or even measured, that is known to miss what was asked."""
+    counted = list(zip(_COSTS, choice.ratios, limits.vector(), strict=True))[1:]
+    for row, share, limit in counted:
+        if share > limit:
+            raise _beyond(row, limit, "the search did not bring", share)
+
+
+def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> PromiseError:
+    return PromiseError(
+        f"{who} {row[0]} down to {limit:g}x of the dense model: the best that can be had is "
+        f"{best:.3f}x (predicted); raise --max-{row[1]}-ratio"
+    )
 
 
 def plan_of(choice: Choice, model: str) -> PruningPlan:

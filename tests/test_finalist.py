@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,39 @@ def test_a_budget_that_measuring_shows_out_of_reach_names_the_best_found(field, 
     measures(monkeypatch, 2.0)
     with pytest.raises(PromiseError, match=r"best that can be had is 0\.5\d*x \(measured\)"):
         list(finalist.settle(field, greedy(field, []), Limits(latency=0.3)))
+
+
+def test_the_aim_leaves_room_for_a_reading_a_minute_later(field, monkeypatch):
+    measures(monkeypatch, 1.0)
+    for error, margin in ((0.0, 0.02), (0.03, 0.03), (0.4, 0.05)):
+        asked = []
+        list(finalist.settle(replace(field, error=error), greedy(field, asked), Limits(0.8)))
+        assert asked[0] == pytest.approx(0.8 * (1 - margin))
+
+
+def test_a_latency_within_the_error_of_the_floor_is_tried(field, monkeypatch):
+    measures(monkeypatch, 0.9)  # the table is 10 % too pessimistic: 0.25 predicted, 0.225 measured
+    doubtful = replace(field, error=0.1)
+    limit = float(finalist._floor(field)[0]) * 0.95
+    found = list(finalist.settle(doubtful, greedy(field, []), Limits(latency=limit)))
+    assert [c.choice.widths.tolist() for c in found] == [[2]]
+    with pytest.raises(PromiseError, match="predicted"):
+        list(finalist.settle(field, greedy(field, []), Limits(latency=limit)))
+
+
+def test_the_narrowest_network_is_measured_once(field, monkeypatch):
+    measures(monkeypatch, 2.0)
+    asked = []
+    with pytest.raises(PromiseError, match="measured"):
+        list(finalist.settle(field, greedy(field, asked), Limits(latency=0.27)))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("limits", [Limits(macs=0.5), Limits(latency=0.9, params=0.5)])
+def test_a_choice_that_misses_a_count_is_not_even_measured(field, limits):
+    def wasteful(aim):
+        widths = np.array([6])
+        return Choice({}, widths, field.costs.ratios(widths[None])[0], ())
+
+    with pytest.raises(PromiseError, match=r"best that can be had is 0\.7\d+x .*raise --max-"):
+        list(finalist.settle(field, wasteful, limits))

@@ -55,6 +55,13 @@ class Costs:
         return np.stack([column[1:] / column[0] for column in columns], 1)
 
 
+def narrowed(space: PruningSpace, widths: Widths, members: Sequence[int]) -> Widths:
+    """``widths`` (P, G) with these groups at their smallest legal width, settled."""
+    narrow = widths.copy()
+    narrow[:, list(members)] = [space.grids[member][0] for member in members]
+    return space.settle(narrow)
+
+
 @dataclass(frozen=True)
 class Wavelet:
     """Weights of the wavelet channel aggregation (our reconstruction, docs/search.md).
@@ -106,6 +113,8 @@ class StageFitness:
         fixed: Width of every group as it stands, shape (G,).
         limits: Highest shares of the dense costs (latency, MACs, params), shape (3,).
         wavelet: Weights of the aggregation.
+        budget: Limits of the whole network when all stages are done, shape (3,).
+        ahead: Indices of the groups of the stages still to come.
     """
 
     space: PruningSpace
@@ -115,6 +124,8 @@ class StageFitness:
     fixed: Widths
     limits: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
     wavelet: Wavelet = Wavelet()
+    budget: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
+    ahead: tuple[int, ...] = ()
 
     @property
     def genes(self) -> int:
@@ -136,6 +147,10 @@ class StageFitness:
         settled = self.space.settle(widths)
         gone = torch.from_numpy(settled[:, list(self.members)] == 0).to(device)
         return [mask & ~gone[:, i, None] for i, mask in enumerate(masks)], settled
+
+    def least(self, widths: Widths) -> Ratios:
+        """Cost shares with every stage ahead at its floor: below them nothing can come, (P, 3)."""
+        return self.costs.ratios(narrowed(self.space, widths, self.ahead))
 
     def aggregation(self, masks: Sequence[Tensor]) -> NDArray[np.float64]:
         """Wavelet aggregation of a population, (P,), groups weighted by their dense width."""

@@ -5,7 +5,8 @@ channel pruning by genetic wavelet channel search for image classification, Fron
 Computational Neuroscience 15:760554, 2021, of which only the abstract was at hand: all channels
 are encoded as bits and divided into search spaces by functional layers from concrete to
 abstract; a multi-stage genetic optimisation prunes them under a wavelet channel aggregation; no
-ratio is preset. Decoding, objectives and each stage's share of a budget are ours.
+ratio is preset. Decoding, objectives and each stage's share of a budget are ours. Every budget
+that the smallest legal widths keep is kept, whether costs add up over stages or multiply.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.prune.evolution import Front, Genomes, Objectives, Settings, evolve
-from edgeprune.prune.fitness import Costs, Limits, StageFitness, Widths
+from edgeprune.prune.fitness import Costs, Limits, StageFitness, Widths, narrowed
 from edgeprune.prune.saliency import Descriptors
 from edgeprune.prune.space import PruningSpace
 
@@ -59,14 +60,20 @@ def search(
         watch: Called with (generations done, generations in all stages).
 
     Returns:
-        The choice; the caller checks ``ratios`` against ``limits`` (it may be out of reach).
+        The choice. It keeps every limit that the smallest legal widths of all groups keep; the
+        caller checks ``ratios`` against ``limits``, which may lie below those.
     """
     stages = _stages(space)
     kept = {group.name: tuple(range(group.width)) for group in space.groups}
     widths, scores = costs.dense.copy(), []
     for number, members in enumerate(stages):
-        fitness = StageFitness(space, descriptors, costs, members, widths)
-        fitness = replace(fitness, limits=_stage_limits(fitness, stages[number:], limits))
+        ahead = stages[number + 1 :]
+        fitness = StageFitness(
+            *(space, descriptors, costs, members, widths),
+            limits=_stage_limits(space, costs, widths, [members, *ahead], limits.vector()),
+            budget=limits.vector(),
+            ahead=tuple(member for stage in ahead for member in stage),
+        )
         front = evolve(
             partial(objectives, fitness),
             [2] * fitness.genes,
@@ -94,13 +101,15 @@ def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
         genomes: Bits, shape (P, C) over all channels of the stage.
 
     Returns:
-        Values (P, 2) and summed relative violation (P,).
+        Values (P, 2) and summed relative violation (P,), which counts the stage's limits and
+        what the stages ahead could no longer make good.
     """
     masks, widths = fitness.decode(genomes)
     ratios = fitness.costs.ratios(widths)
     lost = 1.0 - fitness.aggregation(masks)
-    excess = np.maximum(ratios / fitness.limits - 1.0, 0.0).sum(1)
-    return Objectives(np.stack([lost, ratios[:, 0]], 1), excess)
+    excess = np.maximum(ratios / fitness.limits - 1.0, 0.0)
+    hopeless = np.maximum(fitness.least(widths) / fitness.budget - 1.0, 0.0)
+    return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
 
 
 def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
@@ -113,27 +122,52 @@ def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
 
 
 def _stage_limits(
-    fitness: StageFitness, ahead: list[tuple[int, ...]], limits: Limits
+    space: PruningSpace,
+    costs: Costs,
+    widths: Widths,
+    stages: list[tuple[int, ...]],
+    limit: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What this stage must bring the whole network down to.
+    """What the first of ``stages`` must bring the whole network down to, shape (3,).
 
-    What is still to be saved is shared out over this stage and those ahead in proportion to
-    the most that each could save, so that the last stage ends on the budget itself.
+    What is still to be saved is shared out over the stages in proportion to the most that each
+    could save, on a scale on which these savings add up: the cost itself for latencies, nearly
+    its logarithm for the products of widths that MACs and parameters are. So the last stage
+    ends on the budget itself, and none is asked for more than it can give.
     """
-    now = fitness.costs.ratios(fitness.fixed[None])[0]
-    savings = np.stack([now - _floor(fitness, members) for members in ahead])
+    everything = tuple(member for stage in stages for member in stage)
+    corners = [widths] + [narrowed(space, widths[None], s)[0] for s in [*stages, everything]]
+    now, *floors, least = costs.ratios(np.stack(corners))
+    power = _additive_power(now, np.stack(floors), least)
+    savings = np.stack([np.maximum(now**power - floor**power, 0.0) for floor in floors])
     share = savings[0] / np.maximum(savings.sum(0), 1e-12)
-    limit = limits.vector()
-    needed = np.maximum(now - limit, 0.0)
-    return np.where(np.isfinite(limit), now - needed * share, np.inf)
+    aim = np.clip(limit, least, now)
+    left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
+    asked = left ** (1 / power)
+    if len(stages) == 1:
+        asked = limit
+    return np.where(np.isfinite(limit), np.maximum(asked, floors[0]), np.inf)
 
 
-def _floor(fitness: StageFitness, members: tuple[int, ...]) -> NDArray[np.float64]:
-    """Lowest cost shares with only these groups narrowed."""
-    widths = fitness.fixed.copy()
-    widths[list(members)] = [fitness.space.grids[member][0] for member in members]
-    shares: NDArray[np.float64] = fitness.costs.ratios(fitness.space.settle(widths[None]))[0]
-    return shares
+def _additive_power(
+    now: NDArray[np.float64], floors: NDArray[np.float64], least: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The power of each cost on whose scale the stages' savings come closest to adding up.
+
+    Args:
+        now: Cost shares as they stand, shape (3,).
+        floors: With one stage at its floor, shape (S, 3).
+        least: With all of them at their floors, shape (3,).
+
+    Returns:
+        Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.
+    """
+    powers = np.linspace(0.01, 1.0, 100)[:, None, None]
+    together = (now**powers - least**powers)[:, 0]
+    apart = (now**powers - floors**powers).sum(1)
+    gap = np.abs(apart / np.maximum(together, 1e-12) - 1.0)
+    best: NDArray[np.float64] = powers[gap.argmin(0), 0, 0]
+    return best
 
 
 def _seeds(fitness: StageFitness, settings: Settings) -> Genomes:

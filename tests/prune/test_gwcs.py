@@ -96,3 +96,61 @@ def test_a_redundant_channel_goes_before_a_different_one():
     choice = gwcs.search(space, (one,), costs, Limits(latency=0.7), SETTINGS)
     assert 2 in choice.kept["g"]
     assert len(choice.kept["g"]) == 2
+
+
+CHAIN = (16, 32, 64, 128)
+
+
+@pytest.fixture
+def chain():
+    """Four stages of one group, each convolution reading the one before, as in a VGG."""
+    groups = tuple(ChannelGroup(f"g{i}", n, i, None, False, ()) for i, n in enumerate(CHAIN))
+    grids = tuple(tuple(range(4, n + 1, 4)) for n in CHAIN)
+    described = tuple(
+        Descriptors(torch.ones(n), torch.ones(n), torch.arange(1.0, n + 1), torch.eye(n))
+        for n in CHAIN
+    )
+    return PruningSpace(groups, grids), described
+
+
+def product(widths):
+    return (widths[:, :-1] * widths[:, 1:]) @ np.array([16, 4, 1])
+
+
+def additive(widths):
+    return widths @ np.array([8.0, 4.0, 2.0, 1.0])
+
+
+COSTS = {
+    "products": Costs(np.array(CHAIN), (product, product, lambda w: product(w) + w.sum(1))),
+    "sums": Costs(np.array(CHAIN), (additive, additive, additive)),
+    "both": Costs(np.array(CHAIN), (additive, product, product)),
+}
+
+
+@pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
+@pytest.mark.parametrize("above", [1.0, 1.02, 1.3, 3.0, 9.0])
+def test_every_limit_above_the_floor_is_kept(chain, costs, above):
+    space, described = chain
+    floor = costs.ratios(np.array([[grid[0] for grid in space.grids]]))[0]
+    limits = Limits(*np.minimum(above * floor, 0.95).tolist())
+    choice = gwcs.search(space, described, costs, limits, Settings(12, 8))
+    assert (choice.ratios <= limits.vector()).all()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("products", 0.2), ("sums", 0.4)])
+def test_no_stage_is_emptied_to_spare_the_others(chain, name, limit):
+    """The share of a stage follows from what it can save, whatever scale costs add up on."""
+    space, described = chain
+    choice = gwcs.search(space, described, COSTS[name], Limits(macs=limit), SETTINGS)
+    kept = choice.widths / space.full
+    assert choice.ratios[1] <= limit
+    assert choice.ratios[1] > 0.8 * limit
+    assert kept.min() > 0.1
+    assert kept.max() < 0.95
+
+
+def test_a_limit_below_the_floor_ends_on_the_floor(chain):
+    space, described = chain
+    choice = gwcs.search(space, described, COSTS["products"], Limits(macs=1e-6), SETTINGS)
+    assert choice.widths.tolist() == [4, 4, 4, 4]
