@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,12 +13,14 @@ from torch import nn
 
 from edgeprune import checkpoint
 from edgeprune.checkpoint import Checkpoint
-from edgeprune.errors import EdgepruneError, InputError
+from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.prune import models
 from edgeprune.prune.data import DataSet
 from edgeprune.prune.evaluate import evaluate
 from edgeprune.prune.finetune import Progress, Recipe, train
 from edgeprune.prune.models import ModelSpec
+
+_log = logging.getLogger(__name__)
 
 DIGITS = Recipe(epochs=12, batch=64, lr=0.1, warmup=0.15)  # docs/recovery.md has what it reads
 FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
@@ -80,9 +84,17 @@ def _trained(
         except (EdgepruneError, RuntimeError):
             pass  # a damaged cache is no reason to stop: train again and replace it
     trained = train(model, data.train, recipe, progress=progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write(path, _as_checkpoint(spec, data, trained.model), overwrite=True)
+    _keep(path, _as_checkpoint(spec, data, trained.model))
     return trained.model, "trained"
+
+
+def _keep(path: Path, trained: Checkpoint) -> None:
+    """For the next time; a cache that cannot be written costs time then, no more."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(path, trained, overwrite=True)
+    except (OSError, MachineError) as error:
+        _log.warning("the trained dense model was not kept for the next time: %s", error)
 
 
 def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint:
@@ -108,8 +120,7 @@ def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:
     """A search on a model that does not work would only tell how noise is pruned."""
     chance = 1 / len(data.classes)
-    noise = 3 * (chance * (1 - chance) / len(data.val)) ** 0.5
-    if accuracy > chance + max(noise, 0.25 * chance):
+    if accuracy > works_above(chance, len(data.val)):
         return
     advice = (
         "check --mean/--std (the normalisation it was trained with) and that the class folders "
@@ -121,3 +132,13 @@ def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None
         f"the dense model reads {100 * accuracy:.1f} % on {len(data.val)} held-out images, near "
         f"chance ({100 * chance:.1f} %): {advice}"
     )
+
+
+def works_above(chance: float, images: int) -> float:
+    """The accuracy above which a model is taken to have learnt something.
+
+    Three standard deviations of guessing and a quarter of chance above it, but no more than
+    halfway to 1: on a handful of images even a perfect model would not stand out by the first.
+    """
+    noise = 3 * math.sqrt(chance * (1 - chance) / images)
+    return chance + min(max(noise, 0.25 * chance), 0.5 * (1 - chance))

@@ -35,7 +35,7 @@ class Recipe:
     Attributes:
         epochs: Passes over the images.
         steps: Batches in all; takes the place of ``epochs`` when given.
-        batch: Images per batch.
+        batch: Images per batch; on few images fewer, see ``batch_size``.
         lr: Highest learning rate.
         momentum: Nesterov momentum.
         weight_decay: Decay of every trained parameter.
@@ -88,8 +88,8 @@ class Trained:
 
     Attributes:
         model: In evaluation mode, on the device of the network that was given.
-        history: Plain JSON: the recipe, steps, seconds, device, images per second, and the
-            mean training loss of every pass.
+        history: Plain JSON: the recipe, steps, images per batch, seconds, device, images per
+            second, and the mean training loss of every pass.
     """
 
     model: nn.Module
@@ -133,6 +133,7 @@ def train(
         "teacher": teacher is not None,
         "device": device.type,
         "steps": run.total,
+        "batch": run.batch,
         "loss": losses,
         "seconds": round(seconds, 3),
         "images_per_second": round(run.total * run.batch / max(seconds, 1e-9), 1),
@@ -147,6 +148,14 @@ def learning_rate(step: int, total: int, recipe: Recipe) -> float:
         return recipe.lr * (step + 1) / rising
     share = (step - rising) / max(1, total - rising)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def batch_size(wanted: int, count: int) -> int:
+    """Images per batch on ``count`` images: few enough for 8 steps a pass, at least 8.
+
+    One step a pass would leave a small set of images as good as untrained.
+    """
+    return min(wanted, max(8, count // 8), count)
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -181,7 +190,7 @@ class _Run:
         self.model = working_copy(model, device).train()
         self.average = None if recipe.ema is None else working_copy(model, device)
         self.teacher = None if teacher is None else working_copy(teacher, device).eval()
-        self.batch = min(recipe.batch, len(images))
+        self.batch = batch_size(recipe.batch, len(images))
         self.per_epoch = max(1, len(images) // self.batch)
         self.total = recipe.epochs * self.per_epoch if recipe.steps is None else recipe.steps
         self.optimizer = torch.optim.SGD(

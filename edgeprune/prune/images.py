@@ -1,5 +1,6 @@
 """How does a network get its images: held on the device, normalised and augmented there."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,8 +20,8 @@ class Normalisation:
     """What is subtracted from and divided out of RGB in [0, 1], channel by channel.
 
     Attributes:
-        mean: Three means.
-        std: Three standard deviations, each above 0.
+        mean: Three means, finite.
+        std: Three standard deviations, finite and each above 0.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -29,6 +30,8 @@ class Normalisation:
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3:
             raise InputError("mean and std need three numbers each: red, green, blue")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise InputError(f"mean and std must be finite, not {self.mean} and {self.std}")
         if not all(value > 0 for value in self.std):
             raise InputError(f"every std must be above 0, not {self.std}")
 

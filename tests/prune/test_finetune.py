@@ -10,14 +10,14 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.evaluate import evaluate
-from edgeprune.prune.finetune import Recipe, distillation, learning_rate, train
+from edgeprune.prune.finetune import Recipe, batch_size, distillation, learning_rate, train
 from edgeprune.prune.images import HeldImages
 from edgeprune.prune.shortcuts import ZeroPadShortcut
 
 CPU = torch.device("cpu")
 
 
-def _images(count: int = 64) -> HeldImages:
+def _images(count: int = 128) -> HeldImages:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 100, (count, 3, 8, 8), generator=generator).to(torch.uint8)
     labels = torch.arange(count) % 2
@@ -75,12 +75,12 @@ def test_frozen_shortcuts_stay_zero_and_one() -> None:
 def test_history_is_plain_json() -> None:
     history = train(_network(), _images(), Recipe(epochs=2, batch=16), device=CPU).history
     assert json.loads(json.dumps(history)) == history
-    assert history["steps"] == 8
+    assert history["steps"] == 16
     assert len(history["loss"]) == 2
-    assert history["recipe"]["batch"] == 16
+    assert history["recipe"]["batch"] == history["batch"] == 16
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(None, 8), (3, 3), (11, 11), (0, 0)])
+@pytest.mark.parametrize(("steps", "expected"), [(None, 16), (3, 3), (19, 19), (0, 0)])
 def test_steps_take_the_place_of_epochs(steps: int | None, expected: int) -> None:
     told: list[tuple[int, int]] = []
     train(
@@ -91,6 +91,22 @@ def test_steps_take_the_place_of_epochs(steps: int | None, expected: int) -> Non
         device=CPU,
     )
     assert told == [(step + 1, expected) for step in range(expected)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "batch"),
+    [(64, 1000, 64), (128, 45_000, 128), (128, 400, 50), (128, 100, 12), (128, 20, 8), (8, 5, 5)],
+)
+def test_few_images_are_served_in_batches_that_leave_eight_steps(
+    wanted: int, count: int, batch: int
+) -> None:
+    assert batch_size(wanted, count) == batch
+    assert count // batch >= min(8, max(1, count // 8))
+
+
+def test_a_pass_over_few_images_takes_eight_steps() -> None:
+    history = train(_network(), _images(80), Recipe(epochs=2), device=CPU).history
+    assert (history["steps"], history["batch"]) == (16, 10)
 
 
 def test_the_rate_rises_then_falls_along_a_cosine() -> None:
