@@ -2,8 +2,10 @@
 
     python benchmarks/slimming.py
 
-Limits: ResNet-50 traced and slimmed in 3 s on 2 cores, with at most twice the model's memory on
-top of it; 10,000 width vectors of ResNet-56 costed in 50 ms.
+Limits: ResNet-50 traced and slimmed in 3 s on 2 cores, at most twice the model's memory; 10,000
+width vectors of ResNet-56 costed in 50 ms. "Twice" can be read in two ways, on top of the loaded
+model or in all, the loaded model counted in: both are printed and both are held to the bar. The
+status is 1 when a bar is missed.
 """
 
 import datetime
@@ -77,20 +79,37 @@ def cost_times() -> tuple[float, float]:
     return milliseconds(lambda: cost.macs(widths)), milliseconds(lambda: cost.params(widths))
 
 
-def main() -> None:
-    print(f"{platform.machine()} {platform.processor()}, {datetime.date.today()}, 1 thread")
-    print(f"{'':34}{'measured':>12}{'limit':>10}")
+def rows() -> list[tuple[str, float, str, float | None]]:
+    """What was measured: name, value, unit, and the bar where there is one."""
     # A fresh process each time: the peak of one is not hidden by that of another.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         traced, slimmed, weights, extra = pool.apply(slim_once, ("torchvision/resnet50", 224))
         macs, params = pool.apply(cost_times)
-    print(f"{'resnet50: trace':34}{traced:10.2f} s")
-    print(f"{'resnet50: slim to half widths':34}{slimmed:10.2f} s")
-    print(f"{'resnet50: both':34}{traced + slimmed:10.2f} s{3:>8} s")
-    print(f"{'resnet50: memory on top of it':34}{extra / weights:10.2f} x{2:>8} x")
-    print(f"{'resnet56: MACs of 10,000 widths':34}{macs:9.1f} ms{50:>7} ms")
-    print(f"{'resnet56: params of 10,000 widths':34}{params:9.1f} ms{50:>7} ms")
+    return [
+        ("resnet50: trace", traced, "s", None),
+        ("resnet50: slim to half widths", slimmed, "s", None),
+        ("resnet50: both", traced + slimmed, "s", 3.0),
+        ("resnet50: memory on top of the model", extra / weights, "x", 2.0),
+        ("resnet50: memory, the model included", 1 + extra / weights, "x", 2.0),
+        ("resnet56: MACs of 10,000 widths", macs, "ms", 50.0),
+        ("resnet56: params of 10,000 widths", params, "ms", 50.0),
+    ]
+
+
+def show(name: str, value: float, unit: str, bar: float | None) -> bool:
+    """Print one row; whether it keeps its bar."""
+    kept = bar is None or value <= bar
+    limit = "" if bar is None else f"{bar:g} {unit}"
+    print(f"{name:38}{value:10.2f} {unit:<2}{limit:>8}  {'' if kept else 'MISSED'}".rstrip())
+    return kept
+
+
+def main() -> int:
+    print(f"{platform.machine()} {platform.processor()}, {datetime.date.today()}, 1 thread")
+    print(f"{'':38}{'measured':>13}{'bar':>8}")
+    kept = [show(*row) for row in rows()]
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.prune.coupling import FIXED, Coupling, Flow, Ints, fixed
-from edgeprune.prune.tracing import source_line
+from edgeprune.prune.tracing import NOT_OF_TRACING, source_line
 
 NOTHING: Ints = np.empty(0, np.int64)
 
@@ -226,6 +226,8 @@ class Follower:
             if rule is None:
                 raise CannotFollowError(self._no_rule(call))
             return rule(self, call)
+        except NOT_OF_TRACING:
+            raise
         except Exception as error:
             # Whatever an operator does to the ids, the channels it touches are kept.
             self._report(call, str(error).strip().splitlines())

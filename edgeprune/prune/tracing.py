@@ -12,6 +12,9 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from edgeprune.errors import InputError
 
+# Says nothing about the model: to go on without a submodule would hide a machine's trouble.
+NOT_OF_TRACING = (MemoryError, OSError, torch.OutOfMemoryError)
+
 
 class _Live(int):
     """Stands for ``self.training`` while tracing, so that its uses can be found again."""
@@ -91,6 +94,8 @@ def symbolic_graph(
             try:
                 graph = tracer.trace(root)
                 break
+            except NOT_OF_TRACING:
+                raise
             except Exception as error:
                 source = _source_of(traceback.extract_tb(error.__traceback__))
                 if tracer.failed is None or tracer.failed in opaque:
@@ -209,6 +214,8 @@ class _Shapes(fx.Interpreter):
         try:
             with torch.no_grad():
                 self.run(example)
+        except NOT_OF_TRACING:
+            raise
         except Exception as error:
             raise InputError(
                 f"the model does not accept an input of shape {tuple(example.shape)}: "

@@ -4,6 +4,7 @@
 """
 
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
 
 from edgeprune.prune.channels import Trace, trace
 from edgeprune.prune.cost import CostModel
@@ -31,14 +33,18 @@ CIFAR = {
         for form in ("A", "A-conv", "B")
     },
     **{
-        f"vgg{depth}{'-bn' if norm else ''}": ModelSpec(f"vgg{depth}", kwargs={"batch_norm": norm})
+        f"vgg{depth}-{'bn' if norm else 'plain'}": ModelSpec(
+            f"vgg{depth}", kwargs={"batch_norm": norm}
+        )
         for depth in (11, 14, 16, 19)
         for norm in (True, False)
     },
 }
+PEER_MISSING = 'compared with Torch-Pruning: pip install "edgeprune[bench]"'
+
 TORCHVISION = (
     *("resnet18", "resnet34", "resnet50", "wide_resnet50_2", "resnext50_32x4d"),
-    *("vgg11_bn", "vgg16_bn", "mobilenet_v2", "densenet121", "shufflenet_v2_x1_0"),
+    *("vgg11", "vgg11_bn", "vgg16_bn", "mobilenet_v2", "densenet121", "shufflenet_v2_x1_0"),
     *("regnet_y_400mf", "efficientnet_b0", "squeezenet1_1", "googlenet"),
 )
 
@@ -48,7 +54,6 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     generator = torch.Generator().manual_seed(1)
     if name in CIFAR:
         return build(CIFAR[name]).eval(), torch.randn(2, 3, 32, 32, generator=generator)
-    models = pytest.importorskip("torchvision").models
     # GoogLeNet's own initialisation takes most of a minute.
     extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     with torch.random.fork_rng():
@@ -174,7 +179,7 @@ class Peer:
     """Torch-Pruning's dependency graph of one model."""
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
-        self._tp = pytest.importorskip("torch_pruning")
+        self._tp = pytest.importorskip("torch_pruning", reason=PEER_MISSING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._graph = self._tp.DependencyGraph().build_dependency(model, x)
@@ -210,7 +215,7 @@ def some_channels(model: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
 
 
 UNGROUPED = (
-    *("resnet18", "resnet34", "resnet50", "wide_resnet50_2", "vgg11_bn", "vgg16_bn"),
+    *("resnet18", "resnet34", "resnet50", "wide_resnet50_2", "vgg11", "vgg11_bn", "vgg16_bn"),
     *("mobilenet_v2", "densenet121", "efficientnet_b0", "squeezenet1_1", "googlenet"),
 )
 
@@ -279,3 +284,9 @@ def test_padded_shortcuts_shift_channels_which_torch_pruning_does_not_see(masked
     assert table["layer1.0.conv2", 0]["layer2.0.conv2", "out"] == {8}
     theirs = Peer(model, x).footprint(model.layer1[0].conv2, 0)
     assert theirs.get(("layer2.0.conv2", "out")) != {8}
+
+
+def test_a_missing_peer_is_told_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(pytest.skip.Exception, match=r'pip install "edgeprune\[bench\]"'):
+        Peer(nn.Identity(), torch.zeros(1))
