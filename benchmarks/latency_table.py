@@ -86,7 +86,7 @@ def speed(report: ProbeReport) -> float:
 
 
 def show(name: str, network: Network, report: ProbeReport, seconds: float) -> None:
-    timed = records.read(report.path, PROFILE.name).networks[network_id(network, report.grid)]
+    timed = records.read(report.path).networks[network_id(network, report.grid)]
     held = timed.held_out
     true = np.array([time for _, time in held])
     tabled = report.model.sums(np.array([widths for widths, _ in held]))

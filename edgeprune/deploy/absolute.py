@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 from edgeprune.deploy.facts import Facts
@@ -11,7 +12,6 @@ from edgeprune.deploy.relative import of_value
 from edgeprune.deploy.samples import LatencyReport
 from edgeprune.deploy.timing import Setting, measure
 from edgeprune.deploy.verdicts import (
-    GUARD,
     PERCENTILE_LOOKS,
     Verdict,
     by_percentile,
@@ -32,12 +32,10 @@ class Here:
     Attributes:
         fingerprint: Of that machine.
         is_device: Whether it is the one the profile names.
-        is_blocked: Whether every convolution is on the fast path, so that numbers carry over.
     """
 
     fingerprint: str
     is_device: bool
-    is_blocked: bool
 
 
 def counts(candidate: Facts, budget: AbsoluteBudget) -> list[Verdict]:
@@ -47,7 +45,7 @@ def counts(candidate: Facts, budget: AbsoluteBudget) -> list[Verdict]:
         limit = getattr(budget, name)
         if limit is None:
             continue
-        recorded = candidate.number(name)
+        recorded = None if name == "file_bytes" else candidate.number(name)
         value = getattr(candidate, name) if recorded is None else recorded
         how = "counted from the file" if recorded is None else "as the file records it"
         unit = " bytes" if name == "file_bytes" else ""
@@ -61,7 +59,7 @@ def percentiles(
     setting: Setting,
     here: Here,
     known: LatencyReport | None,
-) -> list[Verdict]:
+) -> tuple[list[Verdict], LatencyReport | None]:
     """p50 and p90: the exact binomial test on the device, an estimate elsewhere.
 
     Args:
@@ -70,17 +68,20 @@ def percentiles(
         setting: How and where to time; on the device wall time unless the profile says ``cpu``.
         here: The machine that measures.
         known: The candidate's latency, when a comparison has measured it.
+
+    Returns:
+        The verdicts, and what was measured for them.
     """
     limits = {name: getattr(budget, name) for name in PERCENTILES}
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     if not limits:
-        return []
+        return [], None
     if not here.is_device:
         report = known or measure(candidate.path, setting)
         values = {name: percentile(report.samples_ms, PERCENTILES[name]) for name in limits}
-        return [estimate(name, limits[name], values[name], " ms", here) for name in limits]
-    runs = _runs(candidate, limits, setting)
-    return [_percentile(name, limit, runs) for name, limit in limits.items()]
+        return [estimate(name, limits[name], values[name], " ms", here) for name in limits], report
+    reports = _reports(candidate, limits, setting)
+    return _percentiles(limits, reports), reduce(LatencyReport.joined, reports)
 
 
 def footprints(
@@ -113,11 +114,17 @@ def footprints(
 
 
 def estimate(name: str, limit: float, value: float, unit: str, here: Here) -> Verdict:
-    """What another machine measured, with its guard band; never met, never missed."""
-    span = (value * (1 - GUARD), value * (1 + GUARD)) if here.is_blocked else None
-    carries = f"give or take {GUARD:.0%}" if span else "its kernels do not carry over"
-    said = f"measured on {here.fingerprint}, which is not the device ({carries}); needs the device"
-    return Verdict(name, "estimate", limit, value, unit, span, said, "estimate", {"value": value})
+    """What another machine measured; never met, never missed.
+
+    It carries no range: how far two machines lie apart is not known before both were measured.
+    """
+    said = f"measured on {here.fingerprint}; says nothing about the device, measure there"
+    return Verdict(name, "estimate", limit, value, unit, None, said, "estimate", {"value": value})
+
+
+def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
+    runs = [report.samples_ms for report in reports]
+    return [_percentile(name, limit, runs) for name, limit in limits.items()]
 
 
 def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict:
@@ -132,16 +139,15 @@ def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict
     return Verdict(name, outcome, limit, value, " ms", None, said, "percentile", raw)
 
 
-def _runs(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[list[float]]:
+def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[LatencyReport]:
     end = setting.now() + setting.max_seconds
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
-    runs: list[list[float]] = []
-    while len(runs) < PERCENTILE_LOOKS[-1] and (not runs or setting.now() < end):
-        runs.append(measure(candidate.path, wall, epochs=4).samples_ms)
-        verdicts = [_percentile(name, limit, runs) for name, limit in limits.items()]
-        if all(verdict.outcome != "inconclusive" for verdict in verdicts):
+    found: list[LatencyReport] = []
+    while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):
+        found.append(measure(candidate.path, wall, epochs=4))
+        if all(verdict.outcome != "inconclusive" for verdict in _percentiles(limits, found)):
             break
-    return runs
+    return found
 
 
 def _footprint(candidate: Facts, setting: Setting) -> dict[str, Any]:

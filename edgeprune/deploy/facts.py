@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.deploy.artifact import load
+from edgeprune.deploy.lines import one_line
 from edgeprune.errors import InputError
 
 PREFIX = "edgeprune."
@@ -111,7 +112,8 @@ def count_macs(proto: Any, shape: tuple[int, ...]) -> int:
             data, weight = shapes[node.input[0]], shapes[node.input[place]]
             result = shapes[node.output[0]]
         except KeyError as lacking:
-            raise InputError(f"the shape of {lacking} cannot be inferred: no MACs") from None
+            name = one_line(lacking.args[0])
+            raise InputError(f"the shape of {name!r} cannot be inferred: no MACs") from None
         if node.op_type == "ConvTranspose":
             total += math.prod(data) * math.prod(weight[1:])
         elif kinds is CONVOLUTIONS:
@@ -173,7 +175,7 @@ def _inputs(proto: Any) -> list[Any]:
 def _only_input(proto: Any, path: Path) -> list[int | str]:
     inputs = _inputs(proto)
     if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
+        names = one_line(", ".join(value.name for value in inputs)) or "none"
         raise InputError(f"{path} has {len(inputs)} inputs ({names}); edgeprune takes one image")
     axes = inputs[0].type.tensor_type.shape.dim
-    return [axis.dim_value or axis.dim_param or "?" for axis in axes]
+    return [axis.dim_value or one_line(axis.dim_param) or "?" for axis in axes]

@@ -104,7 +104,7 @@ def health_lines(report: Report) -> list[str]:
         preempted = health["preempted"]
         lost = "" if preempted is None else f"preempted {preempted:.1%}, "
         lines.append(
-            f"health: {lost}steal {health['steal']:.1%}, reference p90/p10 "
+            f"health: {lost}steal {health['steal']:.1%}, p90/p10 of one model "
             f"{health['modes']:.2f}, throttled {health['throttled_ms']:.0f} ms, "
             f"load {health['load']:.1f}"
         )

@@ -1,5 +1,6 @@
 """Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
 
+import math
 import time
 from base64 import b64decode
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from edgeprune.deploy.facts import Facts, read
 from edgeprune.deploy.fingerprint import identify
 from edgeprune.deploy.kernels import Layout, layout
 from edgeprune.deploy.relative import Timed, check_limit, of_value
+from edgeprune.deploy.samples import Health, LatencyReport
 from edgeprune.deploy.timing import Setting
 from edgeprune.deploy.verdicts import Policy, Report, Verdict
 from edgeprune.errors import InputError, PromiseError
@@ -45,12 +47,19 @@ class Options:
     now: Callable[[], float] = time.monotonic
 
     def setting(self, profile: TargetProfile, shape: tuple[int, ...]) -> Setting:
-        """How to time on this profile."""
+        """How to time on this profile.
+
+        Raises:
+            InputError: ``max_seconds`` is no time that passes.
+        """
+        seconds = profile.measure.max_seconds if self.max_seconds is None else self.max_seconds
+        if not 0 < seconds < math.inf:
+            raise InputError(f"--max-seconds = {seconds:g} is not a positive number of seconds")
         return Setting(
             runtime=profile.runtime,
             device=self.device,
             clock=profile.measure.clock,
-            max_seconds=self.max_seconds or profile.measure.max_seconds,
+            max_seconds=seconds,
             shape=shape,
             now=self.now,
         )
@@ -79,9 +88,15 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     timed = relative.latency(candidate, reference, setting, limit) if reference and limit else None
     verdicts = _as_sealed(candidate, profile, options) + ([timed.verdict] if timed else [])
     verdicts += _relative(candidate, reference, profile, layouts)
-    verdicts += _absolute(candidate, profile, setting, (machine, layouts[0]), timed)
+    limits, name = profile.budget.absolute, identify(machine)
+    here = Here(name, name == limits.fingerprint)
+    known = timed.attempts[-1].candidate if timed else None
+    in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
+    verdicts += [*in_ms, *absolute.counts(candidate, limits)]
+    verdicts += absolute.footprints(candidate, limits, setting, here)
     if not verdicts:
         raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
+    health = _health(timed, alone)
     return Report(
         model=_named(candidate),
         reference=_named(reference) if reference else None,
@@ -94,11 +109,12 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         on_inconclusive=options.on_inconclusive,
         notes=(
             *_crowded(profile, machine),
-            *_notes(candidate, reference, profile, timed),
+            *(_off_layout(layouts[0]) if reference is None else ()),
+            *_notes(candidate, reference, profile, health),
         ),
-        machine=machine | {"fingerprint": identify(machine), "device": options.device.uri},
-        health=_health(timed),
-        latency=_latencies(timed),
+        machine=machine | {"fingerprint": name, "device": options.device.uri},
+        health=asdict(health) | {"doubts": list(health.doubts)} if health else None,
+        latency=_latencies(timed, alone),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=options.now() - start,
         versions={"edgeprune": version("edgeprune"), "onnxruntime": machine["onnxruntime"]},
@@ -188,30 +204,12 @@ def _relative(
     return found
 
 
-def _absolute(
-    candidate: Facts,
-    profile: TargetProfile,
-    setting: Setting,
-    place: tuple[dict[str, Any], Layout],
-    timed: Timed | None,
-) -> list[Verdict]:
-    budget, (machine, kernels) = profile.budget.absolute, place
-    name = identify(machine)
-    here = Here(name, name == budget.fingerprint, not kernels.plain)
-    known = timed.attempts[-1].candidate if timed else None
-    return [
-        *absolute.percentiles(candidate, budget, setting, here, known),
-        *absolute.counts(candidate, budget),
-        *absolute.footprints(candidate, budget, setting, here),
-    ]
-
-
 def _notes(
-    candidate: Facts, reference: Facts | None, profile: TargetProfile, timed: Timed | None
+    candidate: Facts, reference: Facts | None, profile: TargetProfile, health: Health | None
 ) -> tuple[str, ...]:
     recorded = candidate.recorded.get("dense_sha256")
     accuracies = {"accuracy_dense", "accuracy_slim"} <= candidate.recorded.keys()
-    doubts = timed.attempts[-1].health.doubts if timed else ()
+    doubts = health.doubts if health else ()
     notes = {
         f"{profile.name} stands in for {profile.proxy_for}": bool(profile.proxy_for),
         "the baseline is not the dense model that the file records": (
@@ -235,19 +233,24 @@ def _crowded(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
     return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
 
 
+def _off_layout(found: Layout) -> list[str]:
+    """Without a reference nothing can have left the blocked layout; what is not on it is told."""
+    worth = found.blocked and (found.plain or found.reorders)
+    return [f"kernel layout: {found.describe()}"] if worth else []
+
+
 def _named(facts: Facts) -> dict[str, Any]:
     return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
 
 
-def _health(timed: Timed | None) -> dict[str, Any] | None:
-    if timed is None:
-        return None
-    health = timed.attempts[-1].health
-    return asdict(health) | {"doubts": list(health.doubts)}
+def _health(timed: Timed | None, alone: LatencyReport | None) -> Health | None:
+    if timed:
+        return timed.attempts[-1].health
+    return alone.health if alone else None
 
 
-def _latencies(timed: Timed | None) -> dict[str, dict[str, float]]:
+def _latencies(timed: Timed | None, alone: LatencyReport | None) -> dict[str, dict[str, float]]:
     if timed is None:
-        return {}
+        return {"candidate": alone.summary()} if alone else {}
     last = timed.attempts[-1]
     return {"candidate": last.candidate.summary(), "reference": last.reference.summary()}

@@ -1,11 +1,13 @@
 """What a device is asked to measure, and how its answer is read."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeprune.deploy.lines import one_line
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
 
@@ -65,6 +67,7 @@ class Job:
         return json.dumps(
             {
                 "models": paths,
+                "names": [m.name if isinstance(m, Path) else "the model" for m in self.models],
                 "shapes": self.shapes or None,
                 "threads": self.runtime.threads,
                 "providers": self.runtime.providers,
@@ -103,12 +106,11 @@ class BrokenOff(Exception):
 
 def refused(code: str, message: str, where: str) -> EdgepruneError:
     """The error for a runner's ``error`` line."""
+    message = one_line(message)
     if code == "model" and "protobuf" in message.lower():
         return InputError(f"{message.partition(':')[0]} is not an ONNX file, or a truncated one")
     if code == "model":
-        hint = "; export it with opset 20 and IR 10, or upgrade onnxruntime"
-        newer = hint if "ir version" in message.lower() or "opset" in message.lower() else ""
-        return InputError(f"onnxruntime on {where} cannot take {message}{newer}")
+        return InputError(f"onnxruntime on {where} cannot take {_newer(message) or message}")
     if code == "machine":
         return broken_off(where, message)
     return MachineError(
@@ -120,6 +122,19 @@ def refused(code: str, message: str, where: str) -> EdgepruneError:
     )
 
 
+def _newer(message: str) -> str | None:
+    """What onnxruntime says about a model that is newer than itself, in one short sentence."""
+    for kind, words in NEWER.items():
+        if found := re.search(words, message):
+            return (
+                f"{message.partition(':')[0]}: it is of {kind} {found[1]}, the newest it takes is "
+                f"{found[2]}; export it with opset 20 and IR 10, or upgrade onnxruntime"
+            )
+    if any(word in message.lower() for word in ("opset", "ir version")):  # in other words
+        return f"{message}; export it with opset 20 and IR 10, or upgrade onnxruntime"
+    return None
+
+
 def broken_off(where: str, stderr: str) -> MachineError:
     """The error for an answer that broke off, named by what the device wrote to stderr."""
     text = stderr.lower()
@@ -127,7 +142,7 @@ def broken_off(where: str, stderr: str) -> MachineError:
         if any(word in text for word in words):
             return MachineError(f"{where}: {meaning}")
     last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return MachineError(f"{where}: measuring broke off: {last[:300]}")
+    return MachineError(f"{where}: measuring broke off: {one_line(last)[:300]}")
 
 
 def silent(where: str, seconds: float) -> MachineError:
@@ -135,6 +150,10 @@ def silent(where: str, seconds: float) -> MachineError:
     return MachineError(f"{where}: no answer for {seconds:.0f} s; measuring was given up")
 
 
+NEWER = {
+    "IR": r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
+    "opset": r"Opset (\d+) is under development.*till opset (\d+)",
+}
 CAUSES = {
     ("no space left", "disk quota"): "its disk is full; free some space in its temporary folder",
     ("exec format error", "wrong elf class", "illegal instruction"): (

@@ -4,12 +4,17 @@ The layout pass doubles the speed of a network on x86 and drops convolutions who
 cannot block. What it did stands in the optimised graph, so this needs no clock and never flakes.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune.deploy.lines import one_line
+
 BLOCKED = "com.microsoft.nchwc"
 CONVOLUTIONS = ("Conv", "FusedConv")
+FOLDED = r"^(?:Conv[A-Za-z]+Fusion_W_)+"  # before a weight that onnxruntime folded something into
+NUMBERED = "onnx::"  # torch's first exporter numbers the weights that it folded
 
 
 @dataclass(frozen=True)
@@ -17,28 +22,32 @@ class Layout:
     """The kernels of one model on one machine.
 
     Attributes:
-        blocked: Convolutions on the blocked layout, by name.
-        plain: Convolutions that are not, by name.
+        blocked: Convolutions on the blocked layout, by the tensor they write.
+        plain: Convolutions that are not, by their weight without ``.weight``: a module's name,
+            which stays when other layers go. Names of nodes are numbered, and move.
         reorders: Changes of layout between operators, each with the tensor it converts.
-        operators: How often each operator occurs.
     """
 
     blocked: tuple[str, ...]
     plain: tuple[str, ...]
     reorders: tuple[str, ...]
-    operators: dict[str, int]
 
     def left(self, reference: "Layout") -> tuple[str, ...]:
         """Plain convolutions beyond those that the reference has too.
 
-        A machine without the blocked layout has none to leave.
+        A machine without the blocked layout has none to leave. Numbered weights say nothing
+        about which convolution they are of, so of those only a surplus counts.
         """
         if not reference.blocked:
             return ()
-        return tuple(name for name in self.plain if name not in reference.plain)
+        named = Counter(_named(self.plain)) - Counter(_named(reference.plain))
+        ours, theirs = _numbered(self.plain), _numbered(reference.plain)
+        return (*named.elements(), *ours[len(theirs) :])
 
     def describe(self) -> str:
         """One line: how many are blocked, and the names of the rest and of every reorder."""
+        if self.plain and not self.blocked:
+            return f"none of {len(self.plain)} blocked on this machine"
         parts = [f"{len(self.blocked)} of {len(self.blocked) + len(self.plain)} blocked"]
         if self.plain:
             parts.append("plain: " + ", ".join(self.plain))
@@ -54,18 +63,25 @@ def layout(optimised: bytes) -> Layout:
     nodes = onnx.ModelProto.FromString(optimised).graph.node
     convolutions = [node for node in nodes if node.op_type in CONVOLUTIONS]
     return Layout(
-        blocked=tuple(_name(node) for node in convolutions if node.domain == BLOCKED),
-        plain=tuple(_name(node) for node in convolutions if node.domain != BLOCKED),
+        blocked=tuple(one_line(node.output[0]) for node in convolutions if node.domain == BLOCKED),
+        plain=tuple(_module(node.input[1]) for node in convolutions if node.domain != BLOCKED),
         reorders=tuple(_reorder(node) for node in nodes if node.op_type.startswith("Reorder")),
-        operators=dict(Counter(node.op_type for node in nodes)),
     )
 
 
-def _name(node: Any) -> str:
-    return str(node.name or node.output[0]).removesuffix("_nchwc")
+def _module(weight: str) -> str:
+    return one_line(re.sub(FOLDED, "", weight).removesuffix(".weight"))
+
+
+def _named(weights: tuple[str, ...]) -> list[str]:
+    return [weight for weight in weights if not weight.startswith(NUMBERED)]
+
+
+def _numbered(weights: tuple[str, ...]) -> list[str]:
+    return [weight for weight in weights if weight.startswith(NUMBERED)]
 
 
 def _reorder(node: Any) -> str:
     # Only the plain side of a reorder carries a name that the model's author knows.
     into = node.op_type == "ReorderInput"
-    return f"before {node.input[0]}" if into else f"after {node.output[0]}"
+    return f"before {one_line(node.input[0])}" if into else f"after {one_line(node.output[0])}"

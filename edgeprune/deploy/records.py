@@ -1,6 +1,7 @@
 """What does a latency table look like on disk, and when may it no longer be used?"""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,9 @@ from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
 from edgeprune.target import data_folder
 
+LOG = logging.getLogger(__name__)
 DIGITS = 5
+OWN = Path("calibration")
 
 Time = Annotated[float, Field(allow_inf_nan=False)]
 Timed = tuple[tuple[int, ...], Time]
@@ -114,13 +117,46 @@ def find(target: str, machine: str) -> Path | None:
     return next((path for path in _places(target, machine) if path.is_file()), None)
 
 
-def read(path: Path, target: str) -> Table:
+def known(target: str, now: Conditions, device: str) -> tuple[Table, Path | None, str]:
+    """What is on disk for a target on the machine that ``now`` names.
+
+    A table that no longer holds is forgotten where edgeprune keeps it for itself (the user's
+    cache, or shipped): measuring again mends it. One under ``./calibration`` is the user's own
+    work, and only ``--rebuild`` replaces it.
+
+    Args:
+        target: Name of the target.
+        now: What has to be equal for its times to hold.
+        device: Address of the device, for the hint.
+
+    Returns:
+        The table, empty where none holds; where it lies; why one was forgotten, or nothing.
+
+    Raises:
+        InputError: the user's own table is stale or damaged; the line says how to rebuild it.
+    """
+    path = find(target, now.machine)
+    if path is None:
+        return Table(conditions=now), None, ""
+    try:
+        table = read(path)
+        refuse_stale(table, now, path)
+    except InputError as error:
+        if path.is_relative_to(OWN):
+            remote = "" if device == "local://" else f" and `--device {device}`"
+            hint = f"run `edgeprune probe --rebuild` for this target and model{remote}"
+            raise InputError(f"{error}; {hint}") from None
+        LOG.warning("%s; it is measured again", error)
+        return Table(conditions=now), None, str(error)
+    return table, path, ""
+
+
+def read(path: Path) -> Table:
     """Read a table.
 
     Raises:
         InputError: it cannot be read, is cut off or no table.
     """
-    again = f"measure it again with `edgeprune probe --target {target} --rebuild`"
     try:
         return Table.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -129,18 +165,15 @@ def read(path: Path, target: str) -> Table:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         detail = f"{where}: {problem['msg']}" if where else problem["msg"]
-        raise InputError(f"{path} is not a latency table ({detail}); {again}") from None
+        raise InputError(f"{path} is not a latency table ({detail})") from None
 
 
-def refuse_stale(table: Table, now: Conditions, path: Path, target: str) -> None:
+def refuse_stale(table: Table, now: Conditions, path: Path) -> None:
     """Raise InputError, naming what changed, when a table was measured under other conditions."""
     for key, there in table.conditions.model_dump().items():
         here = getattr(now, key)
         if there != here:
-            raise InputError(
-                f"{path} is stale: measured with {key} {there}, now {here}; "
-                f"measure it again with `edgeprune probe --target {target} --rebuild`"
-            )
+            raise InputError(f"{path} is stale: measured with {key} {there}, now {here}")
 
 
 def write(table: Table, target: str, *, afresh: bool) -> Path:
@@ -154,13 +187,12 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     Raises:
         MachineError: the disk does not take it.
     """
-    root = Path("calibration")
-    root = root if root.is_dir() else platformdirs.user_cache_path("edgeprune") / "calibration"
+    root = OWN if OWN.is_dir() else platformdirs.user_cache_path("edgeprune") / "calibration"
     path = root / "latency" / target / f"{table.conditions.machine}.json"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and not afresh:
-        there = read(path, target)
+        there = read(path)
         table = table.merged(there) if there.conditions == table.conditions else table
     write_whole(path, table.to_json())
     return path
@@ -168,5 +200,5 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
 
 def _places(target: str, machine: str) -> Iterator[Path]:
     cache = platformdirs.user_cache_path("edgeprune") / "calibration"
-    for root in (Path("calibration"), cache, data_folder("calibration")):
+    for root in (OWN, cache, data_folder("calibration")):
         yield root / "latency" / target / f"{machine}.json"

@@ -66,7 +66,8 @@ def _evidence(attempts: Sequence[Comparison], decisions: Sequence[Decision]) -> 
     clock = "CPU time of the thread" if shown.clock == "cpu" else "wall time"
     said = (
         f"median {ours.median_ms:.3f} ms against {theirs.median_ms:.3f} ms, {clock}, "
-        f"{len(ours.samples_ms)} runs each in {len(shown.epochs)} fresh sessions, "
+        f"{len(ours.samples_ms)} runs each in {len(shown.epochs)} fresh "
+        f"session{'s' * (len(shown.epochs) > 1)}, "
         f"{sum(a.seconds for a in attempts):.1f} s"
     )
     if len(attempts) == 1:

@@ -6,12 +6,11 @@ statistics: what is measured, in which order and when to stop is the caller's to
 
 Job::
 
-    {"models": ["a.onnx", ...],          paths on this machine
+    {"models": ["/tmp/x/0.onnx", ...], "names": ["a.onnx", ...],  paths here, names for errors
      "shapes": [null | [1, 3, 32, 32]],  per model, for inputs without a fixed shape
      "threads": 1, "providers": ["CPUExecutionProvider"], "optimisation": "all",
      "clock": "cpu" | "wall", "seed": 0,
-     "graphs": [0],                      models whose optimised graph is wanted
-     "memory": [0],                      models whose load time and peak memory are wanted
+     "graphs": [0], "memory": [0],       models whose graph, or load time and memory, is wanted
      "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
                  "sequence": [1, 0],     one round: positions in "open", run one after another
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
@@ -33,6 +32,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ class Sessions:
         """Refuse a provider that this onnxruntime was not built with."""
         self.runtime, self.job = runtime, job
         self.clock = time.thread_time_ns if job["clock"] == "cpu" else time.perf_counter_ns
-        there = runtime.get_available_providers()
+        self.names = job.get("names") or [Path(path).name for path in job["models"]]
+        self.there = there = runtime.get_available_providers()
         if lacking := set(job["providers"]) - set(there):
             raise Refusal("provider", f"{min(lacking)} is not in this build, which has {there}")
 
@@ -101,6 +102,8 @@ class Sessions:
         level = "ORT_ENABLE_" + self.job["optimisation"].upper()
         options.graph_optimization_level = levels.get(level, levels["ORT_DISABLE_ALL"])
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if "CPUExecutionProvider" not in self.job["providers"]:  # what they lack would run there
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         return options
 
     def open(self, model: int, options: Any = None) -> Any:
@@ -109,27 +112,24 @@ class Sessions:
         try:
             session = self.runtime.InferenceSession(source, options or self.options(), wanted)
         except Exception as error:
+            if "CPU EP" in str(error):
+                said = f"none of {wanted} runs all of {self.names[model]}; there is {self.there}"
+                raise Refusal("provider", said) from error
             code = "memory" if "bad_alloc" in str(error) else "model"
-            name = "the model" if isinstance(source, bytes) else Path(source).name
-            raise Refusal(code, f"{name}: {_one_line(error)}") from error
+            raise Refusal(code, f"{self.names[model]}: {_one_line(error)}") from error
         if lost := set(wanted) - set(session.get_providers()):
-            raise Refusal(
-                "provider", f"{min(lost)} is built in but does not start on this machine"
-            )
+            raise Refusal("provider", f"{min(lost)} is built in but does not start here")
         return session
 
     def call(self, model: int, session: Any) -> Any:
         """A function without arguments that runs the session once on seeded random input."""
-        feed = {node.name: self._array(node, model) for node in session.get_inputs()}
-        names = [node.name for node in session.get_outputs()]
-
-        def run() -> None:
-            session.run(names, feed)
-
+        names, feed = [node.name for node in session.get_outputs()], dict[str, Any]()
+        run = partial(session.run, names, feed)
         try:
+            feed |= {node.name: self._array(node, model) for node in session.get_inputs()}
             run()
-        except Exception as error:
-            raise Refusal("model", f"model {model}: {_one_line(error)}") from error
+        except Exception as error:  # also an input type that numpy does not have
+            raise Refusal("model", f"{self.names[model]}: {_one_line(error)}") from error
         return run
 
     def _array(self, node: Any, model: int) -> Any:
@@ -282,7 +282,7 @@ def _text(path: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return re.sub(NOISE, "", " ".join(str(error).split()))[:300]
+    return re.sub(NOISE, "", " ".join(str(error).split()))[:500]
 
 
 def _say(line: dict[str, Any]) -> None:

@@ -1,21 +1,18 @@
-"""Sessions that are not timed: open a model as deployed, run batches, list its operators."""
+"""Sessions that are not timed: open a model as deployed, run batches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.deploy import runner
-from edgeprune.deploy.facts import resolve
 from edgeprune.deploy.job import refused
-from edgeprune.deploy.kernels import Layout, layout
+from edgeprune.deploy.lines import one_line
 from edgeprune.errors import InputError, MachineError
 from edgeprune.target import Runtime
 
-T = TypeVar("T")
 ELEMENTS: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -67,16 +64,8 @@ class Session:
         try:
             return np.asarray(self.session.run(None, feed)[0])
         except Exception as error:
-            said = " ".join(str(error).split())[:300]
+            said = one_line(error)[:300]
             raise MachineError(f"{self.name} does not run: {said}") from error
-
-    def sizes(self, pinned: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """The input shape with every axis known: pinned by the target, batch 1 where open.
-
-        Raises:
-            InputError: an axis stays open, or the pinned shape contradicts the file.
-        """
-        return resolve(list(self.input_shape), pinned, self.name)
 
 
 def open(model: Path | bytes, runtime: Runtime) -> Session:
@@ -87,42 +76,26 @@ def open(model: Path | bytes, runtime: Runtime) -> Session:
             not exactly one input.
         MachineError: a provider that is not there or does not start; never a silent fallback.
     """
-    return _described(_name(model), _refusals(lambda: _sessions(model, runtime).open(0)))
+    name = model.name if isinstance(model, Path) else "the model"
+    try:
+        session = _sessions(model, name, runtime).open(0)
+    except runner.Refusal as refusal:
+        raise refused(refusal.code, str(refusal), "this machine") from refusal
+    return _described(name, session)
 
 
-def operators(model: Path | bytes, runtime: Runtime) -> Layout:
-    """The operators of the graph as onnxruntime runs it on this machine, after its passes.
-
-    Raises:
-        InputError: as ``open``.
-        MachineError: as ``open``.
-    """
-    return layout(_refusals(lambda: _sessions(model, runtime).optimised_graph(0)))
-
-
-def _sessions(model: Path | bytes, runtime: Runtime) -> runner.Sessions:
+def _sessions(model: Path | bytes, name: str, runtime: Runtime) -> runner.Sessions:
     if isinstance(model, Path) and not model.is_file():
         raise InputError(f"{model} does not exist")
     source = model if isinstance(model, bytes) else str(model)
-    job = {**runtime.model_dump(), "models": [source], "clock": ""}
+    job = {**runtime.model_dump(), "models": [source], "names": [name], "clock": ""}
     return runner.Sessions(runner.import_runtime(), job)
-
-
-def _refusals(act: Callable[[], T]) -> T:
-    try:
-        return act()
-    except runner.Refusal as refusal:
-        raise refused(refusal.code, str(refusal), "this machine") from refusal
-
-
-def _name(model: Path | bytes) -> str:
-    return model.name if isinstance(model, Path) else "the model"
 
 
 def _described(name: str, session: Any) -> Session:
     inputs = session.get_inputs()
     if len(inputs) != 1:
-        names = ", ".join(node.name for node in inputs) or "none"
+        names = one_line(", ".join(node.name for node in inputs)) or "none"
         raise InputError(f"{name} has {len(inputs)} inputs ({names}); edgeprune takes one image")
     node = inputs[0]
     if node.type not in ELEMENTS:

@@ -33,7 +33,7 @@ class PairedEpoch:
         rounds = line["samples"]
         first = tuple(tuple(row[candidate]) for row in rounds)
         second = tuple(tuple(row[1 - candidate]) for row in rounds)
-        return cls(first, second, {key: line[key] for key in (*COUNTERS, "load")})
+        return cls(first, second, counted(line))
 
     @property
     def value(self) -> float:
@@ -50,11 +50,25 @@ class LatencyReport:
         epochs_ns: Every timed run in ns, one row an epoch (fresh session).
         clock: ``cpu`` or ``wall``.
         machine: The device's facts; ``fingerprint.identify`` names it.
+        counters: Growth of the machine's counters over each epoch, where they are known.
     """
 
     epochs_ns: tuple[tuple[int, ...], ...]
     clock: str
     machine: dict[str, Any]
+    counters: tuple[dict[str, float], ...] = ()
+
+    def joined(self, other: "LatencyReport") -> "LatencyReport":
+        """Both as one, measured one after the other on the same machine."""
+        epochs, counters = self.epochs_ns + other.epochs_ns, self.counters + other.counters
+        return LatencyReport(epochs, self.clock, self.machine, counters)
+
+    @property
+    def health(self) -> "Health | None":
+        """How quiet the machine was, where its counters are known."""
+        if not self.counters:
+            return None
+        return Health.told(self.counters, [ns for row in self.epochs_ns for ns in row], self.clock)
 
     @property
     def samples_ms(self) -> list[float]:
@@ -94,10 +108,20 @@ class LatencyReport:
         return dict(zip(names, (self.median_ms, self.p90_ms, self.p99_ms, low, high), strict=True))
 
 
-def latency(bursts: Iterable[Bursts], clock: str, machine: dict[str, Any]) -> LatencyReport:
+def latency(
+    bursts: Iterable[Bursts],
+    clock: str,
+    machine: dict[str, Any],
+    counters: Iterable[dict[str, float]] = (),
+) -> LatencyReport:
     """A report from the (rounds, burst) times of each epoch."""
     rows = tuple(tuple(ns for burst in epoch for ns in burst) for epoch in bursts)
-    return LatencyReport(rows, clock, machine)
+    return LatencyReport(rows, clock, machine, tuple(counters))
+
+
+def counted(line: Line) -> dict[str, float]:
+    """What a runner's epoch line says about the machine."""
+    return {key: line[key] for key in (*COUNTERS, "load")}
 
 
 @dataclass(frozen=True)
@@ -107,7 +131,8 @@ class Health:
     Attributes:
         preempted: Share of wall time that the timing thread did not run; None with many threads.
         steal: Share of processor time the hypervisor took for other guests.
-        modes: p90 / p10 of the reference's own times; 2 means it ran at two speeds.
+        modes: p90 / p10 of one model's own times (the reference's, where there is one); 2 means
+            it ran at two speeds.
         throttled_ms: Time the container's CPU quota stopped us.
         load: Highest load average seen.
     """
@@ -121,15 +146,22 @@ class Health:
     @classmethod
     def of(cls, epochs: Sequence[PairedEpoch], clock: str) -> "Health":
         """Sum the counters over the epochs; at least one epoch."""
-        total = {key: sum(epoch.machine[key] for epoch in epochs) for key in COUNTERS}
         times = [min(burst) for epoch in epochs for burst in epoch.reference]
+        return cls.told([epoch.machine for epoch in epochs], times, clock)
+
+    @classmethod
+    def told(
+        cls, counters: Sequence[dict[str, float]], times: Sequence[float], clock: str
+    ) -> "Health":
+        """From the counters of each epoch and the times of one model in all of them."""
+        total = {key: sum(epoch[key] for epoch in counters) for key in COUNTERS}
         lost = max(0.0, 1 - total["cpu_ns"] / total["wall_ns"]) if clock == "cpu" else None
         return cls(
             preempted=lost,
             steal=total["steal_ticks"] / max(1, total["ticks"]),
             modes=percentile(times, 90) / percentile(times, 10),
             throttled_ms=total["throttled_us"] / 1e3,
-            load=max(epoch.machine["load"] for epoch in epochs),
+            load=max(epoch["load"] for epoch in counters),
         )
 
     @property
@@ -137,7 +169,7 @@ class Health:
         """What speaks against trusting an undecided result; empty on a quiet machine."""
         found = {
             f"the hypervisor took {self.steal:.0%} of the processor": self.steal > 0.05,
-            f"the reference ran at two speeds ({self.modes:.1f}x apart)": self.modes > 2,
+            f"the same model ran at two speeds ({self.modes:.1f}x apart)": self.modes > 2,
             f"the CPU quota stopped us for {self.throttled_ms:.0f} ms": self.throttled_ms > 0,
         }
         return tuple(words for words, true in found.items() if true)

@@ -1,14 +1,15 @@
 """How small a difference can this machine resolve? A model is timed against itself."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeprune.deploy.facts import read
 from edgeprune.deploy.fingerprint import identify
 from edgeprune.deploy.gate import Options
-from edgeprune.deploy.intervals import Interval
-from edgeprune.deploy.timing import LOOKS, Comparison, compare_many, ratio_of
+from edgeprune.deploy.intervals import Interval, mean_interval
+from edgeprune.deploy.timing import ALPHA, FLOOR, LOOKS, Comparison, compare_many
 from edgeprune.errors import MachineError
 from edgeprune.target import TargetProfile
 
@@ -90,5 +91,5 @@ def self_test(path: Path, profile: TargetProfile, options: Options | None = None
 
 
 def _width(values: list[float]) -> float:
-    interval = ratio_of(values)
-    return interval.high / interval.mid if interval else float("inf")
+    logs = mean_interval(values, ALPHA, FLOOR)
+    return math.exp(logs.high - logs.mid)

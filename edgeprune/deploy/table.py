@@ -70,6 +70,7 @@ class ProbeReport:
         timed_now: Units timed by this call; the others were on disk.
         doubtful: Units of these that the machine was too busy to time well.
         model: The model; ``model.fit`` holds the held-out errors.
+        dropped: Why the table in the user's cache did not hold any more; empty where it did.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class ProbeReport:
     timed_now: int
     doubtful: int
     model: LatencyModel
+    dropped: str = ""
 
 
 def load_or_build(
@@ -87,7 +89,7 @@ def load_or_build(
     """The latency model of a network on a device; what is not on disk yet is measured.
 
     Raises:
-        InputError: the table on disk is stale or damaged; the line says how to rebuild it.
+        InputError: the table in ./calibration is stale or damaged; the line says how to rebuild.
         MachineError: the device cannot be reached or cannot measure, or the disk is full.
     """
     return probe(network, profile, options).model
@@ -97,7 +99,7 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
     """Measure what the table of this device lacks for a network, write it, and say what came out.
 
     Raises:
-        InputError: the table on disk is stale or damaged; the line says how to rebuild it.
+        InputError: the table in ./calibration is stale or damaged; the line says how to rebuild.
         MachineError: the device cannot be reached or cannot measure, or the disk is full.
     """
     options = options or Probe()
@@ -107,18 +109,17 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
         )
     setting = Setting(profile.runtime, options.device, profile.measure.clock)
     conditions = records.conditions_of(setting, machine_of(setting))
-    path = records.find(profile.name, conditions.machine)
-    known = Table(conditions=conditions)
-    if path is not None and not options.rebuild:
-        known = records.read(path, profile.name)
-        records.refuse_stale(known, conditions, path, profile.name)
+    known, path, dropped = Table(conditions=conditions), None, ""
+    if not options.rebuild:
+        known, path, dropped = records.known(profile.name, conditions, options.device.uri)
     bench = _Bench(setting, options)
     pinned = profile.channels.grid
     table = known if pinned != "probe" or known.grid else bench.with_grid(known)
     grid = table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
     table = bench.with_networks(bench.with_units(table, network, grid), network, grid)
     if path is None or table is not known:
-        path = records.write(table, profile.name, afresh=options.rebuild)
+        afresh = options.rebuild or bool(dropped)
+        path = records.write(table, profile.name, afresh=afresh)
     return ProbeReport(
         path=path,
         conditions=conditions,
@@ -127,6 +128,7 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
         timed_now=bench.timed,
         doubtful=bench.doubtful,
         model=model_of(table, network, grid),
+        dropped=dropped,
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from edgeprune.deploy.device import Device, Epoch, Job, Local
 from edgeprune.deploy.intervals import Interval, Status, against, mean_interval
 from edgeprune.deploy.job import Line, Model
-from edgeprune.deploy.samples import Health, LatencyReport, PairedEpoch, latency
+from edgeprune.deploy.samples import Health, LatencyReport, PairedEpoch, counted, latency
 from edgeprune.errors import InputError, MachineError
 from edgeprune.target import Runtime
 
@@ -80,7 +80,7 @@ class Setting:
             tuple(epochs),
             clock=self.used_clock,
             shapes=(self.shape,) * len(models),
-            timeout=max(120.0, 2 * self.max_seconds),
+            timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
         )
 
 
@@ -219,7 +219,7 @@ def measure(model: Model, setting: Setting, *, epochs: int = EPOCHS) -> LatencyR
     job = setting.job([model], [Epoch((0,), (0,), rounds=_rounds([model]))] * epochs)
     machine, lines = collect(setting, job)
     bursts = [tuple(tuple(row[0]) for row in line["samples"]) for line in lines]
-    return latency(bursts, setting.used_clock, machine)
+    return latency(bursts, setting.used_clock, machine, map(counted, lines))
 
 
 def collect(

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from edgeprune.deploy.intervals import Interval, Status, against, percentile_verdict
+from edgeprune.deploy.lines import one_line
 from edgeprune.deploy.samples import PairedEpoch
 from edgeprune.deploy.timing import ALPHA, decide
 from edgeprune.errors import InputError
 
 SCHEMA = "edgeprune.check/1"
-GUARD = 0.10  # how far milliseconds of another machine may be off, same family of networks
 PERCENTILE_LOOKS = (3, 4, 6, 8, 12)  # processes
 
 Outcome = Literal["met", "missed", "inconclusive", "estimate"]
@@ -48,6 +48,10 @@ class Verdict:
     rule: str
     raw: dict[str, Any] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """Flatten the evidence: it holds names from the file that is judged."""
+        object.__setattr__(self, "evidence", one_line(self.evidence))
+
     @property
     def value_text(self) -> str:
         """The value with its range and unit."""
@@ -66,7 +70,8 @@ class Verdict:
             self.rule == "value" and not self.limit and not self.unit
         ):  # yes or no: a number is noise
             return f"{self.outcome}: {self.name}; {self.evidence}"
-        beyond = f" ({self.value / self.limit - 1:+.1%})" if self.limit else ""
+        compares = self.limit and self.outcome != "estimate"
+        beyond = f" ({self.value / self.limit - 1:+.1%})" if compares else ""
         return (
             f"{self.outcome}: {self.name} {self.value_text}, limit {self.limit_text}{beyond}; "
             f"{self.evidence}"

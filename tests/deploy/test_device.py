@@ -88,6 +88,7 @@ def test_a_job_travels_as_json() -> None:
     job = Job((b"m",), Runtime(threads=2), epochs, clock="wall", shapes=((1, 3),))
     assert json.loads(job.to_json(["/x.onnx"])) == {
         "models": ["/x.onnx"],
+        "names": ["the model"],
         "shapes": [[1, 3]],
         "threads": 2,
         "providers": ["CPUExecutionProvider"],
@@ -124,6 +125,21 @@ def test_refusals(code: str, message: str, kind: type[EdgepruneError], words: st
     error = refused(code, message, "pi")
     assert type(error) is kind
     assert words in str(error)
+
+
+def test_errors_name_the_file_that_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(b"no model")
+    asked = Job((path,), Runtime(), graphs=(0,))
+    assert json.loads(asked.to_json(["/tmp/x/0.onnx"]))["names"] == ["mine.onnx"]
+    with pytest.raises(InputError, match=r"^mine\.onnx is not an ONNX file"):
+        list(connect("local://").run(asked))
+
+
+def test_what_a_device_says_is_one_line() -> None:
+    said = str(refused("model", "m.onnx: a\n::error::b\x1b[2J", "pi"))
+    assert said.endswith("m.onnx: a ::error::b [2J")
+    assert str(broken_off("pi", "a\n\x1b[2Jb\n")) == "pi: measuring broke off: [2Jb"
 
 
 def test_what_a_device_says_last_is_told() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edgeprune.deploy import artifact
 from edgeprune.deploy.fingerprint import identify
+from edgeprune.deploy.formats import to_text
 from edgeprune.deploy.gate import Options, check
 from edgeprune.deploy.provenance import Provenance
 from edgeprune.deploy.verdicts import Report, recompute
@@ -77,7 +78,7 @@ def test_all_misses_are_listed(record: Record, files: Files, graph: Callable[...
     names = ["latency", "macs_ratio", "params_ratio", "kernel_layout"]
     assert outcomes(report) == dict.fromkeys([*names, *limits], "missed")
     layout = next(verdict for verdict in report.verdicts if verdict.name == "kernel_layout")
-    assert "left the blocked layout: conv1" in layout.evidence
+    assert "left the blocked layout: w1" in layout.evidence
     assert report.exit_code == 1
 
 
@@ -250,19 +251,59 @@ def test_milliseconds_elsewhere_are_an_estimate(record: Record, files: Files) ->
     report = check(files[0], profile(absolute=limits), Options(device=record(ratios=[2.0])))
     assert outcomes(report) == dict.fromkeys(("p50_ms", "p90_ms", "load_ms"), "estimate")
     assert report.exit_code == 0
-    assert report.verdicts[0].interval == pytest.approx((1.8, 2.2))
-    assert "is not the device (give or take 10%)" in report.verdicts[0].evidence
+    assert report.verdicts[0].interval is None
+    assert "says nothing about the device, measure there" in report.verdicts[0].message
+    assert "%" not in report.verdicts[0].message
     strict = Options(device=record(), on_inconclusive="fail")
     assert check(files[0], profile(absolute=limits), strict).exit_code == 4
 
 
-def test_an_estimate_of_plain_kernels_has_no_band(
+@pytest.mark.parametrize("fingerprint", [None, "here"])
+def test_the_health_of_the_machine_is_told_without_a_reference_too(
+    record: Record, files: Files, fingerprint: str | None
+) -> None:
+    device = record(ratios=[1.0], counters={"steal_ticks": 3})
+    limits = {"fingerprint": fingerprint and identify(device.machine), "p90_ms": 1.5}
+    report = check(files[0], profile(absolute=limits), Options(device=device))
+    assert report.health is not None
+    assert report.health["steal"] == pytest.approx(0.3)
+    assert any("hypervisor" in note for note in report.notes)
+    assert "health: " in to_text(report)
+    assert report.latency["candidate"]["median_ms"] == pytest.approx(1.0, rel=0.01)
+
+
+def test_what_is_off_the_blocked_layout_is_told_without_a_reference(
     record: Record, files: Files, graph: Callable[..., bytes]
 ) -> None:
-    device = record(graphs=(graph(""),))
-    report = check(files[0], profile(absolute={"p50_ms": 9.0}), Options(device=device))
-    assert report.verdicts[0].interval is None
-    assert "do not carry over" in report.verdicts[0].evidence
+    target = profile(absolute={"macs": 1e9})
+    device = record(graphs=(graph(NCHWC, "", reorders=["gap"]),))
+    notes = check(files[0], target, Options(device=device)).notes
+    assert notes == ("kernel layout: 1 of 2 blocked; plain: w1; reorders: after gap",)
+    for graphs in ((graph(NCHWC),), (graph("", ""),)):
+        assert check(files[0], target, Options(device=record(graphs=graphs))).notes == ()
+
+
+def test_bytes_are_those_of_the_file_whatever_it_says(
+    record: Record, net: Net, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "m.onnx", net(4, file_bytes="1", macs="1"))
+    report = check(path, profile(absolute={"file_bytes": 10}), Options(device=record()))
+    found = next(verdict for verdict in report.verdicts if verdict.name == "file_bytes")
+    assert (found.value, found.outcome) == (path.stat().st_size, "missed")
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 0.0, -1.0])
+def test_a_time_that_never_ends_is_refused(record: Record, files: Files, seconds: float) -> None:
+    options = Options(baseline=files[1], max_seconds=seconds, device=record())
+    with pytest.raises(InputError, match="--max-seconds"):
+        check(files[0], profile({"latency": 0.7}), options)
+
+
+def test_a_long_time_is_a_timeout_that_a_queue_takes(record: Record, files: Files) -> None:
+    device = record()
+    options = Options(baseline=files[1], max_seconds=1e12, device=device)
+    check(files[0], profile({"latency": 0.7}), options)
+    assert {job.timeout for job in device.jobs} == {86400.0}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 from edgeprune.deploy import runner
 from edgeprune.deploy.kernels import layout
@@ -108,7 +110,7 @@ def test_open_axes_take_the_size_in_the_job(net: Net, tmp_path: Path) -> None:
     path.write_bytes(net(8, ("n", 3, "h", "w")))
     sessions = runner.Sessions(onnxruntime, job(path, shapes=[[1, 3, 8, 8]]))
     assert sessions.timed_epoch(epoch())["samples"]
-    with pytest.raises(runner.Refusal, match="model 0"):
+    with pytest.raises(runner.Refusal, match=r"m\.onnx: "):
         runner.Sessions(onnxruntime, job(path, shapes=[[1, 5, 8, 8]])).timed_epoch(epoch())
 
 
@@ -137,8 +139,34 @@ def test_a_provider_that_does_not_start_is_refused(files: tuple[Path, Path]) -> 
             return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
 
     wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    with pytest.raises(runner.Refusal, match=r"CUDA.*does not start on this machine"):
+    with pytest.raises(runner.Refusal, match=r"CUDA.*does not start here"):
         runner.Sessions(Fallen(), job(*files, providers=wanted)).open(0)
+
+
+@pytest.mark.parametrize("element", [onnx.TensorProto.BFLOAT16, onnx.TensorProto.STRING])
+def test_an_input_that_numpy_has_no_type_for_is_refused(tmp_path: Path, element: int) -> None:
+    ends = [helper.make_tensor_value_info(name, element, [1, 2]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", ends[:1], ends[1:]
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path = tmp_path / "0.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(runner.Refusal, match=r"^mine\.onnx: ") as caught:
+        sessions = runner.Sessions(onnxruntime, job(path, names=["mine.onnx"]))
+        sessions.call(0, sessions.open(0))
+    assert caught.value.code == "model"
+
+
+def test_a_provider_that_leaves_work_to_the_processor_is_refused(
+    files: tuple[Path, Path],
+) -> None:
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build has no second provider")
+    sessions = runner.Sessions(onnxruntime, job(*files, providers=["AzureExecutionProvider"]))
+    with pytest.raises(runner.Refusal, match=r"runs all of model\.onnx; there is") as caught:
+        sessions.open(0)
+    assert caught.value.code == "provider"
 
 
 def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

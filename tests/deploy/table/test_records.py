@@ -28,7 +28,7 @@ def test_a_table_is_measured_once_and_grows(simulated: Make, residual_net: Make)
     assert once.model.document == report.model.document
     deeper = probe(residual_net(3), PROFILE, Probe(other))
     assert 0 < deeper.timed_now < 60  # whole networks only: its blocks are the same
-    table = records.read(deeper.path, "sim")
+    table = records.read(deeper.path)
     assert len(table.networks) == 2
     assert deeper.grid == report.grid
 
@@ -63,7 +63,7 @@ def test_a_stale_table_is_refused_in_one_line(
     with pytest.raises(InputError) as error:
         load_or_build(residual_net(1), profile, Probe(device))
     assert said in str(error.value)
-    assert "edgeprune probe --target sim" in str(error.value)
+    assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
     assert "\n" not in str(error.value)
     assert device.timed == 0
     assert probe(residual_net(1), profile, Probe(device, rebuild=True)).timed_now > 0
@@ -98,7 +98,7 @@ def test_a_damaged_table_is_one_line(
     with pytest.raises(InputError) as error:
         load_or_build(residual_net(1), PINNED, Probe(simulated()))
     assert "is not a latency table" in str(error.value)
-    assert "edgeprune probe --target sim" in str(error.value)
+    assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -112,7 +112,7 @@ def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_ne
 
     path = probe(residual_net(2), PINNED, Probe(simulated(), progress=meanwhile)).path
     assert path == others.path
-    assert len(records.read(path, "sim").networks) == 2
+    assert len(records.read(path).networks) == 2
     assert list(path.parent.iterdir()) == [path]  # no temporary files stay
 
 
@@ -125,3 +125,50 @@ def test_without_a_calibration_folder_the_user_cache_is_used(
     again = simulated()
     assert probe(residual_net(1), PINNED, Probe(again)).path == path
     assert again.timed == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        ("local://", "for this target and model"),
+        ("ssh://pi@board:22", "for this target and model and `--device ssh://pi@board:22`"),
+    ],
+)
+def test_the_hint_names_the_device_that_was_asked(
+    uri: str, hint: str, simulated: Make, residual_net: Make
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    path.write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        probe(residual_net(1), PINNED, Probe(simulated(uri=uri)))
+    assert str(error.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"{", "is not a latency table"), (None, "measured with onnxruntime 1.31.1")],
+)
+def test_what_does_not_hold_in_the_cache_is_measured_again(
+    text: bytes | None,
+    said: str,
+    elsewhere: Path,
+    simulated: Make,
+    residual_net: Make,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (elsewhere / "calibration").rmdir()
+    first = probe(residual_net(1), PINNED, Probe(simulated()))
+    assert first.dropped == ""
+    first.path.write_bytes(text if text is not None else first.path.read_bytes())
+    device = simulated()
+    device.machine["onnxruntime"] = "1.31.1" if text else "1.32.0"
+    again = probe(residual_net(1), PINNED, Probe(device))
+    assert again.timed_now == first.timed_now
+    assert said in again.dropped
+    assert again.dropped in caplog.text
+    assert again.path == first.path
+    assert records.read(again.path).conditions == again.conditions
+    after = simulated()
+    after.machine["onnxruntime"] = device.machine["onnxruntime"]
+    assert probe(residual_net(1), PINNED, Probe(after)).dropped == ""
+    assert after.timed == 0
