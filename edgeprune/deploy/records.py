@@ -182,7 +182,8 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     Args:
         table: What was measured.
         target: Name of the target.
-        afresh: Drop what is on disk. Else what another process wrote there meanwhile stays.
+        afresh: Drop what is on disk. Else what another process wrote there meanwhile stays, and
+            where both know something, its times do.
 
     Raises:
         MachineError: the disk does not take it.
@@ -193,7 +194,7 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and not afresh:
         there = read(path)
-        table = table.merged(there) if there.conditions == table.conditions else table
+        table = there.merged(table) if there.conditions == table.conditions else table
     write_whole(path, table.to_json())
     return path
 

@@ -115,10 +115,16 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
     bench = _Bench(setting, options)
     pinned = profile.channels.grid
     table = known if pinned != "probe" or known.grid else bench.with_grid(known)
+    afresh = options.rebuild or bool(dropped)
+    if table is not known and not options.rebuild:  # that one replaces the old when it is whole
+        # Of two probes at once both go on with the grid that was written first: units and
+        # networks hold for the grid they were chosen on.
+        path = records.write(table, profile.name, afresh=afresh)
+        afresh, known = False, records.read(path)
+        table = known
     grid = table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
     table = bench.with_networks(bench.with_units(table, network, grid), network, grid)
     if path is None or table is not known:
-        afresh = options.rebuild or bool(dropped)
         path = records.write(table, profile.name, afresh=afresh)
     return ProbeReport(
         path=path,

@@ -116,6 +116,23 @@ def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_ne
     assert list(path.parent.iterdir()) == [path]  # no temporary files stay
 
 
+def test_of_two_probes_at_once_the_grid_that_was_written_first_holds(
+    simulated: Make, residual_net: Make
+) -> None:
+    others = probe(residual_net(1), PROFILE, Probe(simulated(step=16)))
+    theirs = others.path.read_bytes()
+    others.path.unlink()
+
+    def meanwhile(what: str, share: float) -> None:
+        if what == "channel grid":
+            others.path.write_bytes(theirs)
+
+    mine = probe(residual_net(1), PROFILE, Probe(simulated(step=8), progress=meanwhile))
+    assert mine.grid == others.grid != EIGHTS
+    assert mine.timed_now == 2 * 64  # the grid; units and networks were there
+    assert mine.path.read_bytes() == theirs
+
+
 def test_without_a_calibration_folder_the_user_cache_is_used(
     elsewhere: Path, simulated: Make, residual_net: Make
 ) -> None:
