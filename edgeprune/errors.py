@@ -10,6 +10,10 @@ class EdgepruneError(Exception):
 
     exit_code = 3
 
+    def __str__(self) -> str:
+        """One line, whatever names and reasons went into it."""
+        return " ".join(super().__str__().split())
+
 
 class PromiseError(EdgepruneError):
     """A promise not kept: a budget out of reach, parity failed, a seal broken."""

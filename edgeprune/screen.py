@@ -89,6 +89,8 @@ def show_probe(report: "ProbeReport") -> None:
             f"rank correlation {fit.rank:.3f}",
         ),
     ]
+    if report.dropped:
+        rows.append(("measured again", report.dropped))
     table(("", ""), rows)
 
 

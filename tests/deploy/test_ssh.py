@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,20 @@ def know(home: Path, port: int, key: str = "host_key") -> None:
     (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
 
 
+async def feed(source: Any, sink: Any) -> None:
+    with suppress(OSError, asyncssh.Error):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def drain(source: Any, sink: Any) -> None:
+    while data := await source.read(65536):
+        with suppress(OSError, asyncssh.Error):
+            sink.write(data)
+
+
 @pytest.fixture
 def server(home: Path, tmp_path: Path) -> Iterator[Server]:
     """asyncssh's own server, running real commands in real shells."""
@@ -99,15 +114,19 @@ def server(home: Path, tmp_path: Path) -> Iterator[Server]:
             return
         pipe = asyncio.subprocess.PIPE
         environment = {**os.environ, "TMPDIR": str(made.remote)}
-        child = await asyncio.create_subprocess_shell(
+        child: Any = await asyncio.create_subprocess_shell(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
         )
+        # asyncssh's own redirection may end the session before all of stderr went through.
+        feeding = asyncio.create_task(feed(process.stdin, child.stdin))
         try:
-            await process.redirect(child.stdin, child.stdout, child.stderr)
+            await asyncio.gather(
+                drain(child.stdout, process.stdout), drain(child.stderr, process.stderr)
+            )
             process.exit(await child.wait())
             await process.wait_closed()
         finally:
-            assert child.stdin
+            feeding.cancel()
             child.stdin.close()
             await child.wait()
 
