@@ -129,7 +129,7 @@ def run_search(request: Request, watch: Watch = lambda step, done, total: None) 
             scene.field.space.full,
             scene.counts,
         )
-        return deliver(parcel, request.target, _timing(request), folder)
+        return deliver(parcel, request.target, scene.field.timing, folder)
 
 
 @contextmanager
@@ -175,25 +175,22 @@ def _scene(request: Request, folder: RunFolder, watch: Watch) -> Scene:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
     proto = to_onnx(dense, images.input_shape)
-    latency = _latency(traced, request, folder, watch)
+    timing = Timing(request.judged, connect(request.device))
+    latency = _latency(traced, timing, folder, watch)
     counts = CostModel(traced)
     space = build(traced.groups, latency.grid)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
-    arena = Field(spec.name, traced, space, costs, latency.error, proto, _timing(request))
+    arena = Field(spec.name, traced, space, costs, latency.error, proto, timing)
     return Scene(images, origin, dense, counts, arena)
 
 
-def _timing(request: Request) -> Timing:
-    return Timing(request.judged, connect(request.device))
-
-
-def _latency(traced: Trace, request: Request, folder: RunFolder, watch: Watch) -> LatencyModel:
+def _latency(traced: Trace, timing: Timing, folder: RunFolder, watch: Watch) -> LatencyModel:
     """The measured table of this machine; what it lacks is measured now and kept."""
     probe = table.Probe(
-        device=connect(request.device),
+        device=timing.device,
         progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
     )
-    model = table.load_or_build(blocks.to_network(traced), request.target, probe)
+    model = table.load_or_build(blocks.to_network(traced), timing.profile, probe)
     write_whole(folder.path / "latency.json", model.document)
     folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
     return model

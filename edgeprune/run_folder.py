@@ -55,19 +55,10 @@ class RunFolder:
 
     def discard(self) -> None:
         """Undo ``create`` for a run that never began: an earlier run gets its place back."""
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
-        _move(self.path / PREVIOUS, self.path)
+        _restore(self.path)
         for empty in (self.path / PREVIOUS, self.path):
             with contextlib.suppress(OSError):
                 empty.rmdir()
-
-    def discard_unfinished(self) -> None:
-        """Put the earlier run of an overwriting one that was killed back over its remains."""
-        if (self.path / PREVIOUS).is_dir():
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
-            _move(self.path / PREVIOUS, self.path)
 
     def finish(self) -> None:
         """Let go of the run that this one replaced."""
@@ -94,10 +85,18 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            RunFolder(out).discard_unfinished()
+            if (out / PREVIOUS).is_dir():  # an overwriting run was killed here
+                _restore(out)
             _move(out, out / PREVIOUS)
     write_whole(out / "run.json", b"{}", overwrite=False)  # of two runs at once one gets it
     return RunFolder(out)
+
+
+def _restore(folder: Path) -> None:
+    """Put what was set aside in the place of what the latest run wrote."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    _move(folder / PREVIOUS, folder)
 
 
 def _move(folder: Path, to: Path) -> None:
