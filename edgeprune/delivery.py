@@ -14,7 +14,7 @@ from edgeprune.deploy import gate
 from edgeprune.deploy.timing import compare
 from edgeprune.deploy.verdicts import Report
 from edgeprune.files import write_whole
-from edgeprune.finalist import Candidate, Timing, plan_of
+from edgeprune.finalist import Candidate, Timing
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.space import Widths
 from edgeprune.run_folder import RunFolder
@@ -132,7 +132,7 @@ def _records(parcel: Parcel) -> tuple[Checkpoint, Checkpoint]:
         replace(parcel.record, history={**history, **dense_counts}),
         replace(
             parcel.record,
-            plan=plan_of(parcel.chosen.choice, parcel.record.model).to_plain(),
+            plan=parcel.chosen.choice.plan(parcel.record.model).to_plain(),
             state_dict=parcel.recovered.model.state_dict(),
             history=slim_history,
         ),

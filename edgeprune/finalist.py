@@ -16,9 +16,9 @@ from edgeprune.errors import MachineError, PromiseError
 from edgeprune.export import to_onnx
 from edgeprune.prune.channels import Trace
 from edgeprune.prune.fitness import Costs, Limits
-from edgeprune.prune.gwcs import Choice
+from edgeprune.prune.choice import Choice
 from edgeprune.prune.slim import slim
-from edgeprune.prune.space import PruningPlan, PruningSpace
+from edgeprune.prune.space import PruningSpace
 from edgeprune.target import TargetProfile
 
 ATTEMPTS = 4
@@ -143,11 +143,6 @@ def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Promis
     )
 
 
-def plan_of(choice: Choice, model: str) -> PruningPlan:
-    """The choice as a plan."""
-    return PruningPlan(model=model, kept=choice.kept)
-
-
 def _floor(field: Field) -> NDArray[np.float64]:
     """Lowest predicted shares of latency, MACs and params that the grid allows."""
     least = np.array([[grid[0] for grid in field.space.grids]], np.int64)
@@ -157,7 +152,7 @@ def _floor(field: Field) -> NDArray[np.float64]:
 
 def _measured(field: Field, choice: Choice, limit: float | None) -> Interval:
     """Weights do not change the latency, so nothing has to be trained for it."""
-    network = slim(field.trace, plan_of(choice, field.model))
+    network = slim(field.trace, choice.plan(field.model))
     shape = tuple(d.dim_value for d in field.dense.graph.input[0].type.tensor_type.shape.dim)
     proto = to_onnx(network, shape)
     setting = field.timing.options().setting(field.timing.profile, shape)

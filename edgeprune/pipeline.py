@@ -24,6 +24,7 @@ from edgeprune.finalist import Candidate, Field, Timing
 from edgeprune.prune import baseline, blocks, data, gwcs, saliency
 from edgeprune.prune.baseline import Baseline
 from edgeprune.prune.channels import Trace, trace
+from edgeprune.prune.choice import Choice
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.data import DataSet
 from edgeprune.prune.evaluate import evaluate, recalibrate
@@ -200,7 +201,7 @@ def _choose(scene: Scene, request: Request, folder: RunFolder, watch: Watch) -> 
     descriptors = saliency.describe(scene.field.trace, scene.images.train)
     limits = Limits(request.budget.latency, request.budget.macs, request.budget.params)
 
-    def search(aim: Limits) -> gwcs.Choice:
+    def search(aim: Limits) -> Choice:
         space, costs = scene.field.space, scene.field.costs
         return gwcs.search(
             space, descriptors, costs, aim, request.search, partial(watch, "searching")
@@ -213,14 +214,14 @@ def _choose(scene: Scene, request: Request, folder: RunFolder, watch: Watch) -> 
             predicted=candidate.choice.ratios.tolist(),
             measured=candidate.measured,
         )
-    folder.write("plan.json", finalist.plan_of(candidate.choice, scene.field.model).to_plain())
+    folder.write("plan.json", candidate.choice.plan(scene.field.model).to_plain())
     return candidate
 
 
 def _recover(scene: Scene, chosen: Candidate, request: Request, watch: Watch) -> Recovered:
     """Slim, recalibrate, distil; the test images are looked at here, once, at the end."""
     images = scene.images
-    plan = finalist.plan_of(chosen.choice, scene.field.model)
+    plan = chosen.choice.plan(scene.field.model)
     shrunk = recalibrate(slim(scene.field.trace, plan), images.train)
     before = evaluate(shrunk, images.val).accuracy
     trained = train(

@@ -13,7 +13,7 @@ from edgeprune.finalist import Field, Timing
 from edgeprune.prune.channels import trace
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.fitness import Costs, Limits
-from edgeprune.prune.gwcs import Choice
+from edgeprune.prune.choice import Choice
 from edgeprune.prune.space import build
 from edgeprune.target import load_target
 
@@ -40,7 +40,7 @@ def greedy(field, asked):
         width = max(w for w in field.space.grids[0] if w / 8 <= (aim.latency or 1) or w == 2)
         widths = np.array([width])
         kept = {field.space.groups[0].name: tuple(range(width))}
-        return Choice(kept, widths, field.costs.ratios(widths[None])[0], ())
+        return Choice(kept, widths, field.costs.ratios(widths[None])[0])
 
     return search
 
@@ -119,7 +119,7 @@ def test_the_narrowest_network_is_measured_once(field, monkeypatch):
 def test_a_choice_that_misses_a_count_is_not_even_measured(field, limits):
     def wasteful(aim):
         widths = np.array([6])
-        return Choice({}, widths, field.costs.ratios(widths[None])[0], ())
+        return Choice({}, widths, field.costs.ratios(widths[None])[0])
 
     with pytest.raises(PromiseError, match=r"best that can be had is 0\.7\d+x .*raise --max-"):
         list(finalist.settle(field, wasteful, limits))

@@ -10,35 +10,19 @@ that the smallest legal widths keep is kept, whether costs add up over stages or
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.prune.choice import Choice
 from edgeprune.prune.evolution import Front, Genomes, Objectives, Settings, evolve
 from edgeprune.prune.fitness import Costs, Limits, StageFitness, Widths, narrowed
 from edgeprune.prune.saliency import Descriptors
 from edgeprune.prune.space import PruningSpace
 
 Watch = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a search decided.
-
-    Attributes:
-        kept: Kept channel indices per group name.
-        widths: Their counts, shape (G,).
-        ratios: Predicted latency, MACs and params over dense, shape (3,).
-        aggregation: Wavelet aggregation per stage, concrete to abstract.
-    """
-
-    kept: dict[str, tuple[int, ...]]
-    widths: Widths
-    ratios: NDArray[np.float64]
-    aggregation: tuple[float, ...]
 
 
 def search(
@@ -65,7 +49,8 @@ def search(
     """
     stages = _stages(space)
     kept = {group.name: tuple(range(group.width)) for group in space.groups}
-    widths, scores = costs.dense.copy(), []
+    widths = costs.dense.copy()
+    scores: dict[str, float] = {}
     for number, members in enumerate(stages):
         ahead = stages[number + 1 :]
         fitness = StageFitness(
@@ -83,10 +68,10 @@ def search(
         )
         masks, decoded = fitness.decode(_best(front, limits))
         widths = decoded[0]
-        scores.append(float(fitness.aggregation(masks)[0]))
+        scores[f"aggregation of stage {number}"] = float(fitness.aggregation(masks)[0])
         for member, mask in zip(members, masks, strict=True):
             kept[space.groups[member].name] = tuple(mask[0].nonzero().flatten().tolist())
-    return Choice(kept, widths, costs.ratios(widths[None])[0], tuple(scores))
+    return Choice(kept, widths, costs.ratios(widths[None])[0], scores)
 
 
 def _watch_stage(watch: Watch, number: int, stages: int, done: int, total: int) -> None:

@@ -63,7 +63,7 @@ def test_several_budgets_hold_at_once(space, descriptors, costs):
 def test_without_a_budget_the_ratio_is_an_outcome(space, descriptors, costs):
     choice = gwcs.search(space, descriptors, costs, Limits(), SETTINGS)
     assert 0 < choice.ratios[0] < 1
-    assert all(0 < score <= 1 for score in choice.aggregation)
+    assert all(0 < score <= 1 for score in choice.scores.values())
 
 
 def test_the_same_seed_gives_the_same_choice(space, descriptors, costs):

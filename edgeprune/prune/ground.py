@@ -1,0 +1,68 @@
+"""What may a strategy look at: the network, its legal widths and costs, images, criteria."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from edgeprune.prune import criteria, saliency
+from edgeprune.prune.channels import Trace
+from edgeprune.prune.data import DataSet
+from edgeprune.prune.descriptors import Descriptors
+from edgeprune.prune.evolution import Settings
+from edgeprune.prune.fitness import Costs
+from edgeprune.prune.proxy import Effort, Proxy
+from edgeprune.prune.space import PruningSpace
+
+CRITERIA = ("taylor", "l1", "bn", "wavelet")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every strategy stands on; what is costly is computed once, when it is asked for.
+
+    Attributes:
+        trace: The dense network with its channels followed.
+        space: Channel groups and the widths the device rewards.
+        costs: Predicted costs of widths.
+        images: Training images calibrate and distil, validation images judge.
+        settings: Size, operators and seed of the genetic search.
+        effort: How much the proxies may cost.
+        criteria_names: Which criteria may rank channels; fewer for ablations.
+        folder: Where unfinished searches keep what they know; nowhere without one.
+        watch: Called with (step, done, total).
+    """
+
+    trace: Trace
+    space: PruningSpace
+    costs: Costs
+    images: DataSet
+    settings: Settings = field(default_factory=Settings)
+    effort: Effort = field(default_factory=Effort)
+    criteria_names: tuple[str, ...] = CRITERIA
+    folder: Path | None = None
+    watch: Callable[[str, int, int], None] = lambda step, done, total: None
+
+    @cached_property
+    def descriptors(self) -> tuple[Descriptors, ...]:
+        """Wavelet descriptors per group."""
+        return saliency.describe(self.trace, self.images.train)
+
+    @cached_property
+    def criteria(self) -> Mapping[str, tuple[Tensor, ...]]:
+        """Saliency of each channel, (C,) per group, by each criterion."""
+        known: dict[str, Callable[[], tuple[Tensor, ...]]] = {
+            "taylor": lambda: criteria.taylor(self.trace, self.images.train),
+            "l1": lambda: criteria.l1(self.trace),
+            "bn": lambda: criteria.bn_gamma(self.trace),
+            "wavelet": lambda: tuple(d.saliency for d in self.descriptors),
+        }
+        return {name: known[name]() for name in self.criteria_names}
+
+    @cached_property
+    def proxy(self) -> Proxy:
+        """What a slim network is worth before it is fine-tuned, and after a little of it."""
+        notes = None if self.folder is None else self.folder / "evaluations.jsonl"
+        return Proxy(self.trace, self.images, self.effort, notes)

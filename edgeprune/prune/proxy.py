@@ -1,0 +1,197 @@
+"""What would a slim network be worth? Cheap answers, dear answers, each given once."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.files import disk_errors
+from edgeprune.prune.channels import Trace
+from edgeprune.prune.data import DataSet
+from edgeprune.prune.evaluate import best_device, in_layout, recalibrate
+from edgeprune.prune.finetune import Recipe, train
+from edgeprune.prune.images import Images, stratified
+from edgeprune.prune.slim import slim
+from edgeprune.prune.space import PruningPlan
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the proxies may cost.
+
+    Attributes:
+        evaluations: Networks that are slimmed, recalibrated and scored (F1) per search.
+        calibration: Training images that BatchNorm is recalibrated on for each.
+        judged: Validation images that each is scored on.
+        finalists: Networks that are distilled (F2) before one is chosen.
+        steps: Steps of that distillation.
+        recipe: How to distil; ``steps`` takes the place of its length.
+    """
+
+    evaluations: int = 600
+    calibration: int = 512
+    judged: int = 1024
+    finalists: int = 4
+    steps: int = 100
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a network does on the validation images.
+
+    Attributes:
+        loss: Cross-entropy plus the divergence from the dense network's classes, in nats.
+        accuracy: Top-1, 0..1.
+    """
+
+    loss: float
+    accuracy: float
+
+
+class Proxy:
+    """Scores of slim networks, remembered by what they keep.
+
+    F1 slims, recalibrates BatchNorm and scores; F2 distils a little before it scores. Both see
+    the same images for every network, and validation images only judge.
+
+    Args:
+        trace: The dense network.
+        images: Training images to calibrate and distil on, validation images to judge by.
+        effort: What a score may cost.
+        notes: JSON lines of the scores so far; read at the start, appended to.
+        device: Where to compute; CUDA where there is one.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        images: DataSet,
+        effort: Effort,
+        notes: Path | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.effort = effort
+        self._trace, self._images, self._notes = trace, images, notes
+        self._device = device or best_device()
+        self._known = _read(notes)
+        self._calibration = _held(images.train, effort.calibration, self._device, augment=True)
+        self._judged = _held(images.val, effort.judged, self._device, augment=False)
+        dense = _ready(trace.model, self._device)
+        with torch.inference_mode(), _narrow(self._device):
+            self._dense = [dense(pixels).float() for pixels, _ in self._judged]
+
+    @property
+    def evaluated(self) -> int:
+        """Networks scored by F1 so far, each counted once."""
+        return sum(key.startswith("F1") for key in self._known)
+
+    def score(self, plan: PruningPlan) -> Score:
+        """F1: slimmed and recalibrated, nothing learnt."""
+        key = _key("F1", plan)
+        if key not in self._known:
+            network = _ready(slim(self._trace, plan), self._device)
+            self._recalibrate(network)
+            self._note(key, self._judge(network))
+        return self._known[key]
+
+    def distilled(self, plan: PruningPlan, steps: int | None = None) -> Score:
+        """F2: recalibrated and distilled for ``steps`` steps, default those of the effort."""
+        wanted = self.effort.steps if steps is None else steps
+        key = _key(f"F2x{wanted}", plan)
+        if key not in self._known:
+            start = recalibrate(slim(self._trace, plan), self._images.train)
+            recipe = Recipe(**{**vars(self.effort.recipe), "steps": wanted})
+            trained = train(start, self._images.train, recipe, teacher=self._trace.model)
+            self._note(key, self._judge(_ready(trained.model, self._device)))
+        return self._known[key]
+
+    def _recalibrate(self, network: nn.Module) -> None:
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        with torch.no_grad(), _narrow(self._device):
+            for pixels, _ in self._calibration if norms else ():
+                network(pixels)
+        network.eval()
+
+    def _judge(self, network: nn.Module) -> Score:
+        loss, right, count = 0.0, 0, 0
+        with torch.inference_mode(), _narrow(self._device):
+            for (pixels, labels), dense in zip(self._judged, self._dense, strict=True):
+                logits = network(pixels).float()
+                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+                soft, target = F.log_softmax(logits, 1), F.log_softmax(dense, 1)
+                loss += float(F.kl_div(soft, target, reduction="sum", log_target=True))
+                right += int((logits.argmax(1) == labels).sum())
+                count += len(labels)
+        return Score(loss / count, right / count)
+
+    def _note(self, key: str, score: Score) -> None:
+        self._known[key] = score
+        if self._notes is not None:
+            line = json.dumps({"key": key, "loss": score.loss, "accuracy": score.accuracy})
+            with disk_errors(self._notes), self._notes.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+def _key(fidelity: str, plan: PruningPlan) -> str:
+    kept = json.dumps(sorted((name, list(stay)) for name, stay in plan.kept.items()))
+    return f"{fidelity} {hashlib.sha256(kept.encode()).hexdigest()}"
+
+
+def _read(notes: Path | None) -> dict[str, Score]:
+    """What an interrupted search had found out; its last line may be cut off."""
+    known: dict[str, Score] = {}
+    if notes is not None and notes.exists():
+        for line in notes.read_text("utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                known[entry["key"]] = Score(entry["loss"], entry["accuracy"])
+            except (ValueError, KeyError):
+                break
+    return known
+
+
+def _held(
+    images: Images, count: int, device: torch.device, *, augment: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """The same batches for every network, ready on the device."""
+    chosen = images.subset(stratified(images.labels, count, 0)).to(device)
+    order = torch.Generator().manual_seed(0)
+    served: Iterator[tuple[Tensor, Tensor]] = chosen.batches(
+        _BATCH, generator=order if augment else None, augment=augment
+    )
+    return [(x.contiguous(memory_format=torch.channels_last), y) for x, y in served]
+
+
+def _ready(network: nn.Module, device: torch.device) -> nn.Module:
+    copied = copy.deepcopy(network).to(device)
+    return in_layout(copied, torch.channels_last).eval()
+
+
+@contextmanager
+def _narrow(device: torch.device) -> Iterator[None]:
+    """bfloat16 where the hardware multiplies it: on AVX-512 BF16 three times the images."""
+    able = device.type == "cuda" or has_bfloat16()
+    region: AbstractContextManager[None] = torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=able
+    )
+    with region:
+        yield
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

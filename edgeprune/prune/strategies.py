@@ -1,0 +1,48 @@
+"""The strategies by name: how a search is asked for, whichever it is."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+from edgeprune.errors import InputError
+from edgeprune.prune import gwcs
+from edgeprune.prune.choice import Choice
+from edgeprune.prune.fitness import Limits
+from edgeprune.prune.ground import Ground
+
+Searcher = Callable[[Limits], Choice]
+
+
+def _gwcs(ground: Ground) -> Searcher:
+    def search(limits: Limits) -> Choice:
+        return gwcs.search(
+            *(ground.space, ground.descriptors, ground.costs, limits, ground.settings),
+            partial(ground.watch, "searching"),
+        )
+
+    return search
+
+
+_KNOWN: dict[str, Callable[[Ground], Searcher]] = {"gwcs": _gwcs}
+NAMES = tuple(_KNOWN)
+
+
+def searcher(name: str, ground: Ground) -> Searcher:
+    """A search by one strategy; it may keep what it found out between two limits.
+
+    Args:
+        name: One of :data:`NAMES`.
+        ground: What it stands on.
+
+    Returns:
+        From limits to the best choice that keeps them. Where nothing does, the choice that
+        comes closest; the caller compares its ratios with the limits.
+
+    Raises:
+        InputError: no such strategy.
+    """
+    if name not in _KNOWN:
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
+        raise InputError(f"unknown strategy {name!r}; {hint}")
+    return _KNOWN[name](ground)
