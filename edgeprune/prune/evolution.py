@@ -7,60 +7,30 @@ Reference:
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from deap import base, tools
-from numpy.typing import NDArray
 
-Genomes = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from edgeprune.prune import resuming
+from edgeprune.prune.front import (
+    Evaluate,
+    Front,
+    Genomes,
+    Objectives,
+    Repair,
+    Settings,
+    Watch,
+    comparable,
+)
+from edgeprune.prune.resuming import Standing
 
-
-@dataclass(frozen=True)
-class Objectives:
-    """What a population is worth; everything is minimised.
-
-    Attributes:
-        values: Objectives, shape (P, M).
-        violation: Sum of normalised constraint violations, shape (P,); 0 is feasible.
-    """
-
-    values: Floats
-    violation: Floats
-
-
-Evaluate = Callable[[Genomes], Objectives]
-Watch = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Size and operators of one run; ``mutation`` is the chance per gene, default 1/genes."""
-
-    population: int = 64
-    generations: int = 40
-    crossover: float = 0.9
-    mutation: float | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Front:
-    """The last population's non-dominated genomes, best first objective first.
-
-    Attributes:
-        genomes: Shape (K, G), no two rows alike.
-        values: Objectives, shape (K, M).
-        violation: Shape (K,); all 0 as soon as one feasible genome was found.
-    """
-
-    genomes: Genomes
-    values: Floats
-    violation: Floats
+__all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
 
 
 class _Fitness(base.Fitness):  # type: ignore[misc]
@@ -99,34 +69,58 @@ class _Individual(list[int]):
         self.fitness = fitness()
 
 
-def evolve(
+def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by name
     evaluate: Evaluate,
     choices: Sequence[int],
     settings: Settings,
     seeds: Genomes | None = None,
     watch: Watch = lambda done, total: None,
+    *,
+    repair: Repair | None = None,
+    screen: Evaluate | None = None,
+    keep: Path | None = None,
 ) -> Front:
     """Run constrained NSGA-II.
 
+    Objectives are rounded to 4 decimals before anything is compared, so noise in the last bits
+    decides nothing; a violation above 0 stays above 0. NaN or infinite objectives count as
+    infinitely infeasible, so they survive only where nothing else was ever found.
+
     Args:
-        evaluate: Population (P, G) to objectives, one call a generation.
+        evaluate: Population (P, G) to objectives, at most one call a generation.
         choices: For each of the G genes, how many values it takes: 0 .. choices-1.
         settings: Population, generations, operators and seed.
         seeds: Genomes to start from, shape (S, G); the rest is random.
-        watch: Called with (generations done, generations in all).
+        watch: Called with (generations done, generations in all), after the record is written.
+        repair: Brings genomes (P, G) to their canonical, feasible form, row by row, before
+            they are looked at in any way.
+        screen: A cheap ``evaluate``, its objectives need not be as many. With it,
+            ``settings.brood`` times as many offspring are bred and the best of those that were
+            never evaluated, by NSGA-II on the screen alone, are evaluated in full.
+        keep: A file that records every generation. Where it holds this very run (same
+            settings, choices and seeds), the run goes on from there and ends as if it had never
+            stopped, at once if it was done; a record of another run is replaced. It cannot
+            tell one ``evaluate`` from another: ``settings.problem`` has to.
 
     Returns:
-        The final front. NaN or infinite objectives count as infinitely infeasible, so they
-        survive only where nothing else was ever found.
+        The final front; the same for the same arguments.
+
+    Raises:
+        InputError: ``keep`` is a file, but no record that can be read.
     """
+    run = _Run(evaluate, tuple(choices), settings, repair, screen)
+    key = run.key(seeds)
+    standing = resuming.load(keep, key) if keep else None
     with _seeded(settings.seed):
-        fitness = _fitness_class(evaluate, choices)
-        population = _score(_start(choices, settings, seeds, fitness), evaluate)
-        population = tools.selNSGA2(population, settings.population)
-        for generation in range(settings.generations):
-            children = _score(_offspring(population, choices, settings, fitness), evaluate)
-            population = tools.selNSGA2(_distinct(population + children), settings.population)
-            watch(generation + 1, settings.generations)
+        if standing:
+            population = run.take_up(standing)
+        else:
+            population = run.start(seeds)
+            run.record(keep, key, 0, population)
+        for done in range(standing.generation if standing else 0, settings.generations):
+            population = run.generation(population)
+            run.record(keep, key, done + 1, population)
+            watch(done + 1, settings.generations)
     return _front(population)
 
 
@@ -141,48 +135,119 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-def _fitness_class(evaluate: Evaluate, choices: Sequence[int]) -> type[_Fitness]:
-    objectives = evaluate(np.zeros((1, len(choices)), np.int64)).values.shape[1]
+@dataclass
+class _Run:
+    """What stays the same over the generations, and the genomes that were evaluated."""
+
+    evaluate: Evaluate
+    choices: tuple[int, ...]
+    settings: Settings
+    repair: Repair | None
+    screen: Evaluate | None
+    tried: dict[tuple[int, ...], None] = field(default_factory=dict)
+
+    def key(self, seeds: Genomes | None) -> str:
+        extras = [self.repair is not None, self.screen is not None]
+        given = None if seeds is None else seeds.tolist()
+        return resuming.key_of(asdict(self.settings), list(map(int, self.choices)), given, extras)
+
+    def start(self, seeds: Genomes | None) -> list[_Individual]:
+        given: list[list[int]] = [] if seeds is None else seeds.tolist()
+        missing = max(0, self.settings.population - len(given))
+        drawn = [[random.randrange(n) for n in self.choices] for _ in range(missing)]
+        return self._survivors(self._scored(self._repaired(given + drawn)))
+
+    def generation(self, parents: list[_Individual]) -> list[_Individual]:
+        brood = self.settings.brood if self.screen else 1
+        count = self.settings.population * brood
+        known = self.tried if self.screen else {tuple(parent) for parent in parents}
+        bred = self._repaired(_offspring(parents, self.choices, self.settings, count))
+        fresh = [genes for genes in bred if genes not in known]
+        return self._survivors(parents + self._scored(self._screened(fresh)))
+
+    def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
+        chosen: list[_Individual] = tools.selNSGA2(individuals, self.settings.population)
+        return chosen
+
+    def _repaired(self, genomes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """Each once: else a small space fills up with copies of one genome."""
+        array = np.asarray(genomes, np.int64)
+        rows = array if self.repair is None else self.repair(array)
+        return list(dict.fromkeys(map(tuple, rows.tolist())))
+
+    def _screened(self, genomes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        if self.screen is None or len(genomes) <= self.settings.population:
+            return genomes
+        judged = _individuals(genomes, self.screen(np.asarray(genomes, np.int64)))
+        return [tuple(individual) for individual in self._survivors(judged)]
+
+    def _scored(self, genomes: list[tuple[int, ...]]) -> list[_Individual]:
+        if not genomes:
+            return []
+        if self.screen:
+            self.tried.update(dict.fromkeys(genomes))
+        return _individuals(genomes, self.evaluate(np.asarray(genomes, np.int64)))
+
+    def record(
+        self, path: Path | None, key: str, done: int, population: list[_Individual]
+    ) -> None:
+        if path is None:
+            return
+        fits = [individual.fitness for individual in population]
+        standing = Standing(
+            key=key,
+            generation=done,
+            genomes=tuple(tuple(individual) for individual in population),
+            values=tuple(fit.values for fit in fits),
+            violation=tuple(fit.violation for fit in fits),
+            crowding=tuple(fit.crowding_dist for fit in fits),
+            tried=tuple(self.tried),
+            state=random.getstate(),
+        )
+        resuming.save(path, standing)
+
+    def take_up(self, standing: Standing) -> list[_Individual]:
+        random.setstate(standing.state)
+        self.tried = dict.fromkeys(standing.tried)
+        values, violation = np.array(standing.values), np.array(standing.violation)
+        population = _individuals(standing.genomes, Objectives(values, violation))
+        for individual, distance in zip(population, standing.crowding, strict=True):
+            individual.fitness.crowding_dist = distance
+        return population
+
+
+@cache
+def _fitness_class(objectives: int) -> type[_Fitness]:
     return type("Fitness", (_Fitness,), {"weights": (-1.0,) * objectives})
 
 
-def _start(
-    choices: Sequence[int], settings: Settings, seeds: Genomes | None, fitness: type[_Fitness]
-) -> list[_Individual]:
-    given = [] if seeds is None else [_Individual(row, fitness) for row in seeds.tolist()]
-    missing = max(0, settings.population - len(given))
-    drawn = [[random.randrange(n) for n in choices] for _ in range(missing)]
-    return _distinct(given + [_Individual(genes, fitness) for genes in drawn])
-
-
-def _score(individuals: list[_Individual], evaluate: Evaluate) -> list[_Individual]:
-    objectives = evaluate(np.asarray(individuals, np.int64))
-    sound = np.isfinite(objectives.values).all(1) & np.isfinite(objectives.violation)
-    values = np.where(sound[:, None], objectives.values, np.finfo(np.float64).max)
-    violation = np.where(sound, np.maximum(objectives.violation, 0.0), math.inf)
-    for individual, row, excess in zip(individuals, values, violation, strict=True):
-        individual.fitness.values = tuple(row.tolist())
-        individual.fitness.violation = float(excess)
+def _individuals(genomes: Iterable[Sequence[int]], objectives: Objectives) -> list[_Individual]:
+    plain = comparable(objectives)
+    fitness = _fitness_class(plain.values.shape[1])
+    individuals = []
+    rows = zip(genomes, plain.values.tolist(), plain.violation.tolist(), strict=True)
+    for genes, values, violation in rows:
+        individual = _Individual(genes, fitness)
+        individual.fitness.values = tuple(values)
+        individual.fitness.violation = violation
+        individuals.append(individual)
     return individuals
 
 
 def _offspring(
-    parents: list[_Individual],
-    choices: Sequence[int],
-    settings: Settings,
-    fitness: type[_Fitness],
-) -> list[_Individual]:
+    parents: list[_Individual], choices: Sequence[int], settings: Settings, count: int
+) -> list[list[int]]:
     chance = settings.mutation if settings.mutation is not None else 1.0 / len(choices)
     top = [n - 1 for n in choices]
-    children: list[_Individual] = []
-    while len(children) < settings.population:
-        pair = [_Individual(_tournament(parents), fitness) for _ in range(2)]
+    children: list[list[int]] = []
+    while len(children) < count:
+        pair = [list(_tournament(parents)) for _ in range(2)]
         if random.random() < settings.crossover:
             tools.cxUniform(*pair, indpb=0.5)
         for child in pair:
             tools.mutUniformInt(child, low=0, up=top, indpb=chance)
         children += pair
-    return children[: settings.population]
+    return children[:count]
 
 
 def _tournament(parents: list[_Individual]) -> _Individual:
@@ -193,11 +258,6 @@ def _tournament(parents: list[_Individual]) -> _Individual:
     if right.fitness.dominates(left.fitness):
         return right
     return left if left.fitness.crowding_dist >= right.fitness.crowding_dist else right
-
-
-def _distinct(individuals: list[_Individual]) -> list[_Individual]:
-    """Without this a small space fills up with copies of one genome."""
-    return list({tuple(individual): individual for individual in individuals}.values())
 
 
 def _front(population: list[_Individual]) -> Front:
