@@ -86,6 +86,13 @@ def comparable(objectives: Objectives) -> Objectives:
     return Objectives(values, violation)
 
 
+def knee(values: Floats) -> int:
+    """The point furthest below the line between the front's ends, both axes scaled to 1."""
+    span = np.maximum(values.max(0) - values.min(0), 1e-12)
+    scaled = (values - values.min(0)) / span
+    return int(np.argmin(scaled.sum(1)))
+
+
 def _rounded(numbers: Floats) -> Floats:
     """To 4 decimals; numbers too large to have any stay as they are."""
     small = np.abs(numbers) < 1e11

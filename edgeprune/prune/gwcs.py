@@ -14,12 +14,13 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeprune.prune.choice import Choice
 from edgeprune.prune.evolution import Front, Genomes, Objectives, Settings, evolve
-from edgeprune.prune.fitness import Costs, Limits, StageFitness, Widths, narrowed
+from edgeprune.prune.fitness import Costs, Limits, StageFitness
+from edgeprune.prune.front import knee
 from edgeprune.prune.saliency import Descriptors
+from edgeprune.prune.shares import stage_limits
 from edgeprune.prune.space import PruningSpace
 
 Watch = Callable[[int, int], None]
@@ -55,7 +56,7 @@ def search(
         ahead = stages[number + 1 :]
         fitness = StageFitness(
             *(space, descriptors, costs, members, widths),
-            limits=_stage_limits(space, costs, widths, [members, *ahead], limits.vector()),
+            limits=stage_limits(space, costs, widths, [members, *ahead], limits.vector()),
             budget=limits.vector(),
             ahead=tuple(member for stage in ahead for member in stage),
         )
@@ -106,55 +107,6 @@ def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
     ]
 
 
-def _stage_limits(
-    space: PruningSpace,
-    costs: Costs,
-    widths: Widths,
-    stages: list[tuple[int, ...]],
-    limit: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """What the first of ``stages`` must bring the whole network down to, shape (3,).
-
-    What is still to be saved is shared out over the stages in proportion to the most that each
-    could save, on a scale on which these savings add up: the cost itself for latencies, nearly
-    its logarithm for the products of widths that MACs and parameters are. So the last stage
-    ends on the budget itself, and none is asked for more than it can give.
-    """
-    everything = tuple(member for stage in stages for member in stage)
-    corners = [widths] + [narrowed(space, widths[None], s)[0] for s in [*stages, everything]]
-    now, *floors, least = costs.ratios(np.stack(corners))
-    power = _additive_power(now, np.stack(floors), least)
-    savings = np.stack([np.maximum(now**power - floor**power, 0.0) for floor in floors])
-    share = savings[0] / np.maximum(savings.sum(0), 1e-12)
-    aim = np.clip(limit, least, now)
-    left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
-    asked = left ** (1 / power)
-    if len(stages) == 1:
-        asked = limit
-    return np.where(np.isfinite(limit), np.maximum(asked, floors[0]), np.inf)
-
-
-def _additive_power(
-    now: NDArray[np.float64], floors: NDArray[np.float64], least: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The power of each cost on whose scale the stages' savings come closest to adding up.
-
-    Args:
-        now: Cost shares as they stand, shape (3,).
-        floors: With one stage at its floor, shape (S, 3).
-        least: With all of them at their floors, shape (3,).
-
-    Returns:
-        Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.
-    """
-    powers = np.linspace(0.01, 1.0, 100)[:, None, None]
-    together = (now**powers - least**powers)[:, 0]
-    apart = (now**powers - floors**powers).sum(1)
-    gap = np.abs(apart / np.maximum(together, 1e-12) - 1.0)
-    best: NDArray[np.float64] = powers[gap.argmin(0), 0, 0]
-    return best
-
-
 def _seeds(fitness: StageFitness, settings: Settings) -> Genomes:
     """All channels, none, and random strings of every density: ratios start spread out."""
     generator = np.random.default_rng(settings.seed)
@@ -167,12 +119,5 @@ def _best(front: Front, limits: Limits) -> Genomes:
     if limits.bind():
         index = int(np.argmin(front.values[:, 0] + 1e6 * front.violation))
     else:
-        index = _knee(front.values)
+        index = knee(front.values)
     return front.genomes[index : index + 1]
-
-
-def _knee(values: NDArray[np.float64]) -> int:
-    """The point furthest below the line between the front's ends, both axes scaled to 1."""
-    span = np.maximum(values.max(0) - values.min(0), 1e-12)
-    scaled = (values - values.min(0)) / span
-    return int(np.argmin(scaled.sum(1)))
