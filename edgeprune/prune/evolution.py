@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from deap import base, tools
@@ -27,6 +26,7 @@ from edgeprune.prune.front import (
     Settings,
     Watch,
     comparable,
+    fronts,
 )
 from edgeprune.prune.resuming import Standing
 
@@ -36,7 +36,7 @@ __all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
 class _Fitness(base.Fitness):  # type: ignore[misc]
     """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.
 
-    DEAP's own ConstrainedFitness cannot be hashed and never tells two infeasible points apart.
+    DEAP's own ConstrainedFitness never tells two infeasible points apart.
     """
 
     violation = math.inf
@@ -45,20 +45,6 @@ class _Fitness(base.Fitness):  # type: ignore[misc]
         if self.violation != other.violation:
             return self.violation < other.violation
         return bool(super().dominates(other, obj))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Fitness) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.violation, self.wvalues)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Fitness":
-        copied = type(self)()
-        copied.wvalues, copied.violation = self.wvalues, self.violation
-        return copied
 
 
 class _Individual(list[int]):
@@ -166,8 +152,7 @@ class _Run:
         return self._survivors(parents + self._scored(self._screened(fresh)))
 
     def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
-        chosen: list[_Individual] = tools.selNSGA2(individuals, self.settings.population)
-        return chosen
+        return _selected(individuals, self.settings.population)
 
     def _repaired(self, genomes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         """Each once: else a small space fills up with copies of one genome."""
@@ -234,6 +219,25 @@ def _individuals(genomes: Iterable[Sequence[int]], objectives: Objectives) -> li
     return individuals
 
 
+def _selected(individuals: list[_Individual], count: int) -> list[_Individual]:
+    """NSGA-II's survivors; DEAP's selNSGA2 compares each two in Python, seconds for a brood."""
+    chosen: list[_Individual] = []
+    for indices in fronts(_worth(individuals), count):
+        front = [individuals[i] for i in indices]
+        tools.emo.assignCrowdingDist(front)
+        if len(chosen) + len(front) > count:
+            front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
+        chosen += front
+    return chosen[:count]
+
+
+def _worth(individuals: list[_Individual]) -> Objectives:
+    fits = [individual.fitness for individual in individuals]
+    return Objectives(
+        np.array([fit.values for fit in fits]), np.array([fit.violation for fit in fits])
+    )
+
+
 def _offspring(
     parents: list[_Individual], choices: Sequence[int], settings: Settings, count: int
 ) -> list[list[int]]:
@@ -261,10 +265,7 @@ def _tournament(parents: list[_Individual]) -> _Individual:
 
 
 def _front(population: list[_Individual]) -> Front:
-    best = tools.sortNondominated(population, len(population), first_front_only=True)[0]
+    best = [population[i] for i in fronts(_worth(population), 1)[0]]
     best.sort(key=lambda individual: (individual.fitness.values, list(individual)))
-    return Front(
-        genomes=np.asarray(best, np.int64),
-        values=np.asarray([individual.fitness.values for individual in best]),
-        violation=np.asarray([individual.fitness.violation for individual in best]),
-    )
+    worth = _worth(best)
+    return Front(np.asarray(best, np.int64), worth.values, worth.violation)

@@ -1,4 +1,9 @@
-"""What does an evolution take, and what does it give?"""
+"""What does an evolution take and give, and which of its genomes beat which?
+
+Reference:
+    K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
+    algorithm: NSGA-II, IEEE Transactions on Evolutionary Computation 6(2), 2002.
+"""
 
 import math
 from collections.abc import Callable
@@ -97,3 +102,38 @@ def _rounded(numbers: Floats) -> Floats:
     """To 4 decimals; numbers too large to have any stay as they are."""
     small = np.abs(numbers) < 1e11
     return np.where(small, np.round(np.where(small, numbers, 0.0), _DECIMALS), numbers)
+
+
+def fronts(objectives: Objectives, count: int) -> list[list[int]]:
+    """Non-dominated sorting under Deb's rules, by whole matrices.
+
+    Feasible beats infeasible, then the smaller violation, then dominance.
+
+    Args:
+        objectives: Of P genomes, comparable as they are; takes memory for P x P booleans.
+        count: How many genomes are wanted.
+
+    Returns:
+        Indices front by front, best first, as many fronts as hold ``count`` genomes.
+    """
+    beats = _beats(objectives)
+    beaten_by = beats.sum(0)
+    found: list[list[int]] = []
+    while sum(map(len, found)) < min(count, len(beaten_by)):
+        front = np.flatnonzero(beaten_by == 0)
+        found.append(front.tolist())
+        beaten_by -= beats[front].sum(0)
+        beaten_by[front] = -1
+    return found
+
+
+def _beats(objectives: Objectives) -> NDArray[np.bool_]:
+    """Who beats whom, shape (P, P)."""
+    violation = objectives.violation
+    no_worse = violation[:, None] == violation
+    better = np.zeros_like(no_worse)
+    for column in objectives.values.T:
+        no_worse &= column[:, None] <= column
+        better |= column[:, None] < column
+    beaten: NDArray[np.bool_] = (violation[:, None] < violation) | (no_worse & better)
+    return beaten
