@@ -12,7 +12,7 @@ from edgeprune.deploy.relative import check_limit
 from edgeprune.deploy.table import ProbeReport
 from edgeprune.errors import InputError
 from edgeprune.pipeline import Request, Watch
-from edgeprune.prune import baseline, blocks, models
+from edgeprune.prune import baseline, blocks, models, strategies
 from edgeprune.prune.channels import Trace, trace
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
@@ -37,6 +37,7 @@ class Flags:
         limits: Latency, MACs and params as shares of the dense model's, points of accuracy.
         training: Epochs of fine-tuning, epochs of the baseline if given, seed.
         device: Where to measure.
+        strategy: How channels are chosen, if given.
     """
 
     target: str
@@ -48,6 +49,7 @@ class Flags:
     limits: tuple[float | None, float | None, float | None, float | None]
     training: tuple[int, int | None, int]
     device: str
+    strategy: str | None
 
 
 def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: bool) -> Request:
@@ -57,6 +59,8 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         InputError: a value that cannot be meant.
     """
     target = load_target(flags.target)
+    strategy = flags.strategy or strategies.DEFAULT
+    strategies.refuse_unknown(strategy)
     devices.connect(flags.device)  # a wrong address is told before anything is trained
     epochs, baseline_epochs, seed = flags.training
     mean, std = flags.normalisation
@@ -76,6 +80,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         recovery=Recipe(epochs=epochs, batch=chosen.batch, seed=seed),
         search=Settings(seed=seed),
         device=flags.device,
+        strategy=strategy,
     )
 
 

@@ -104,6 +104,9 @@ def search(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and fine-tuning.")] = 0,
     device: Uri = "local://",
+    strategy: Annotated[
+        str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
+    ] = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     _needs_search("search")
@@ -122,6 +125,7 @@ def search(
             (max_latency_ratio, max_macs_ratio, max_params_ratio, max_accuracy_drop),
             (epochs, baseline_epochs, seed),
             device,
+            strategy,
         ),
         weights,
         out,

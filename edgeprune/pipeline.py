@@ -21,16 +21,16 @@ from edgeprune.errors import InputError
 from edgeprune.export import to_onnx
 from edgeprune.files import write_whole
 from edgeprune.finalist import Candidate, Field, Timing
-from edgeprune.prune import baseline, blocks, data, gwcs, saliency
+from edgeprune.prune import baseline, blocks, data, strategies
 from edgeprune.prune.baseline import Baseline
 from edgeprune.prune.channels import Trace, trace
-from edgeprune.prune.choice import Choice
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.data import DataSet
 from edgeprune.prune.evaluate import evaluate, recalibrate
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe, train
 from edgeprune.prune.fitness import Costs, Limits
+from edgeprune.prune.ground import Ground
 from edgeprune.prune.images import IMAGENET, Normalisation
 from edgeprune.prune.models import ModelSpec, rewrite_shortcuts
 from edgeprune.prune.slim import slim
@@ -60,6 +60,7 @@ class Request:
         recovery: How the slim model is fine-tuned.
         search: Size and seed of the genetic search.
         device: Where the table, the candidates and the result are measured.
+        strategy: How channels are chosen: one of ``strategies.NAMES``.
     """
 
     target: TargetProfile
@@ -75,6 +76,7 @@ class Request:
     recovery: Recipe = field(default_factory=Recipe)
     search: Settings = field(default_factory=Settings)
     device: str = "local://"
+    strategy: str = strategies.DEFAULT
 
     @property
     def judged(self) -> TargetProfile:
@@ -198,15 +200,13 @@ def _latency(traced: Trace, timing: Timing, folder: RunFolder, watch: Watch) -> 
 
 
 def _choose(scene: Scene, request: Request, folder: RunFolder, watch: Watch) -> Candidate:
-    descriptors = saliency.describe(scene.field.trace, scene.images.train)
+    ground = Ground(
+        *(scene.field.trace, scene.field.space, scene.field.costs, scene.images, request.search),
+        folder=folder.path,
+        watch=watch,
+    )
+    search = strategies.searcher(request.strategy, ground)
     limits = Limits(request.budget.latency, request.budget.macs, request.budget.params)
-
-    def search(aim: Limits) -> Choice:
-        space, costs = scene.field.space, scene.field.costs
-        return gwcs.search(
-            space, descriptors, costs, aim, request.search, partial(watch, "searching")
-        )
-
     for candidate in finalist.settle(scene.field, search, limits):
         folder.event(
             "candidate",

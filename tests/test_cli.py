@@ -82,6 +82,7 @@ def test_channels_are_shown_as_a_table(run):
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "--max-latency-ratio -1"),
+        (["search", "--strategy", "gwc"], "unknown strategy 'gwc'; did you mean gwcs?"),
         (["search", "--std", "1", "1", "0"], "std must be above 0"),
         (["search", "--model-arg", "shortcut"], "--model-arg wants NAME=VALUE"),
         (["search", "--model-arg", "colour=red"], "no argument 'colour'"),

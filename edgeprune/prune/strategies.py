@@ -25,6 +25,19 @@ def _gwcs(ground: Ground) -> Searcher:
 
 _KNOWN: dict[str, Callable[[Ground], Searcher]] = {"gwcs": _gwcs}
 NAMES = tuple(_KNOWN)
+DEFAULT = "gwcs"
+
+
+def refuse_unknown(name: str) -> None:
+    """Say that there is no such strategy before anything is made ready for it.
+
+    Raises:
+        InputError: not one of :data:`NAMES`; the nearest is named.
+    """
+    if name not in _KNOWN:
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
+        raise InputError(f"unknown strategy {name!r}; {hint}")
 
 
 def searcher(name: str, ground: Ground) -> Searcher:
@@ -41,8 +54,5 @@ def searcher(name: str, ground: Ground) -> Searcher:
     Raises:
         InputError: no such strategy.
     """
-    if name not in _KNOWN:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
-        raise InputError(f"unknown strategy {name!r}; {hint}")
+    refuse_unknown(name)
     return _KNOWN[name](ground)
