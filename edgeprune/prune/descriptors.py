@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edgeprune.prune.threads import one_thread
+
 TINY = 1e-12
 
 
@@ -37,6 +39,7 @@ class Descriptors:
         )
 
 
+@one_thread()
 def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1) -> Tensor:
     """Score a population of channel sets of one group by matrix products.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgeprune.prune.saliency import Descriptors, aggregation
 from edgeprune.prune.space import PruningSpace
+from edgeprune.prune.threads import one_thread
 
 Widths = NDArray[np.int64]
 Ratios = NDArray[np.float64]
@@ -73,6 +74,7 @@ class Wavelet:
     redundancy: float = 0.1
 
 
+@one_thread()
 def decode_bits(bits: Tensor, saliency: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Bring bit strings of one group onto the device's width grid.
 
@@ -89,16 +91,24 @@ def decode_bits(bits: Tensor, saliency: Tensor, grid: Sequence[int]) -> tuple[Te
     Returns:
         Masks (P, C), bool, and their widths (P,), int64, on the device of ``bits``.
     """
-    legal = torch.tensor([width for width in grid if width > 0], device=bits.device)
-    count = bits.sum(1)
-    widths = legal[torch.searchsorted(legal, count).clamp(max=len(legal) - 1)]
-    if grid[0] == 0:
-        widths = torch.where(2 * count < legal[0], 0, widths)
-    order = saliency.argsort(descending=True, stable=True)
-    first = bits[:, order].long().argsort(dim=1, descending=True, stable=True)
-    kept = torch.arange(bits.shape[1], device=bits.device)[None] < widths[:, None]
-    masks = torch.zeros_like(bits).scatter(1, order[first], kept)
-    return masks, widths
+    unset = (~bits).to(saliency.dtype)
+    count = bits.shape[1] - unset.sum(1).long()
+    widths = _rounded_up(bits.shape[1], grid, bits.device)[count]
+    # A channel's column counts the unset channels ahead of it, and adds an offset that no count
+    # reaches if it is unset itself. 0, 1, powers of two: exact in every precision of products.
+    offset = 2.0 ** bits.shape[1].bit_length()
+    place = saliency.argsort(descending=True, stable=True).argsort()
+    before = (place[:, None] < place[None]).to(saliency.dtype).fill_diagonal_(offset)
+    last = torch.where(widths > 0, offset + (widths - count) - 1, -1.0)
+    return unset @ before <= last[:, None], widths
+
+
+def _rounded_up(channels: int, grid: Sequence[int], device: torch.device) -> Tensor:
+    """The width that each number of set bits is brought to, shape (channels + 1,)."""
+    counts = torch.arange(channels + 1, device=device)
+    legal = torch.tensor([width for width in grid if width > 0], device=device)
+    widths = legal[torch.searchsorted(legal, counts)]
+    return torch.where(2 * counts < legal[0], 0, widths) if grid[0] == 0 else widths
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,7 @@ class StageFitness:
         """Bits of a genome: one per channel of the member groups."""
         return sum(self.space.groups[member].width for member in self.members)
 
+    @one_thread()
     def decode(self, genomes: NDArray[np.int64]) -> tuple[list[Tensor], Widths]:
         """Masks per member group, each (P, C), and the widths of all groups, (P, G)."""
         device = self.descriptors[0].saliency.device
@@ -152,6 +163,7 @@ class StageFitness:
         """Cost shares with every stage ahead at its floor: below them nothing can come, (P, 3)."""
         return self.costs.ratios(narrowed(self.space, widths, self.ahead))
 
+    @one_thread()
     def aggregation(self, masks: Sequence[Tensor]) -> NDArray[np.float64]:
         """Wavelet aggregation of a population, (P,), groups weighted by their dense width."""
         scores = [

@@ -35,6 +35,32 @@ def test_decoding_rule(row, grid, width, kept):
     assert set(masks[0].nonzero().flatten().tolist()) == kept
 
 
+def plain_decoding(row, saliency, grid):
+    """One bit string at a time, as the rule is written down."""
+    chosen = [c for c, bit in enumerate(row) if bit]
+    legal = [width for width in grid if width]
+    if grid[0] == 0 and len(chosen) < legal[0] / 2:
+        return set()
+    width = next(width for width in legal if width >= len(chosen))
+    unset = [c for c in range(len(row)) if c not in chosen]
+    unset.sort(key=lambda c: (-saliency[c], c))
+    return set(chosen + unset[: width - len(chosen)])
+
+
+@given(
+    st.sampled_from([(4, 16), (0, 4, 8, 16), (0, 1, 16), (16,), (0, 16), (3, 7, 12, 16)]),
+    st.integers(0, 10_000),
+)
+def test_a_population_decodes_as_its_individuals_do_one_by_one(grid, seed):
+    generator = np.random.default_rng(seed)
+    saliency = generator.integers(0, 6, 16) / 5  # with ties: the first channel wins
+    rows = generator.random((30, 16)) < generator.random((30, 1))
+    masks, widths = decode_bits(torch.from_numpy(rows), torch.from_numpy(saliency).float(), grid)
+    expected = [plain_decoding(row, saliency, grid) for row in rows]
+    assert [set(np.flatnonzero(mask)) for mask in masks.numpy()] == expected
+    assert widths.tolist() == [len(kept) for kept in expected]
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=8, max_size=8), min_size=1, max_size=20))
 def test_decoded_masks_lie_on_the_grid_and_keep_every_set_bit_that_fits(rows):
     given_bits = torch.tensor(rows)
