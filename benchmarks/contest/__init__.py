@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/peers.py``: what is compared, with whom, and what came out."""

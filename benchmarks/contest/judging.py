@@ -1,0 +1,64 @@
+"""What is a slim network worth? The same recalibration, images and training for everybody."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import nn
+
+from contest.ledger import Ledger
+from contest.scene import Scene
+from edgeprune.prune.evaluate import evaluate, recalibrate
+from edgeprune.prune.finetune import Recipe, train
+
+Judges = Literal["test", "val"]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who is judged on which images, and how networks recover.
+
+    Attributes:
+        scene: The dense network and the images.
+        ledger: Where results go.
+        base: Fields of every row: schedule, model, weights.
+        images: What accuracy before fine-tuning is read on.
+        recipe: Fine-tuning; None for none.
+        seeds: Seeds of the fine-tuning.
+    """
+
+    scene: Scene
+    ledger: Ledger
+    base: dict[str, Any]
+    images: Judges = "val"
+    recipe: Recipe | None = None
+    seeds: Sequence[int] = (0, 1, 2)
+
+    def before(self, network: nn.Module) -> float:
+        """Accuracy after BatchNorm recalibration, before any fine-tuning."""
+        recalibrated = recalibrate(network, self.scene.images.train)
+        images = self.scene.images.test if self.images == "test" else self.scene.images.val
+        return round(evaluate(recalibrated, images).accuracy, 4)
+
+    def recovered(self, network: nn.Module, arm: str, limit: str) -> None:
+        """Fine-tune with every seed; a seed that is in the ledger is not run again.
+
+        The accuracy is that of the last step, on the test images.
+        """
+        recipe = self.recipe
+        for seed in self.seeds if recipe else ():
+            key = {**self.base, "kind": "run", "arm": arm, "limit": limit, "seed": seed}
+            if self.ledger.find(**key):
+                continue
+            start = time.monotonic()
+            images = self.scene.images
+            trained = train(
+                recalibrate(network, images.train),
+                images.train,
+                replace(recipe, seed=seed),
+                teacher=self.scene.dense,
+            )
+            accuracy = round(evaluate(trained.model, images.test).accuracy, 4)
+            steps = trained.history["steps"]
+            self.ledger.append(time.monotonic() - start, **key, accuracy=accuracy, steps=steps)

@@ -1,0 +1,106 @@
+"""What do edgeprune's own strategies choose? Each is asked once for all limits of a scene."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from contest.scene import Scene
+from edgeprune import finalist
+from edgeprune.errors import PromiseError
+from edgeprune.finalist import Candidate, Field
+from edgeprune.prune import strategies
+from edgeprune.prune.fitness import Limits
+from edgeprune.prune.ground import Ground
+from edgeprune.prune.slim import slim
+from edgeprune.prune.space import PruningPlan
+
+
+def _without_wavelet(ground: Ground) -> Ground:
+    names = tuple(name for name in ground.criteria_names if name != "wavelet")
+    return replace(ground, criteria_names=names)
+
+
+def _on_macs(ground: Ground) -> Ground:
+    """MACs stand where latency stood; what comes out is measured all the same."""
+    _, macs, params = ground.costs.predictors
+    return replace(ground, costs=replace(ground.costs, predictors=(macs, macs, params)))
+
+
+# Strategy and what is changed of its ground, by the name of the ablation.
+ABLATIONS: dict[str, tuple[str, Callable[[Ground], Ground]]] = {
+    "joint-no-wavelet": ("joint", _without_wavelet),
+    "joint-macs": ("joint", _on_macs),
+}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A plan that keeps a limit as measured, or the reason why there is none."""
+
+    plan: dict[str, Any] | None
+    measured: list[float] | None
+    lowest: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Own:
+    """One strategy, or an ablation of one, on a scene.
+
+    Attributes:
+        scene: What it is judged on.
+        arm: Its name.
+        folder: Where its unfinished search keeps what it knows.
+    """
+
+    scene: Scene
+    arm: str
+    folder: Path
+
+    def reach(self, limits: Limits) -> Reached:
+        """Search, measure, and search again with a tighter aim where the measurement misses."""
+        measured = []
+        try:
+            for candidate in finalist.settle(self._field, self._searcher, limits):
+                measured.append(candidate)
+        except PromiseError as error:
+            return Reached(None, None, _lowest(measured), str(error))
+        last = measured[-1]
+        plan = last.choice.plan(self.scene.name)
+        return Reached(plan.to_plain(), [round(value, 4) for value in last.measured])
+
+    @cached_property
+    def _ground(self) -> Ground:
+        field = self.scene.field
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plain = Ground(
+            field.trace, field.space, field.costs, self.scene.images, folder=self.folder
+        )
+        return ABLATIONS[self.arm][1](plain) if self.arm in ABLATIONS else plain
+
+    @cached_property
+    def _field(self) -> Field:
+        return replace(self.scene.field, costs=self._ground.costs)
+
+    @cached_property
+    def _searcher(self) -> strategies.Searcher:
+        name = ABLATIONS[self.arm][0] if self.arm in ABLATIONS else self.arm
+        return strategies.searcher(name, self._ground)
+
+
+def exists(arm: str) -> bool:
+    """Whether this version of edgeprune has the strategy."""
+    return (ABLATIONS[arm][0] if arm in ABLATIONS else arm) in strategies.NAMES
+
+
+def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:
+    """The network that a plan describes."""
+    return slim(scene.trace, PruningPlan.from_plain(plan))
+
+
+def _lowest(measured: list[Candidate]) -> float | None:
+    return min((round(candidate.measured.mid, 4) for candidate in measured), default=None)

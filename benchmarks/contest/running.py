@@ -1,0 +1,160 @@
+"""One contest: every arm is pruned, measured and judged, unless the ledger has it."""
+
+import logging
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from contest import ours, peer
+from contest.judging import Judge
+from contest.ledger import Ledger, Row, of
+from contest.ours import Own
+from contest.scene import Scene
+from contest.schedule import Contest, label
+from edgeprune.prune.evaluate import evaluate
+from edgeprune.prune.fitness import Limits
+
+_log = logging.getLogger(__name__)
+
+
+def run(contest: Contest, scene: Scene, ledger: Ledger, *, only: str | None = None) -> None:
+    """Run what the ledger lacks of a contest.
+
+    Args:
+        contest: Who takes part.
+        scene: What they are judged on.
+        ledger: What there is, and where results go.
+        only: ``own`` or ``peers`` for one half.
+    """
+    judge = Judge(scene, ledger, contest.base, contest.judged, contest.recipe)
+    _dense(judge)
+    if only != "peers":
+        for arm in filter(ours.exists, contest.own):
+            _own(judge, arm, contest.limits)
+    if only != "own" and contest.peers != "none":
+        _peers(judge, contest.latencies)
+        _recover_peers(judge, contest)
+
+
+def _dense(judge: Judge) -> None:
+    """The reference: as it came, and after the fine-tuning that everybody gets."""
+    key = {**judge.base, "kind": "dense", "arm": "dense", "limit": "none"}
+    if not judge.ledger.find(**key):
+        start = time.monotonic()
+        images = judge.scene.images
+        accuracy = {
+            "test": round(evaluate(judge.scene.dense, images.test).accuracy, 4),
+            "val": round(evaluate(judge.scene.dense, images.val).accuracy, 4),
+        }
+        judge.ledger.append(time.monotonic() - start, **key, **accuracy)
+
+
+def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> None:
+    """One strategy at every limit; one search serves them all."""
+    own = Own(judge.scene, arm, judge.ledger.folder() / "-".join(_words(judge, arm)))
+    for limit in limits:
+        row = _net(judge, arm, label(limit))
+        if row is None:
+            start = time.monotonic()
+            reached = own.reach(limit)
+            values: dict[str, Any] = dict(vars(reached))
+            if reached.plan is not None:
+                values |= _judged(judge, ours.slimmed(judge.scene, reached.plan))
+            row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
+        if row["plan"] is not None:
+            judge.recovered(ours.slimmed(judge.scene, row["plan"]), arm, label(limit))
+
+
+def _peers(judge: Judge, limits: tuple[float, ...]) -> None:
+    """Every way to use Torch-Pruning, at every limit, before fine-tuning."""
+    scene = judge.scene
+    known: dict[tuple[str, float], dict[str, Any]] = {}
+    peers, arms = None, peer.arms(scene.dense, _step(scene.field.space.grids))
+    _note(judge, [arm.name for arm in arms])
+    for arm in arms:
+        names = {limit: label(Limits(latency=limit)) for limit in limits}
+        if all(_net(judge, arm.name, name) for name in names.values()):
+            continue
+        peers = peers or peer.Peers(scene)
+        start = time.monotonic()
+        for limit, ratio, climb in peers.climb(arm, limits):
+            values: dict[str, Any] = {"ratio": ratio, "lowest": round(climb.lowest, 4)}
+            if ratio is not None:
+                measured = [round(value, 4) for value in climb.rungs[ratio]]
+                network = peers.pruned(arm, ratio)
+                if (arm.name, ratio) not in known:
+                    known[arm.name, ratio] = _judged(judge, network) | {
+                        "file": _saved(judge, arm.name, ratio, network)
+                    }
+                values |= {"measured": measured, **known[arm.name, ratio]}
+            if not _net(judge, arm.name, names[limit]):
+                _keep(judge, arm.name, names[limit], time.monotonic() - start, values)
+            start = time.monotonic()
+
+
+def _note(judge: Judge, names: list[str]) -> None:
+    """Which arms there are, for the list of those that were not run."""
+    key = {**judge.base, "kind": "arms", "arm": "peers", "limit": "none"}
+    if not judge.ledger.find(**key):
+        judge.ledger.append(0.0, **key, names=names)
+
+
+def _recover_peers(judge: Judge, contest: Contest) -> None:
+    """Fine-tune the best peer of each limit, or all of them."""
+    for limit in contest.latencies:
+        name = label(Limits(latency=limit))
+        rows = reached(of(judge.ledger.rows, **judge.base, kind="net", limit=name))
+        peers = sorted((r for r in rows if r["arm"].startswith("tp-")), key=lambda r: -r["before"])
+        for row in peers if contest.peers == "all" else peers[:1]:
+            state = torch.load(judge.ledger.folder() / row["file"], weights_only=True)
+            judge.recovered(peer.rebuilt(judge.scene.dense, state), row["arm"], name)
+
+
+def reached(rows: list[Row]) -> list[Row]:
+    """Rows of arms that kept their limit."""
+    return [row for row in rows if row.get("measured") is not None]
+
+
+def _judged(judge: Judge, network: nn.Module) -> dict[str, Any]:
+    return {"before": judge.before(network), **judge.scene.sizes(network)}
+
+
+def _net(judge: Judge, arm: str, limit: str) -> dict[str, Any] | None:
+    return judge.ledger.find(**judge.base, kind="net", arm=arm, limit=limit)
+
+
+def _keep(
+    judge: Judge, arm: str, limit: str, seconds: float, values: dict[str, Any]
+) -> dict[str, Any]:
+    key = {**judge.base, "kind": "net", "arm": arm, "limit": limit}
+    row = judge.ledger.append(seconds, **key, **values)
+    _log.info(
+        "%s %s %s: %s at %s (%.0f s)",
+        judge.scene.name,
+        limit,
+        arm,
+        values.get("before"),
+        values.get("measured"),
+        seconds,
+    )
+    return row
+
+
+def _saved(judge: Judge, arm: str, ratio: float, network: nn.Module) -> str:
+    """Keep a network that no plan describes; a restart fine-tunes the very same one."""
+    name = "-".join([*_words(judge, arm), f"{ratio:.4f}.pt"])
+    torch.save(network.state_dict(), judge.ledger.folder() / name)
+    return name
+
+
+def _words(judge: Judge, arm: str) -> list[str]:
+    weights = judge.base["weights"] or "untrained"
+    return [judge.base["schedule"], weights.rsplit(".", 1)[0], arm]
+
+
+def _step(grids: tuple[tuple[int, ...], ...]) -> int:
+    """The step of the device's width grid: what its widest groups are made of."""
+    widest = max(grids, key=lambda grid: grid[-1])
+    return widest[-1] - widest[-2]

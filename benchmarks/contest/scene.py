@@ -1,0 +1,142 @@
+"""What is every arm judged on? One dense network, one set of images, one clock."""
+
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edgeprune.deploy import table, timing
+from edgeprune.deploy.device import connect
+from edgeprune.deploy.gate import Options
+from edgeprune.deploy.intervals import Interval
+from edgeprune.deploy.timing import Setting
+from edgeprune.errors import MachineError
+from edgeprune.export import to_onnx
+from edgeprune.finalist import Field, Timing
+from edgeprune.prune import baseline, blocks, data
+from edgeprune.prune.channels import Trace, trace
+from edgeprune.prune.cost import CostModel
+from edgeprune.prune.data import DataSet
+from edgeprune.prune.fitness import Costs
+from edgeprune.prune.models import ModelSpec, build, load_dense
+from edgeprune.prune.shortcuts import rewrite_shortcuts
+from edgeprune.prune.space import build as build_space
+from edgeprune.target import TargetProfile, load_target
+
+TARGET = "mobile-cpu"
+LONGEST = 900.0  # seconds for one job of the stopwatch; it ends with its last epoch
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A dense network and everything its slim versions are compared by.
+
+    Attributes:
+        name: The network's name.
+        dense: With rewritten shortcuts, in evaluation mode: the reference of every ratio.
+        images: Train, validation and test images.
+        profile: The target.
+    """
+
+    name: str
+    dense: nn.Module
+    images: DataSet
+    profile: TargetProfile
+
+    @cached_property
+    def proto(self) -> onnx.ModelProto:
+        """The dense network as exported."""
+        return to_onnx(self.dense, self.images.input_shape)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The dense network with its channels followed."""
+        return trace(self.dense, self._example)
+
+    @cached_property
+    def counts(self) -> CostModel:
+        """Exact MACs and parameters."""
+        return CostModel(self.trace)
+
+    @cached_property
+    def field(self) -> Field:
+        """What edgeprune's own arms choose from; measures the latency table where needed."""
+        clock = Timing(self.profile, connect("local://"))
+        latency = table.load_or_build(blocks.to_network(self.trace), self.profile)
+        space = build_space(self.trace.groups, latency.grid)
+        costs = Costs(space.full, (latency.predict, self.counts.macs, self.counts.params))
+        return Field(self.name, self.trace, space, costs, latency.error, self.proto, clock)
+
+    @cached_property
+    def setting(self) -> Setting:
+        """How and where networks are timed, as ``edgeprune check`` does it."""
+        shape = (1, *self.images.input_shape)
+        setting = Options(device=connect("local://")).setting(self.profile, shape)
+        return replace(setting, max_seconds=LONGEST)
+
+    def exported(self, network: nn.Module) -> bytes:
+        """A network as it is deployed."""
+        return to_onnx(network, self.images.input_shape).SerializeToString()
+
+    def latencies(self, files: Sequence[bytes], *, epochs: int = timing.EPOCHS) -> list[Interval]:
+        """Measured latency of each ONNX file over the dense network's, all in turn with it.
+
+        Raises:
+            MachineError: the machine was too busy for two epochs of each.
+        """
+        reference = self.proto.SerializeToString()
+        pairs = timing.compare_many(files, reference, self.setting, epochs=epochs)
+        intervals = [pair.interval for pair in pairs]
+        if any(interval is None for interval in intervals):
+            raise MachineError("too few epochs to compare; try again on a quieter machine")
+        return [interval for interval in intervals if interval is not None]
+
+    def sizes(self, network: nn.Module) -> dict[str, float]:
+        """MACs and parameters of a slim network over those of the dense one."""
+        slim, dense = _counted(trace(network, self._example)), _counted(self.trace)
+        return {name: round(slim[name] / dense[name], 4) for name in dense}
+
+    @property
+    def _example(self) -> Tensor:
+        return torch.zeros(1, *self.images.input_shape)
+
+
+def _counted(traced: Trace) -> dict[str, int]:
+    """MACs and parameters of a network as it stands."""
+    counts = CostModel(traced)
+    full = np.array([[group.width for group in traced.groups]], np.int64)
+    return {"macs": int(counts.macs(full)[0]), "params": int(counts.params(full)[0])}
+
+
+def scene(model: str, weights: Path | None, images: DataSet) -> Scene:
+    """Load the dense network, or train it where there is a CUDA device, and set the scene.
+
+    Without weights and without CUDA the network stays as initialised: then only its latency
+    and its size mean anything.
+    """
+    spec = ModelSpec(model, len(images.classes))
+    if weights is not None:
+        network = load_dense(spec, weights)
+    elif torch.cuda.is_available():
+        network = baseline.obtain(spec, images, None).model
+    else:
+        network = build(spec)
+    return Scene(model, rewrite_shortcuts(network).eval(), images, load_target(TARGET))
+
+
+def unpacked(shared: Path, work: Path) -> DataSet:
+    """The CIFAR-10 images of ``shared``, unpacked and decoded below ``work`` once."""
+    folder = work / "images"
+    if not folder.exists():
+        partial = work / "unpacking"
+        with tarfile.open(shared / "data" / "cifar10-jpeg.tar.xz") as archive:
+            archive.extractall(partial, filter="data")
+        partial.rename(folder)
+    root = next(path.parent for path in folder.rglob("train") if path.is_dir())
+    return data.load(str(root), cache=work / "decoded")

@@ -1,0 +1,116 @@
+"""What is run, in which order, and what is left out?"""
+
+from dataclasses import dataclass, fields, replace
+
+from edgeprune.prune.finetune import Recipe
+from edgeprune.prune.fitness import Limits
+
+STRATEGIES = ("joint", "gwcs", "smoea", "random", "uniform", "l1", "bn", "taylor", "depth")
+ABLATIONS = ("joint-no-wavelet", "joint-bitmask", "joint-flat", "joint-macs")
+SHORT = Recipe(steps=400, batch=128)
+LONG = Recipe(epochs=20, batch=128)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One dense network, some limits, and who takes part.
+
+    Attributes:
+        schedule: Name; results of different schedules never mix.
+        model: Name of the network.
+        weights: File among the checkpoints; None where a baseline has to be trained.
+        limits: Budgets, each a contest of its own.
+        own: Strategies and ablations of edgeprune.
+        peers: Who of Torch-Pruning is fine-tuned: ``none``, the ``best`` before fine-tuning on
+            validation images, or ``all``. All of them are pruned and measured unless ``none``.
+        recipe: Fine-tuning; None for none.
+        judged: Images on which accuracy before fine-tuning is read.
+    """
+
+    schedule: str
+    model: str
+    weights: str | None
+    limits: tuple[Limits, ...]
+    own: tuple[str, ...]
+    peers: str = "best"
+    recipe: Recipe | None = None
+    judged: str = "val"
+
+    @property
+    def base(self) -> dict[str, str | None]:
+        """What every row of this contest has in common."""
+        return {"schedule": self.schedule, "model": self.model, "weights": self.weights}
+
+    @property
+    def needs_cuda(self) -> bool:
+        """Whether its schedule is meant for a CUDA device."""
+        return self.schedule == "full"
+
+    @property
+    def latencies(self) -> tuple[float, ...]:
+        """Latency limits; a peer is held to no other."""
+        return tuple(limit.latency for limit in self.limits if limit.latency is not None)
+
+
+def label(limits: Limits) -> str:
+    """Such as ``latency 0.7``."""
+    given = {each.name: getattr(limits, each.name) for each in fields(limits)}
+    return ", ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
+
+
+def _at(*ratios: float) -> tuple[Limits, ...]:
+    return tuple(Limits(latency=ratio) for ratio in ratios)
+
+
+BAR = tuple(
+    Contest(
+        "bar",
+        *(model, weights),
+        _at(0.95, 0.88, 0.80, 0.74),
+        ("joint", "depth", "uniform", "gwcs", "random"),
+        peers="all",
+        judged="test",
+    )
+    for model, weights in (
+        ("resnet20", "resnet20-12fca82f.th"),
+        ("resnet56", "resnet56-4bfd9763.th"),
+    )
+)
+
+_CORE = ("joint", "random", "uniform", "depth")
+_SHORT = Contest("short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6), _CORE, recipe=SHORT)
+_REST = tuple(name for name in STRATEGIES if name not in _CORE)
+
+PAPERS = (
+    Contest(
+        *("papers", "resnet32", "resnet32-d509ac18.th", (Limits(macs=0.269),)),
+        ("joint", "gwcs"),
+        peers="none",
+        recipe=SHORT,
+    ),
+    Contest(
+        *("papers", "vgg14", None, (Limits(params=0.1656),)),
+        ("joint", "smoea"),
+        peers="none",
+        recipe=SHORT,
+    ),
+)
+
+
+def full() -> tuple[Contest, ...]:
+    """Everything, in the order in which time is spent on a CUDA device."""
+    short = replace(_SHORT, schedule="full", recipe=LONG)
+    deep = replace(
+        short, model="resnet56", weights="resnet56-jpeg-tuned.pt", limits=_at(0.8, 0.7, 0.6)
+    )
+    vgg = replace(short, model="vgg16", weights=None, limits=_at(0.6, 0.4, 0.25))
+    wide = replace(short, limits=_at(0.8, 0.4))
+    rest = [replace(each, own=_REST, peers="all") for each in (short, deep, vgg)]
+    ablations = [replace(short, own=ABLATIONS, peers="none")]
+    papers = [replace(each, recipe=LONG) for each in PAPERS]
+    return (short, deep, vgg, wide, *rest, *ablations, *papers)
+
+
+def short() -> tuple[Contest, ...]:
+    """What two CPU cores do in some hours."""
+    return (_SHORT,)
