@@ -21,7 +21,8 @@ class Descriptors:
         representative: Mean approximation energy per pixel, shape (C,).
         discriminative: Between-class over within-class scatter of the energies, shape (C,).
         saliency: Weighted ranks of both inside the group, 0..1, shape (C,).
-        cosine: Absolute cosine between pooled, centred approximations, shape (C, C).
+        cosine: Absolute cosine between centred approximations, pooled to 2 x 2 (the halves of an
+            odd side share its middle), shape (C, C).
     """
 
     representative: Tensor

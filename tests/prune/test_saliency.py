@@ -1,15 +1,17 @@
 """Wavelet descriptors against PyWavelets, one map at a time."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import pywt
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.channels import Trace, trace
+from edgeprune.prune.fitness import Costs, StageFitness, Wavelet
 from edgeprune.prune.images import HeldImages
 from edgeprune.prune.saliency import (
     Descriptors,
@@ -20,13 +22,14 @@ from edgeprune.prune.saliency import (
     wavelet_level,
     wavelet_maps,
 )
+from edgeprune.prune.space import PruningSpace
 
 CPU = torch.device("cpu")
 Floats = NDArray[np.float64]
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "sym4", "bior2.2", "coif1"])
-@pytest.mark.parametrize("shape", [(32, 32), (16, 20), (17, 33), (8, 8), (7, 5), (4, 4)])
+@pytest.mark.parametrize("shape", [(32, 32), (16, 20), (17, 33), (8, 8), (7, 5), (4, 4), (3, 3)])
 def test_coefficients_equal_pywt(wavelet: str, shape: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
     approximation, details = wavelet_maps(maps, wavelet)
@@ -77,47 +80,14 @@ def test_half_precision_is_cast() -> None:
     assert energies(maps.double(), "haar")[0].dtype == torch.float64
 
 
-class _Net(nn.Module):
-    """One branch group (conv1), one residual stream (stem), one group of a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.bn0 = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
-        self.conv1, self.bn1 = nn.Conv2d(6, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
-        self.conv2, self.bn2 = nn.Conv2d(5, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
-        self.hidden, self.out = nn.Linear(6, 4), nn.Linear(4, 3)
-
-    def maps(self, x: Tensor) -> dict[str, list[Tensor]]:
-        first = F.relu(self.bn0(self.stem(x)))
-        branch = F.relu(self.bn1(self.conv1(first)))
-        second = F.relu(self.bn2(self.conv2(branch)) + first)
-        hidden = F.relu(self.hidden(second.mean((2, 3))))
-        return {"stem": [first, second], "conv1": [branch], "hidden": [hidden[:, :, None, None]]}
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = F.relu(self.bn0(self.stem(x)))
-        branch = F.relu(self.bn1(self.conv1(first)))
-        second = F.relu(self.bn2(self.conv2(branch)) + first)
-        logits: Tensor = self.out(F.relu(self.hidden(second.mean((2, 3)))))
-        return logits
-
-
 @pytest.fixture
-def network() -> _Net:
-    torch.manual_seed(3)
-    model = _Net()
-    for norm in (model.bn0, model.bn1, model.bn2):
-        nn.init.uniform_(norm.weight, 0.3, 1.5)
-        nn.init.uniform_(norm.bias, -0.3, 0.3)
-    return model.eval()
+def network(judged: Callable[[float], nn.Module]) -> nn.Module:
+    return judged(0.3)
 
 
 @pytest.fixture
 def images() -> HeldImages:
-    generator = torch.Generator().manual_seed(4)
-    pixels = torch.randint(0, 256, (90, 3, 16, 16), generator=generator)
-    labels = torch.arange(90) % 3
-    return HeldImages((pixels // (1 + labels.view(-1, 1, 1, 1))).to(torch.uint8), labels)
+    return _images(16)
 
 
 def _plain_energies(one: Floats, wavelet: str) -> Floats:
@@ -134,8 +104,13 @@ def _plain_signature(one: Floats, wavelet: str) -> Floats:
     coarse = one if level == 0 else pywt.wavedec2(one, wavelet, "symmetric", level)[0]
     if min(coarse.shape) < 2:
         return np.asarray(coarse).ravel()
-    halves = [np.array_split(rows, 2, axis=1) for rows in np.array_split(coarse, 2, axis=0)]
-    return np.array([part.mean() for row in halves for part in row])
+    rows, columns = (-(-side // 2) for side in coarse.shape)  # halves share an odd side's middle
+    corners = [(y, x) for y in _halves(rows) for x in _halves(columns)]
+    return np.array([coarse[corner].mean() for corner in corners])
+
+
+def _halves(size: int) -> tuple[slice, slice]:
+    return slice(size), slice(-size, None)
 
 
 def _plain_ranks(values: list[float]) -> list[float]:
@@ -175,27 +150,59 @@ def _plain_cosine(maps: Floats, wavelet: str) -> Floats:
     return cosine
 
 
-@pytest.mark.parametrize(("wavelet", "balance"), [("haar", 0.5), ("db2", 0.2)])
-def test_descriptors_equal_a_plain_reference(
-    network: _Net, images: HeldImages, wavelet: str, balance: float
+def _images(side: int) -> HeldImages:
+    generator = torch.Generator().manual_seed(4)
+    pixels = torch.randint(0, 256, (90, 3, side, side), generator=generator)
+    labels = torch.arange(90) % 3
+    return HeldImages((pixels // (1 + labels.view(-1, 1, 1, 1))).to(torch.uint8), labels)
+
+
+@pytest.mark.parametrize(
+    ("side", "wavelet", "balance", "level"),
+    [
+        (16, "haar", 0.5, 2),
+        (16, "db2", 0.2, 2),
+        (9, "haar", 1.0, 1),
+        (13, "bior2.2", 0.5, 1),
+        (15, "sym4", 0.0, 1),
+        (3, "haar", 0.5, 0),
+        (5, "sym4", 0.7, 0),
+    ],
+)
+def test_a_population_scores_as_a_plain_reference_says_from_the_maps(
+    network: nn.Module, side: int, wavelet: str, balance: float, level: int
 ) -> None:
-    traced = trace(network, torch.zeros(1, 3, 16, 16))
-    options = WaveletOptions(wavelet=wavelet, balance=balance)
-    described = describe(traced, images, options, device=CPU)
+    assert wavelet_level(side, wavelet) == level
+    images = _images(side)
+    traced = trace(network, torch.zeros(1, 3, side, side))
+    described = describe(traced, images, WaveletOptions(wavelet, balance), device=CPU)
     with torch.no_grad():
         maps = network.maps(images.normalisation(images.pixels))
     assert {group.name for group in traced.groups} == set(maps)
-    labels = images.labels.numpy()
-    for group, found in zip(traced.groups, described, strict=True):
+    labels, widths = images.labels.numpy(), [group.width for group in traced.groups]
+    masks = [np.random.default_rng(n).random((20, width)) < 0.6 for n, width in enumerate(widths)]
+    whole = np.zeros(20)
+    for group, found, kept in zip(traced.groups, described, masks, strict=True):
         plain = [one.double().numpy() for one in maps[group.name]]
         saliency = np.mean([_plain_saliency(m, labels, wavelet, balance) for m in plain], 0)
         cosine = np.mean([_plain_cosine(m, wavelet) for m in plain], 0)
         assert np.allclose(found.saliency.numpy(), saliency, atol=1e-5)
         assert np.allclose(found.cosine.numpy(), cosine, atol=1e-4)
-        masks = np.random.default_rng(0).random((20, group.width)) < 0.6
-        expected = [_plain_score(mask, saliency, cosine, 0.2) for mask in masks]
-        scores = aggregation(torch.from_numpy(masks), found, 0.2)
+        expected = [_plain_score(mask, saliency, cosine, 0.2) for mask in kept]
+        scores = aggregation(torch.from_numpy(kept), found, 0.2)
         assert np.allclose(scores.numpy(), expected, atol=1e-4)
+        whole += np.array(expected) * group.width / sum(widths)
+    population = [torch.from_numpy(kept) for kept in masks]
+    assert np.allclose(_stage(traced, described, 0.2).aggregation(population), whole, atol=1e-4)
+
+
+def _stage(traced: Trace, described: tuple[Descriptors, ...], weight: float) -> StageFitness:
+    space = PruningSpace(traced.groups, tuple((group.width,) for group in traced.groups))
+    costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
+    members = tuple(range(len(traced.groups)))
+    return StageFitness(
+        space, described, costs, members, space.full, wavelet=Wavelet(redundancy=weight)
+    )
 
 
 def _plain_score(
@@ -210,7 +217,7 @@ def _described(traced: Trace, images: HeldImages, count: int = 512) -> tuple[Des
     return describe(traced, images, WaveletOptions(images=count), device=CPU)
 
 
-def test_a_channel_that_tells_nothing_comes_last(network: _Net, images: HeldImages) -> None:
+def test_a_channel_that_tells_nothing_comes_last(network: nn.Module, images: HeldImages) -> None:
     with torch.no_grad():
         network.bn1.bias.fill_(1.0)
         network.bn1.weight[2] = 0.0
@@ -222,7 +229,9 @@ def test_a_channel_that_tells_nothing_comes_last(network: _Net, images: HeldImag
     assert float(found.cosine[2].max()) == 0.0
 
 
-def test_nothing_of_the_model_or_the_generator_changes(network: _Net, images: HeldImages) -> None:
+def test_nothing_of_the_model_or_the_generator_changes(
+    network: nn.Module, images: HeldImages
+) -> None:
     network.train()
     before = [tensor.clone() for tensor in network.state_dict().values()]
     traced = trace(network, torch.zeros(1, 3, 16, 16))
