@@ -44,6 +44,7 @@ class Ground:
     criteria_names: tuple[str, ...] = CRITERIA
     folder: Path | None = None
     watch: Callable[[str, int, int], None] = lambda step, done, total: None
+    _found: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def descriptors(self) -> tuple[Descriptors, ...]:
@@ -53,13 +54,19 @@ class Ground:
     @cached_property
     def criteria(self) -> Mapping[str, tuple[Tensor, ...]]:
         """Saliency of each channel, (C,) per group, by each criterion."""
-        known: dict[str, Callable[[], tuple[Tensor, ...]]] = {
-            "taylor": lambda: criteria.taylor(self.trace, self.images.train),
-            "l1": lambda: criteria.l1(self.trace),
-            "bn": lambda: criteria.bn_gamma(self.trace),
-            "wavelet": lambda: tuple(d.saliency for d in self.descriptors),
-        }
-        return {name: known[name]() for name in self.criteria_names}
+        return {name: self.criterion(name) for name in self.criteria_names}
+
+    def criterion(self, name: str) -> tuple[Tensor, ...]:
+        """Saliency of each channel, (C,) per group, by one of :data:`CRITERIA`."""
+        if name not in self._found:
+            known: dict[str, Callable[[], tuple[Tensor, ...]]] = {
+                "taylor": lambda: criteria.taylor(self.trace, self.images.train),
+                "l1": lambda: criteria.l1(self.trace),
+                "bn": lambda: criteria.bn_gamma(self.trace),
+                "wavelet": lambda: tuple(d.saliency for d in self.descriptors),
+            }
+            self._found[name] = known[name]()
+        return self._found[name]
 
     @cached_property
     def proxy(self) -> Proxy:

@@ -38,8 +38,8 @@ class Effort:
     """
 
     evaluations: int = 600
-    calibration: int = 512
-    judged: int = 1024
+    calibration: int = 256
+    judged: int = 768
     finalists: int = 4
     steps: int = 100
     recipe: Recipe = field(default_factory=Recipe)

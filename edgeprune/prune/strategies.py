@@ -7,8 +7,10 @@ from functools import partial
 from edgeprune.errors import InputError
 from edgeprune.prune import gwcs
 from edgeprune.prune.choice import Choice
+from edgeprune.prune.controls import Depth, Random, Ranked, Uniform
 from edgeprune.prune.fitness import Limits
 from edgeprune.prune.ground import Ground
+from edgeprune.prune.joint import Joint
 
 Searcher = Callable[[Limits], Choice]
 
@@ -23,9 +25,22 @@ def _gwcs(ground: Ground) -> Searcher:
     return search
 
 
-_KNOWN: dict[str, Callable[[Ground], Searcher]] = {"gwcs": _gwcs}
+def _ranked(criterion: str) -> Callable[[Ground], Searcher]:
+    return lambda ground: Ranked(ground, criterion)
+
+
+_KNOWN: dict[str, Callable[[Ground], Searcher]] = {
+    "joint": Joint,
+    "gwcs": _gwcs,
+    "random": Random,
+    "uniform": Uniform,
+    "l1": _ranked("l1"),
+    "bn": _ranked("bn"),
+    "taylor": _ranked("taylor"),
+    "depth": Depth,
+}
 NAMES = tuple(_KNOWN)
-DEFAULT = "gwcs"
+DEFAULT = "joint"
 
 
 def refuse_unknown(name: str) -> None:

@@ -1,0 +1,128 @@
+"""Every network that a search has scored, and which of them are worth distilling."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.choice import Choice
+from edgeprune.prune.coding import Coding
+from edgeprune.prune.evolution import Genomes
+from edgeprune.prune.fitness import Limits
+from edgeprune.prune.ground import Ground
+from edgeprune.prune.proxy import Score
+
+Floats = NDArray[np.float64]
+_NEAR = 0.05
+
+
+@dataclass
+class Archive:
+    """Genomes with their F1 scores, and how many more may be scored.
+
+    Attributes:
+        ground: What the search stands on.
+        coding: What genomes mean.
+        scores: F1 by canonical genome, in the order in which they were asked for.
+    """
+
+    ground: Ground
+    coding: Coding
+    scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
+    _last: float | None = None
+
+    def losses(self, genomes: Genomes) -> Floats:
+        """F1 loss of a population (P, 2 G), shape (P,)."""
+        found = []
+        for genome in self.coding.canonical(genomes):
+            key = tuple(genome.tolist())
+            if key not in self.scores:
+                self.scores[key] = self.ground.proxy.score(self.coding.plan(genome))
+                wanted = self.ground.effort.evaluations
+                self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
+            found.append(self.scores[key].loss)
+        return np.array(found)
+
+    def allowance(self, limits: Limits) -> int:
+        """How many networks may be scored for these limits.
+
+        The first budget has all that is left of the effort, another one half of the effort,
+        and one that is only an aim tightened a little a tenth of it.
+        """
+        effort, aim = self.ground.effort.evaluations, float(limits.vector().min())
+        before, self._last = self._last, aim
+        if before is None:
+            return max(effort - len(self.scores), effort // 5)
+        return effort // (10 if abs(aim - before) < _NEAR * before else 2)
+
+    @property
+    def genomes(self) -> Genomes:
+        """All that were scored, shape (N, 2 G)."""
+        return np.array(list(self.scores), np.int64).reshape(-1, 2 * self.coding.groups)
+
+    def excess(self, genomes: Genomes, limits: Limits) -> Floats:
+        """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
+        ratios = self.ground.costs.ratios(self.coding.widths(genomes))
+        total: Floats = np.maximum(ratios / limits.vector() - 1.0, 0.0).sum(1)
+        return total
+
+    def ranked(self, limits: Limits, among: Genomes | None = None) -> Genomes:
+        """Scored genomes that keep the limits, least F1 loss first.
+
+        Without any, the one that comes closest.
+        """
+        genomes = self.genomes if among is None else among
+        excess = self.excess(genomes, limits)
+        if (excess > 0).all():
+            return genomes[[int(excess.argmin())]]
+        within = genomes[excess == 0]
+        ordered: Genomes = within[np.argsort(self.losses(within), kind="stable")]
+        return ordered
+
+    def shortened(self, genomes: Genomes, count: int, steps: int) -> Genomes:
+        """The best ``count`` after a distillation of ``steps`` steps each."""
+        if len(genomes) <= count:
+            return genomes
+        losses = [self._distilled(genome, steps).loss for genome in genomes]
+        return genomes[np.argsort(losses, kind="stable")[:count]]
+
+    def decided(self, finalists: Genomes) -> Choice:
+        """The best finalist by F2."""
+        scores = [self._distilled(genome, None) for genome in finalists]
+        best = int(np.argmin([score.loss for score in scores]))
+        found = self.choice(finalists[best])
+        distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
+        return Choice(found.kept, found.widths, found.ratios, {**found.scores, **distilled})
+
+    def choice(self, genome: NDArray[np.int64]) -> Choice:
+        """One scored genome as a choice."""
+        known = self.scores[tuple(genome.tolist())]
+        widths = self.coding.widths(genome[None])
+        return Choice(
+            self.coding.plan(genome).kept,
+            widths[0],
+            self.ground.costs.ratios(widths)[0],
+            {"loss": known.loss, "accuracy": known.accuracy},
+        )
+
+    def front(self) -> Sequence[Choice]:
+        """Networks that none scored so far beats in both predicted latency and F1 loss."""
+        genomes = self.genomes
+        if not len(genomes):
+            return ()
+        losses = self.losses(genomes)
+        latency = self.ground.costs.ratios(self.coding.widths(genomes))[:, 0]
+        best, front = np.inf, []
+        for row in np.lexsort((losses, latency)):
+            if losses[row] < best:
+                best = losses[row]
+                front.append(self.choice(genomes[row]))
+        return tuple(front)
+
+    def _distilled(self, genome: NDArray[np.int64], steps: int | None) -> Score:
+        watch: Callable[[str, int, int], None] = self.ground.watch
+        watch("distilling finalists", 0, 1)
+        found = self.ground.proxy.distilled(self.coding.plan(genome), steps)
+        watch("distilling finalists", 1, 1)
+        return found
