@@ -1,10 +1,12 @@
 """How fast are masks scored: matrix products against a per-individual pywt loop.
 
-``python benchmarks/wavelet.py`` scores the largest stage of ResNet-56 (ten groups of 64
-channels) and prints masks a second; both figures come from one run on one machine.
+``python benchmarks/wavelet.py`` scores populations of the largest stage of ResNet-56 (ten groups
+of 64 channels) and prints masks a second, and a second of this process on the processor, which
+tells what other work on the machine took away. All figures come from one run on one machine.
 """
 
 import argparse
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -14,34 +16,50 @@ import numpy as np
 import pywt
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from edgeprune.prune.descriptors import Descriptors, aggregation
+from edgeprune.prune.channels import ChannelGroup
+from edgeprune.prune.descriptors import Descriptors
+from edgeprune.prune.fitness import Costs, StageFitness
+from edgeprune.prune.space import PruningSpace
 
 GROUPS, CHANNELS, SIDE, IMAGES = 10, 64, 8, 64
+GRID = (16, 32, 48, 64)
+Speed = tuple[float, float]
 
 
-def descriptors(device: torch.device) -> Descriptors:
-    """Random descriptors of one group; their values do not change the time."""
+def stage(device: torch.device) -> StageFitness:
+    """Nine branches and their stream; random descriptors, whose values do not change the time."""
+    groups = tuple(
+        ChannelGroup(f"g{i}", CHANNELS, 2, f"b{i}" if i else None, i > 0, ())
+        for i in range(GROUPS)
+    )
+    space = PruningSpace(groups, (GRID, *[(0, *GRID)] * (GROUPS - 1)))
+    costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
+    return StageFitness(
+        space, tuple(map(described, [device] * GROUPS)), costs, tuple(range(GROUPS)), space.full
+    )
+
+
+def described(device: torch.device) -> Descriptors:
     generator = torch.Generator().manual_seed(0)
     saliency = torch.rand(CHANNELS, generator=generator)
     cosine = torch.rand(CHANNELS, CHANNELS, generator=generator)
     return Descriptors(saliency, saliency, saliency, (cosine + cosine.T) / 2).to(device)
 
 
-def masks_a_second(device: torch.device, population: int, seconds: float) -> float:
-    """Masks of the whole stage scored a second on ``device``."""
-    described = [descriptors(device) for _ in range(GROUPS)]
-    masks = [torch.rand(population, CHANNELS, device=device) < 0.5 for _ in range(GROUPS)]
+def scored_a_second(device: torch.device, population: int, seconds: float) -> list[Speed]:
+    """Populations of the stage: masks that are at hand, and bit strings that are decoded first."""
+    fitness, generator = stage(device), np.random.default_rng(0)
+    density = generator.random((population, 1))
+    genomes = (generator.random((population, fitness.genes)) < density).astype(np.int64)
+    masks, _ = fitness.decode(genomes)
+    return [
+        rate(lambda: len(fitness.aggregation(masks)), seconds),
+        rate(lambda: len(fitness.aggregation(fitness.decode(genomes)[0])), seconds),
+    ]
 
-    def score() -> Tensor:
-        pairs = zip(masks, described, strict=True)
-        return torch.stack([aggregation(mask, group) for mask, group in pairs]).sum(0).cpu()
 
-    return population * rate(lambda: score().shape[0], seconds)
-
-
-def plain_masks_a_second(seconds: float) -> float:
+def plain_a_second(seconds: float) -> Speed:
     """The same with one individual at a time: transform its kept maps, then score them."""
     generator = np.random.default_rng(0)
     maps = generator.random((GROUPS, CHANNELS, IMAGES, SIDE, SIDE))
@@ -66,39 +84,53 @@ def plain_score(maps: NDArray[np.float64]) -> float:
     return energy - float(cosine.mean())
 
 
-def rate(work: Callable[[], int], seconds: float) -> float:
-    """Calls a second, best of three windows, after one call that is not counted."""
+def rate(work: Callable[[], int], seconds: float) -> Speed:
+    """Masks a second and a processor second, best of five windows; the first call not counted."""
     work()
-    best = 0.0
-    for _ in range(3):
-        calls, started = 0, time.perf_counter()
-        while time.perf_counter() - started < seconds / 3:
-            work()
-            calls += 1
-        best = max(best, calls / (time.perf_counter() - started))
-    return best
+    speeds = []
+    for _ in range(5):
+        masks, started, used = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - started < seconds / 5:
+            masks += work()
+        speeds.append(
+            (masks / (time.perf_counter() - started), masks / (time.process_time() - used))
+        )
+    return max(speed[0] for speed in speeds), max(speed[1] for speed in speeds)
+
+
+def table(devices: list[torch.device], populations: list[int], seconds: float) -> list[str]:
+    plain = plain_a_second(seconds)
+    rows = [("pywt, one by one", *plain)]
+    for device in devices:
+        for population in populations:
+            speeds = scored_a_second(device, population, seconds)
+            for what, speed in zip(("scored", "decoded, scored"), speeds, strict=True):
+                rows.append((f"{device.type}, {population} at once, {what}", *speed))
+    lines = [f"{'masks of 10 groups of 64':<34}{'a second':>12}{'a CPU second':>14}{'ratio':>9}"]
+    return lines + [
+        f"{name:<34}{speed:>12,.0f}{on_processor:>14,.0f}{speed / plain[0]:>9,.0f}"
+        for name, speed, on_processor in rows
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--population", type=int, default=8192)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--population", type=int, nargs="+", default=[64, 512, 8192])
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each figure")
+    parser.add_argument("--device", nargs="+", default=None, help="default: all there are")
     given = parser.parse_args()
-    plain = plain_masks_a_second(given.seconds)
-    rows = [("pywt, one by one", plain)]
-    devices = [torch.device("cpu")]
-    devices += [torch.device("cuda")] if torch.cuda.is_available() else []
-    for device in devices:
-        speed = masks_a_second(device, given.population, given.seconds)
-        rows.append((f"matrix products, {device.type}", speed))
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ",
-        end="",
+    found = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    lines = table(
+        [torch.device(name) for name in given.device or found], given.population, given.seconds
     )
-    print(f"torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}")
-    print(f"{'masks of 10 groups of 64':<28}{'a second':>12}{'ratio':>10}")
-    for name, speed in rows:
-        print(f"{name:<28}{speed:>12,.0f}{speed / plain:>10,.0f}")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, torch {torch.__version__}, "
+        f"{datetime.now(UTC):%Y-%m-%d}"
+    )
+    print("\n".join(lines))
+    if not torch.cuda.is_available():
+        print("cuda: no device here, not run")
 
 
 if __name__ == "__main__":
