@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, MachineError
+from edgeprune.prune import training_state
 from edgeprune.prune.evaluate import (
     best_device,
     device_of,
@@ -19,67 +21,30 @@ from edgeprune.prune.evaluate import (
     working_copy,
 )
 from edgeprune.prune.images import Batch, Images
+from edgeprune.prune.ranks import Ranks
+from edgeprune.prune.recipe import Recipe, batch_size, distillation, learning_rate
+from edgeprune.prune.training_state import Keep, State
+
+__all__ = ["Progress", "Recipe", "Setting", "Trained", "train", "train_in"]
 
 Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train; one recipe serves the dense model, every slim one and every peer.
-
-    Stochastic gradient descent with Nesterov momentum; the learning rate rises over the
-    first steps and falls along a cosine to 0. With a teacher the loss is
-    ``(1 - alpha) * cross-entropy + alpha * T**2 * KL(teacher_T || student_T)``, ``_T`` being
-    a softmax at temperature T.
+class Setting:
+    """What surrounds a training without being part of its recipe.
 
     Attributes:
-        epochs: Passes over the images.
-        steps: Batches in all; takes the place of ``epochs`` when given.
-        batch: Images per batch; on few images fewer, see ``batch_size``.
-        lr: Highest learning rate.
-        momentum: Nesterov momentum.
-        weight_decay: Decay of every trained parameter.
-        warmup: Share of the steps over which the learning rate rises.
-        temperature: T, softens both outputs. 4 as in Hinton et al.'s small-image practice.
-        alpha: Weight of the teacher, 0..1.
-        label_smoothing: Share of each label spread over all classes.
-        ema: Decay per step of an exponential average of the weights; None for none.
-        seed: Seed of the order and the augmentation of the images.
-
-    References:
-        G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, 2015.
-        I. Loshchilov, F. Hutter, SGDR, ICLR 2017 (cosine schedule).
+        teacher: Dense network whose logits are imitated; left as it was.
+        progress: Called after every step with the steps done, the steps in all and the loss.
+        ranks: This process, and where it computes.
+        keep: Where the state is kept, to go on from after an interruption.
     """
 
-    epochs: int = 10
-    steps: int | None = None
-    batch: int = 128
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.05
-    temperature: float = 4.0
-    alpha: float = 0.7
-    label_smoothing: float = 0.0
-    ema: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        limits: dict[str, bool] = {
-            "epochs": self.epochs >= 0,
-            "steps": self.steps is None or self.steps >= 0,
-            "batch": self.batch >= 2,
-            "lr": self.lr > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup <= 1,
-            "temperature": self.temperature > 0,
-            "alpha": 0 <= self.alpha <= 1,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "ema": self.ema is None or 0 < self.ema < 1,
-        }
-        for name, legal in limits.items():
-            if not legal:
-                raise InputError(f"recipe: {name} cannot be {getattr(self, name)}")
+    teacher: nn.Module | None = None
+    progress: Progress | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +53,8 @@ class Trained:
 
     Attributes:
         model: In evaluation mode, on the device of the network that was given.
-        history: Plain JSON: the recipe, steps, images per batch, seconds, device, images per
-            second, and the mean training loss of every pass.
+        history: Plain JSON: the recipe, steps, images per batch, seconds, device, processes,
+            images per second, and the mean training loss of every pass.
     """
 
     model: nn.Module
@@ -121,76 +86,65 @@ def train(
     Raises:
         InputError: The loss became NaN or infinite, or there are no images.
     """
-    if not len(images):
-        raise InputError("there are no images to train on")
-    device = device or best_device()
-    run = _Run(model, images.to(device), recipe, teacher, device)
-    started = time.perf_counter()
-    losses = run.steps(progress)
-    seconds = time.perf_counter() - started
-    history = {
-        "recipe": asdict(recipe),
-        "teacher": teacher is not None,
-        "device": device.type,
-        "steps": run.total,
-        "batch": run.batch,
-        "loss": losses,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(run.total * run.batch / max(seconds, 1e-9), 1),
-    }
-    return Trained(finished(run.result(), device_of(model)), history)
+    ranks = Ranks(device=device or best_device())
+    return train_in(model, images, recipe, Setting(teacher, progress, ranks))
 
 
-def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """Rate of one step: a linear rise, then a cosine that would reach 0 at step ``total``."""
-    rising = round(recipe.warmup * total)
-    if step < rising:
-        return recipe.lr * (step + 1) / rising
-    share = (step - rising) / max(1, total - rising)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting) -> Trained:
+    """:func:`train`, kept in a file to go on from, or shared among several processes.
 
-
-def batch_size(wanted: int, count: int) -> int:
-    """Images per batch on ``count`` images: few enough for 8 steps a pass, at least 8.
-
-    One step a pass would leave a small set of images as good as untrained.
-    """
-    return min(wanted, max(8, count // 8), count)
-
-
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T**2 times the mean divergence of the student's softened classes from the teacher's.
+    On a CPU an interrupted training that goes on gives the weights, bit by bit, of one that
+    was not interrupted.
 
     Args:
-        student: Logits (B, classes).
-        teacher: Logits (B, classes), without gradient.
-        temperature: T; the factor T**2 keeps gradients of one size whatever T is.
+        model: Network to start from; where a kept state is found, only its layers count.
+        images: Training images.
+        recipe: How to train; its batch is shared among the processes.
+        setting: Teacher, processes, state file.
 
     Returns:
-        A scalar, 0 where both agree.
+        The trained copy and its history, the same in every process. The state file stays; who
+        has stored the result removes it.
+
+    Raises:
+        InputError: The loss became NaN or infinite, there are no images, or the state file is
+            of another training.
+        MachineError: The state cannot be written, or not every process can see it.
     """
-    soft = F.log_softmax(student / temperature, dim=1)
-    target = F.log_softmax(teacher / temperature, dim=1)
-    divergence = F.kl_div(soft, target, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
+    if not len(images):
+        raise InputError("there are no images to train on")
+    run = _Run(model, images, recipe, setting)
+    run.steps()
+    history = {
+        "recipe": asdict(recipe),
+        "teacher": setting.teacher is not None,
+        "device": setting.ranks.device.type,
+        "processes": setting.ranks.count,
+        "steps": run.total,
+        "batch": run.batch,
+        "loss": run.mean_losses(),
+        "seconds": round(run.seconds, 3),
+        "images_per_second": round(run.total * run.batch / max(run.seconds, 1e-9), 1),
+    }
+    return Trained(finished(run.result(model), device_of(model)), history)
 
 
 class _Run:
-    """The state of one training: the copy, its optimiser, its average."""
+    """The state of one training: the copy, its optimiser, its average, its losses."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        images: Images,
-        recipe: Recipe,
-        teacher: nn.Module | None,
-        device: torch.device,
-    ) -> None:
-        self.images, self.recipe, self.device = images, recipe, device
+    def __init__(self, model: nn.Module, images: Images, recipe: Recipe, setting: Setting) -> None:
+        self.recipe, self.setting, self.ranks = recipe, setting, setting.ranks
+        device = self.ranks.device
         self.model = working_copy(model, device).train()
         self.average = None if recipe.ema is None else working_copy(model, device)
-        self.teacher = None if teacher is None else working_copy(teacher, device).eval()
+        self.teacher = None
+        if setting.teacher is not None:
+            self.teacher = working_copy(setting.teacher, device).eval()
         self.batch = batch_size(recipe.batch, len(images))
+        if self.batch < self.ranks.count:
+            raise InputError(
+                f"a batch of {self.batch} images cannot be shared by {self.ranks.count} processes"
+            )
         self.per_epoch = max(1, len(images) // self.batch)
         self.total = recipe.epochs * self.per_epoch if recipe.steps is None else recipe.steps
         self.optimizer = torch.optim.SGD(
@@ -200,47 +154,65 @@ class _Run:
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
         )
+        self.losses: list[float] = []
+        self.seconds = 0.0
+        self.images = images.to(device).shared(self.ranks.rank, self.ranks.count)
+        self._go_on()
+        self.network = self.ranks.spread(self.model)
 
-    def steps(self, progress: Progress | None) -> list[float]:
-        """Take every step; returns the mean loss of each pass."""
-        passes: list[list[float]] = []
-        for step, (pixels, labels) in enumerate(self._batches()):
-            if step % self.per_epoch == 0:
-                passes.append([])
-            loss = self._step(pixels, labels, step)
-            passes[-1].append(loss)
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"training diverged: the loss was {loss} at step {step + 1} of {self.total}; "
-                    f"use a smaller learning rate than {self.recipe.lr:g}"
-                )
-            if progress is not None:
-                progress(step + 1, self.total, loss)
-        return [round(sum(losses) / len(losses), 5) for losses in passes]
+    def steps(self) -> None:
+        """Take every step that is left."""
+        device = self.ranks.device
+        before, started = self.seconds, time.perf_counter()
+        # Dropout draws from torch's global generator, which is the caller's.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for pixels, labels in self._batches():
+                loss = self._step(pixels, labels)
+                self.losses.append(loss)
+                self.seconds = before + time.perf_counter() - started
+                self._after_step(loss)
+
+    def _after_step(self, loss: float) -> None:
+        done = len(self.losses)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"training diverged: the loss was {loss} at step {done} of {self.total}; "
+                f"use a smaller learning rate than {self.recipe.lr:g}"
+            )
+        keep = self.setting.keep
+        if keep and (done == self.total or done % (keep.every or self.per_epoch) == 0):
+            self._put_down(keep)
+        if self.setting.progress is not None:
+            self.setting.progress(done, self.total, loss)
 
     def _batches(self) -> Iterator[Batch]:
-        """Batches of all passes; every pass has its own seed, so one can be repeated alone."""
-        for epoch in range(-(-self.total // self.per_epoch)):
+        """Batches that are left; every pass has its own seed, so one can be repeated alone."""
+        done = len(self.losses)
+        for epoch in range(done // self.per_epoch, -(-self.total // self.per_epoch)):
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
-            left = self.total - epoch * self.per_epoch
+            first = epoch * self.per_epoch
             batches = self.images.batches(self.batch, generator=generator, augment=True)
-            for _, batch in zip(range(left), batches, strict=False):
-                yield batch
+            last = min(self.per_epoch, self.total - first)
+            yield from islice(batches, max(0, done - first), last)
 
-    def _step(self, pixels: Tensor, labels: Tensor, step: int) -> float:
+    def _step(self, pixels: Tensor, labels: Tensor) -> float:
+        step, device = len(self.losses), self.ranks.device
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.ranks.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.total, self.recipe)
-        with half_precision(self.device):
+        with half_precision(device):
             loss = self._loss(pixels.contiguous(memory_format=torch.channels_last), labels)
+        # Shares may differ by one image; the processes' mean is that of the whole batch.
+        loss = loss * (len(labels) * self.ranks.count / self.batch)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()
         self._move_average()
-        return float(loss.detach())
+        return self.ranks.mean(loss.detach())
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
         recipe = self.recipe
-        logits = self.model(pixels).float()
+        logits = self.network(pixels).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if self.teacher is None:
             return loss
@@ -260,6 +232,54 @@ class _Run:
             else:
                 kept.copy_(current[name])
 
-    def result(self) -> nn.Module:
-        """The network of the last step, or its average."""
-        return self.model if self.average is None else self.average
+    def mean_losses(self) -> list[float]:
+        """The mean loss of each pass."""
+        passes = range(0, len(self.losses), self.per_epoch)
+        chunks = [self.losses[first : first + self.per_epoch] for first in passes]
+        return [round(sum(losses) / len(losses), 5) for losses in chunks]
+
+    def result(self, given: nn.Module) -> nn.Module:
+        """The network of the last step, or its average, made of the layers that were given."""
+        chosen = self.model if self.average is None else self.average
+        if self.ranks.count == 1:
+            return chosen
+        self.ranks.level(chosen)
+        plain = working_copy(given, self.ranks.device)
+        plain.load_state_dict(chosen.state_dict())
+        return plain
+
+    def _task(self, keep: Keep) -> dict[str, Any]:
+        return {**keep.task, **asdict(self.recipe), "training images": len(self.images)}
+
+    def _put_down(self, keep: Keep) -> None:
+        if self.ranks.leads:
+            average = None if self.average is None else self.average.state_dict()
+            state = State(
+                self.losses,
+                self.seconds,
+                self.model.state_dict(),
+                average,
+                self.optimizer.state_dict(),
+            )
+            training_state.write(keep.path, self._task(keep), state)
+
+    def _go_on(self) -> None:
+        """Take up the state that an interrupted training left, where there is one."""
+        keep = self.setting.keep
+        if keep is None:
+            return
+        state = training_state.read(keep.path, self._task(keep))
+        if not self.ranks.agree(0 if state is None else len(state.losses)):
+            raise MachineError(
+                f"not every process sees the same {keep.path}; write to a disk that all share"
+            )
+        if state is None:
+            return
+        try:
+            self.model.load_state_dict(state.model)
+            if self.average is not None:
+                self.average.load_state_dict(state.average or {})
+            self.optimizer.load_state_dict(state.optimizer)
+            self.losses, self.seconds = list(state.losses), float(state.seconds)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            raise training_state.unusable(keep.path) from None

@@ -13,6 +13,7 @@ from edgeprune.errors import InputError
 
 PADDING = 4
 Batch = tuple[Tensor, Tensor]
+Share = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Images(Protocol):
     def subset(self, indices: Tensor) -> "Images":
         """The images at ``indices`` (K,), in that order."""
 
+    def shared(self, rank: int, count: int) -> "Images":
+        """The same images, of every batch only the share of one of ``count`` processes.
+
+        Shares are disjoint and make up the batch; its order and augmentation stay what they
+        are for one process.
+        """
+
     def batches(
         self, size: int, *, generator: torch.Generator | None = None, augment: bool = False
     ) -> Iterator[Batch]:
@@ -86,12 +94,14 @@ class HeldImages:
         labels: int64, shape (N,), on the CPU.
         normalisation: Applied to every batch.
         flip: Whether a mirrored image still shows its class (no for digits).
+        share: Which of how many processes is served.
     """
 
     pixels: Tensor
     labels: Tensor
     normalisation: Normalisation = IMAGENET
     flip: bool = True
+    share: Share = (0, 1)
 
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
@@ -105,16 +115,22 @@ class HeldImages:
         pixels = self.pixels[indices.to(self.pixels.device)]
         return replace(self, pixels=pixels, labels=self.labels[indices])
 
+    def shared(self, rank: int, count: int) -> "HeldImages":
+        """The same images for one of several processes; see :class:`Images`."""
+        return replace(self, share=(rank, count))
+
     def batches(
         self, size: int, *, generator: torch.Generator | None = None, augment: bool = False
     ) -> Iterator[Batch]:
         """One pass over the images; see :class:`Images`."""
         device = self.pixels.device
+        rank, count = self.share
         for chosen in batch_indices(len(self), size, generator):
             pixels = self.pixels[chosen.to(device)]
             if augment:
                 pixels = augmented(pixels, needed(generator), flip=self.flip)
-            yield self.normalisation(pixels), self.labels[chosen].to(device)
+            labels = self.labels[chosen[rank::count]].to(device)
+            yield self.normalisation(pixels[rank::count]), labels
 
 
 def needed(generator: torch.Generator | None) -> torch.Generator:

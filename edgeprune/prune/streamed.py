@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from edgeprune.errors import InputError
 from edgeprune.prune.decoding import open_image, square
 from edgeprune.prune.folders import Listing
-from edgeprune.prune.images import IMAGENET, Batch, Normalisation, batch_indices, needed
+from edgeprune.prune.images import IMAGENET, Batch, Normalisation, Share, batch_indices, needed
 
 CPU = torch.device("cpu")
 MARGIN = 256 / 224
@@ -36,6 +36,7 @@ class StreamedImages:
         normalisation: Applied to every batch.
         device: Where batches are delivered.
         workers: Decoding processes; all cores up to 8 by default, 0 decodes in this process.
+        share: Which of how many training processes is served.
     """
 
     listing: Listing
@@ -43,6 +44,7 @@ class StreamedImages:
     normalisation: Normalisation = IMAGENET
     device: torch.device = CPU
     workers: int = min(8, os.cpu_count() or 1)
+    share: Share = (0, 1)
 
     @property
     def labels(self) -> Tensor:
@@ -60,11 +62,16 @@ class StreamedImages:
         """The images at ``indices`` (K,), in that order."""
         return replace(self, listing=self.listing.subset(indices.numpy()))
 
+    def shared(self, rank: int, count: int) -> "StreamedImages":
+        """The same images for one of several processes; see ``Images``."""
+        return replace(self, share=(rank, count))
+
     def batches(
         self, size: int, *, generator: torch.Generator | None = None, augment: bool = False
     ) -> Iterator[Batch]:
         """One pass over the images; see :class:`~edgeprune.prune.images.Images`."""
-        draws = _draws(len(self), size, generator, augment)
+        rank, count = self.share
+        draws = [batch[rank::count] for batch in _draws(len(self), size, generator, augment)]
         loader: DataLoader[Batch] = DataLoader(
             _Files(self.listing, self.size),
             batch_sampler=draws,

@@ -10,8 +10,9 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.evaluate import evaluate
-from edgeprune.prune.finetune import Recipe, batch_size, distillation, learning_rate, train
+from edgeprune.prune.finetune import Recipe, train
 from edgeprune.prune.images import HeldImages
+from edgeprune.prune.recipe import batch_size, distillation, learning_rate
 from edgeprune.prune.shortcuts import ZeroPadShortcut
 
 CPU = torch.device("cpu")
@@ -168,6 +169,9 @@ def test_divergence_is_one_clear_error() -> None:
         {"label_smoothing": 1.0},
         {"warmup": 2.0},
         {"weight_decay": -1e-4},
+        {"lr": math.inf},
+        {"temperature": math.nan},
+        {"seed": -1},
     ],
 )
 def test_an_impossible_recipe_is_refused(wrong: dict[str, Any]) -> None:

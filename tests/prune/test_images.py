@@ -54,6 +54,19 @@ def test_a_plain_pass_serves_every_image_in_order() -> None:
     assert torch.equal(torch.cat([p for p, _ in served]), images.normalisation(images.pixels))
 
 
+def test_the_shares_of_three_processes_make_up_each_batch() -> None:
+    images = _images(20)
+    whole = list(images.batches(8, generator=_seeded(), augment=True))
+    passes = [
+        images.shared(rank, 3).batches(8, generator=_seeded(), augment=True) for rank in range(3)
+    ]
+    for (pixels, labels), *shares in zip(whole, *passes, strict=True):
+        assert [len(taken) for _, taken in shares] == [3, 3, 2]
+        for rank, (part, taken) in enumerate(shares):
+            assert torch.equal(part, pixels[rank::3])
+            assert torch.equal(taken, labels[rank::3])
+
+
 def test_a_shuffled_pass_leaves_the_incomplete_batch_out() -> None:
     chosen = batch_indices(20, 8, _seeded())
     assert [len(batch) for batch in chosen] == [8, 8]

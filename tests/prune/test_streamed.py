@@ -41,6 +41,15 @@ def test_same_seed_same_cuts(images: StreamedImages) -> None:
     assert not torch.equal(_all(images, 1), _all(images, 2))
 
 
+def test_the_shares_of_two_processes_make_up_each_batch(images: StreamedImages) -> None:
+    whole, first, second = (_all(part, 1) for part in (images, *_halves(images)))
+    assert torch.equal(torch.stack([first, second], 1).flatten(0, 1), whole)
+
+
+def _halves(images: StreamedImages) -> list[StreamedImages]:
+    return [images.shared(rank, 2) for rank in range(2)]
+
+
 def test_the_global_generator_is_left_alone(images: StreamedImages) -> None:
     before = torch.get_rng_state()
     assert len(_all(images, 1)) == 4
