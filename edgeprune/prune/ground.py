@@ -14,6 +14,7 @@ from edgeprune.prune.descriptors import Descriptors
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.fitness import Costs
 from edgeprune.prune.proxy import Effort, Proxy
+from edgeprune.prune.saliency import WaveletOptions
 from edgeprune.prune.space import PruningSpace
 
 CRITERIA = ("taylor", "l1", "bn", "wavelet")
@@ -30,6 +31,7 @@ class Ground:
         images: Training images calibrate and distil, validation images judge.
         settings: Size, operators and seed of the genetic search.
         effort: How much the proxies may cost.
+        wavelet: How channels are described.
         criteria_names: Which criteria may rank channels; fewer for ablations.
         folder: Where unfinished searches keep what they know; nowhere without one.
         watch: Called with (step, done, total).
@@ -41,6 +43,7 @@ class Ground:
     images: DataSet
     settings: Settings = field(default_factory=Settings)
     effort: Effort = field(default_factory=Effort)
+    wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     criteria_names: tuple[str, ...] = CRITERIA
     folder: Path | None = None
     watch: Callable[[str, int, int], None] = lambda step, done, total: None
@@ -49,7 +52,7 @@ class Ground:
     @cached_property
     def descriptors(self) -> tuple[Descriptors, ...]:
         """Wavelet descriptors per group."""
-        return saliency.describe(self.trace, self.images.train)
+        return saliency.describe(self.trace, self.images.train, self.wavelet)
 
     @cached_property
     def criteria(self) -> Mapping[str, tuple[Tensor, ...]]:
