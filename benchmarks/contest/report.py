@@ -63,6 +63,10 @@ def _contest(rows: Sequence[Row], contest: Contest) -> Iterator[str]:
     machines = sorted({str(row["machine"]) for row in mine})
     dates = sorted(str(row["date"])[:10] for row in mine)
     yield f"  {', '.join(machines)}; {dates[0]} to {dates[-1]}; ratios over the dense network"
+    if contest.schedule == "papers":
+        yield "  GWCS reports CIFAR-100, which is not at hand: not comparable with the paper"
+    if not of(mine, kind="dense"):
+        yield "  untrained, no CUDA device to train it: latency and size only"
     for row in of(mine, kind="dense"):
         tuned = _points(_seeds(mine, row))
         yield f"  dense: test {_percent(row.get('test'))}, val {_percent(row.get('val'))}{tuned}"

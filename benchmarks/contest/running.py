@@ -28,6 +28,9 @@ def run(contest: Contest, scene: Scene, ledger: Ledger, *, only: str | None = No
         ledger: What there is, and where results go.
         only: ``own`` or ``peers`` for one half.
     """
+    if contest.weights is None and not torch.cuda.is_available():
+        _untrained(Judge(scene, ledger, contest.base), contest.limits)
+        return
     judge = Judge(scene, ledger, contest.base, contest.judged, contest.recipe)
     _dense(judge)
     if only != "peers":
@@ -36,6 +39,20 @@ def run(contest: Contest, scene: Scene, ledger: Ledger, *, only: str | None = No
     if only != "own" and contest.peers != "none":
         _peers(judge, contest.latencies)
         _recover_peers(judge, contest)
+    judge.recovered(scene.dense, "dense", "none")
+
+
+def _untrained(judge: Judge, limits: tuple[Limits, ...]) -> None:
+    """Latency and size of a network that nobody trained, by the one rule that needs no images."""
+    own = Own(judge.scene, "uniform", judge.ledger.folder() / "-".join(_words(judge, "uniform")))
+    for limit in limits if ours.exists("uniform") else ():
+        if _net(judge, "uniform", label(limit)):
+            continue
+        start = time.monotonic()
+        values: dict[str, Any] = dict(vars(own.reach(limit)))
+        if values["plan"] is not None:
+            values |= judge.scene.sizes(ours.slimmed(judge.scene, values["plan"]))
+        _keep(judge, "uniform", label(limit), time.monotonic() - start, values)
 
 
 def _dense(judge: Judge) -> None:
