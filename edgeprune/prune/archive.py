@@ -82,13 +82,15 @@ class Archive:
 
     def shortened(self, genomes: Genomes, count: int, steps: int) -> Genomes:
         """The best ``count`` after a distillation of ``steps`` steps each."""
-        if len(genomes) <= count:
-            return genomes
+        if len(genomes) <= count or not self.ground.effort.steps:
+            return genomes[:count]
         losses = [self._distilled(genome, steps).loss for genome in genomes]
         return genomes[np.argsort(losses, kind="stable")[:count]]
 
     def decided(self, finalists: Genomes) -> Choice:
-        """The best finalist by F2."""
+        """The best finalist by F2, or by F1 where the effort has no steps for F2."""
+        if not self.ground.effort.steps:
+            return self.choice(finalists[int(self.losses(finalists).argmin())])
         scores = [self._distilled(genome, None) for genome in finalists]
         best = int(np.argmin([score.loss for score in scores]))
         found = self.choice(finalists[best])

@@ -33,7 +33,7 @@ class Effort:
         calibration: Training images that BatchNorm is recalibrated on for each.
         judged: Validation images that each is scored on.
         finalists: Networks that are distilled (F2) before one is chosen.
-        steps: Steps of that distillation.
+        steps: Steps of that distillation; 0 lets F1 decide.
         recipe: How to distil; ``steps`` takes the place of its length.
     """
 
