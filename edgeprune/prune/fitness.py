@@ -156,8 +156,9 @@ class StageFitness:
             masks.append(mask)
             widths[:, member] = width.cpu().numpy()
         settled = self.space.settle(widths)
-        gone = torch.from_numpy(settled[:, list(self.members)] == 0).to(device)
-        return [mask & ~gone[:, i, None] for i, mask in enumerate(masks)], settled
+        for mask, member in zip(masks, self.members, strict=True):
+            mask[torch.from_numpy(settled[:, member] < widths[:, member]).to(device)] = False
+        return masks, settled
 
     def least(self, widths: Widths) -> Ratios:
         """Cost shares with every stage ahead at its floor: below them nothing can come, (P, 3)."""
