@@ -101,6 +101,16 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is a model.pt of edgeprune, of any format, and not bare weights.
+
+    Raises:
+        InputError: missing, damaged or made of pickled code.
+    """
+    content = _load(path)
+    return isinstance(content, dict) and "format" in content
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the weights of any checkpoint: bare, wrapped in a dict, or a model.pt.
 

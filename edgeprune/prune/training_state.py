@@ -85,7 +85,8 @@ def read(path: Path, task: Mapping[str, Any]) -> State | None:
 def unusable(path: Path) -> InputError:
     """What is said of a file that no training can go on from."""
     return InputError(
-        f"{path} is no state of a training, or a damaged one; pass --overwrite to start over"
+        f"{path} is no state of a training, or a damaged one; pass --overwrite instead of "
+        "--resume to start over"
     )
 
 
@@ -109,7 +110,7 @@ def _refuse_other(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]
             raise InputError(
                 f"{path} was left by another training: {name} was {_short(kept.get(name))}, "
                 f"now it is {_short(wanted.get(name))}; repeat that command, or pass "
-                "--overwrite to start over"
+                "--overwrite instead of --resume to start over"
             )
 
 
