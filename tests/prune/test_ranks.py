@@ -55,6 +55,9 @@ def work(folder: Path, device: torch.device | None) -> None:
             trained = train_in(_network(kind), _images(), RECIPE, setting)
             torch.save(trained.model.state_dict(), folder / f"{kind}{ranks.rank}.pt")
         assert trained.history["processes"] == 2
+        left = Setting(_network("group"), None, ranks, Keep(folder / "left.state"))
+        resumed = train_in(_network("group"), _images(), RECIPE, left)
+        torch.save(resumed.model.state_dict(), folder / f"resumed{ranks.rank}.pt")
         mine = Keep(folder / f"mine{ranks.rank}.state")
         if ranks.leads:
             train_in(_network("group"), _images(), RECIPE, Setting(keep=mine))
@@ -98,7 +101,21 @@ def _farthest(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
     return max(float((left[name] - right[name]).double().abs().max()) for name in left)
 
 
+def _leave_after_a_pass(path: Path) -> None:
+    """What one process leaves when it is stopped after its first pass."""
+
+    def stop(done: int, total: int, loss: float) -> None:
+        if done == 8:
+            raise InterruptedError
+
+    ranks = Ranks(device=torch.device("cpu"))
+    with pytest.raises(InterruptedError):
+        setting = Setting(_network("group"), stop, ranks, Keep(path))
+        train_in(_network("group"), _images(), RECIPE, setting)
+
+
 def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
+    _leave_after_a_pass(tmp_path / "left.state")
     (first, said), (second, silence) = _start(tmp_path, "")
     assert (first, second) == (2, 2), said + silence
     assert said.strip().splitlines()[-1].endswith("said once")
@@ -111,6 +128,10 @@ def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
         start = _network(kind).state_dict()
         assert _farthest(both[0], single.state_dict()) < tolerance
         assert _farthest(both[0], start) > 2 * tolerance
+        if kind == "group":
+            resumed = [_weights(tmp_path / f"resumed{rank}.pt") for rank in "01"]
+            assert _farthest(*resumed) == 0
+            assert _farthest(resumed[0], single.state_dict()) < tolerance
     found = _network("batch")
     found.load_state_dict(both[0])
     assert evaluate(found, _images()).accuracy > 0.95
