@@ -1,7 +1,9 @@
 """From the words on a command line to the records that the library takes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -21,6 +23,8 @@ from edgeprune.prune.models import ModelSpec
 from edgeprune.target import RelativeBudget, TargetProfile, load_target
 
 Three = tuple[float, float, float]
+RECIPE_FLAGS = {"temperature": "kd-temperature", "alpha": "kd-weight"}
+"""Fields of the recipe that are options under another name."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Flags:
         training: Epochs of fine-tuning, epochs of the baseline if given, seed.
         device: Where to measure.
         strategy: How channels are chosen, if given.
+        recipe: How the slim model is fine-tuned; see :func:`recipe`.
     """
 
     target: str
@@ -50,6 +55,7 @@ class Flags:
     training: tuple[int, int | None, int]
     device: str
     strategy: str | None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: bool) -> Request:
@@ -77,11 +83,32 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         out=out,
         overwrite=overwrite,
         baseline=dense,
-        recovery=Recipe(epochs=epochs, batch=chosen.batch, seed=seed),
+        recovery=recipe(flags.data, {**flags.recipe, "epochs": epochs, "seed": seed}),
         search=Settings(seed=seed),
         device=flags.device,
         strategy=strategy,
     )
+
+
+def recipe(source: str, given: Mapping[str, Any]) -> Recipe:
+    """The recovery recipe, one for ``search`` and ``finetune``.
+
+    Args:
+        source: Name or folder of the images; the digits are few and take smaller batches.
+        given: Fields of :class:`Recipe`; None leaves its default.
+
+    Raises:
+        InputError: a value that cannot be meant.
+    """
+    usual = Recipe(batch=baseline.DIGITS.batch) if source == "digits" else Recipe()
+    for name, value in given.items():
+        if value is not None:
+            try:
+                usual = replace(usual, **{name: value})
+            except InputError:
+                flag = RECIPE_FLAGS.get(name, name.replace("_", "-"))
+                raise InputError(f"--{flag} cannot be {value:g}") from None
+    return usual
 
 
 def spec(model: str, classes: int, arguments: list[str]) -> ModelSpec:

@@ -61,6 +61,23 @@ Three = Annotated[
 ]
 Share = Annotated[float | None, typer.Option(help="Share of the dense model's; default: profile.")]
 
+Images = Annotated[
+    str | None,
+    typer.Option("--data", help="digits, cifar10, cifar100 or a folder of image folders."),
+]
+Rate = Annotated[float | None, typer.Option("--lr", help="Highest learning rate; default 0.05.")]
+Batch = Annotated[int | None, typer.Option(help="Images a step; default 128, digits 64.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="Softens what the teacher says; default 4.")
+]
+Weight = Annotated[
+    float | None, typer.Option(help="Of the teacher, 0 to 1; default 0.7, 0 for labels alone.")
+]
+Smoothing = Annotated[float | None, typer.Option(help="Of the labels; default 0, off.")]
+Ema = Annotated[
+    float | None, typer.Option(help="Decay of an average of the weights, 0.999; default off.")
+]
+
 
 @app.callback(invoke_without_command=True)
 def root(
@@ -83,9 +100,7 @@ def search(
     target: TargetName = "mobile-cpu",
     model: ModelName = "resnet20",
     weights: Annotated[Path | None, typer.Option(help="Checkpoint of the dense model.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="digits, cifar10, cifar100 or a folder of image folders.")
-    ] = None,
+    data: Images = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
     overwrite: Overwrite = False,
     mean: Three = None,
@@ -107,6 +122,12 @@ def search(
     strategy: Annotated[
         str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
     ] = None,
+    lr: Rate = None,
+    batch: Batch = None,
+    kd_temperature: Temperature = None,
+    kd_weight: Weight = None,
+    label_smoothing: Smoothing = None,
+    ema: Ema = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     _needs_search("search")
@@ -126,6 +147,7 @@ def search(
             (epochs, baseline_epochs, seed),
             device,
             strategy,
+            _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema),
         ),
         weights,
         out,
@@ -135,6 +157,61 @@ def search(
         outcome = pipeline.run_search(request, watch)
     screen.show_outcome(outcome, request, target)
     raise typer.Exit(outcome.report.exit_code)
+
+
+@app.command()
+def finetune(
+    checkpoint: Annotated[Path, typer.Argument(help="model.pt of a search.")],
+    data: Images = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="model.pt or weights; default: dense.pt beside it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File; default: NAME-finetuned.pt.")] = None,
+    overwrite: Overwrite = False,
+    epochs: Annotated[int, typer.Option(help="Passes over the images.", min=0)] = 10,
+    steps: Annotated[
+        int | None, typer.Option(help="Batches in all, in place of --epochs.", min=0)
+    ] = None,
+    lr: Rate = None,
+    batch: Batch = None,
+    kd_temperature: Temperature = None,
+    kd_weight: Weight = None,
+    label_smoothing: Smoothing = None,
+    ema: Ema = None,
+    seed: Annotated[int, typer.Option(help="Seed of order and augmentation.")] = 0,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Estimate BatchNorm's statistics afresh first.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where this command was interrupted.")
+    ] = False,
+    save_every: Annotated[
+        int | None, typer.Option(help="Steps between states; default: each epoch.", min=1)
+    ] = None,
+    trust_factory: Trust = False,
+) -> None:
+    """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
+    _needs_search("finetune")
+    from edgeprune import asking, retrain, screen
+
+    given = _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema)
+    source = data or retrain.known_images(checkpoint)
+    wanted = retrain.Retraining(
+        checkpoint,
+        asking.recipe(source, {**given, "epochs": epochs, "steps": steps, "seed": seed}),
+        source,
+        teacher,
+        out,
+        overwrite,
+        resume,
+        recalibrate,
+        trust_factory,
+        save_every,
+    )
+    with screen.progress() as watch:
+        done = retrain.retrain(wanted, watch)
+    if done:
+        typer.echo(done.to_text())
 
 
 @app.command()
@@ -272,6 +349,24 @@ def probe(
         spec = asking.spec(model, classes, model_arg or [])
         report = asking.probe(spec, image_size, target, device, rebuild=rebuild, watch=watch)
     screen.show_probe(report)
+
+
+def _recipe(
+    lr: float | None,
+    batch: int | None,
+    teacher: tuple[float | None, float | None],
+    label_smoothing: float | None,
+    ema: float | None,
+) -> dict[str, float | None]:
+    """Options of the recovery recipe under the names that the library gives them."""
+    return {
+        "lr": lr,
+        "batch": batch,
+        "temperature": teacher[0],
+        "alpha": teacher[1],
+        "label_smoothing": label_smoothing,
+        "ema": ema,
+    }
 
 
 def _needs_search(command: str) -> None:

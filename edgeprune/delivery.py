@@ -99,6 +99,7 @@ def deliver(parcel: Parcel, target: TargetProfile, timing: Timing, folder: RunFo
     dense_file = ship(parcel.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
+    checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
     slim_file = load_and_ship(
         folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
     )

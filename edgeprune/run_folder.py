@@ -19,6 +19,7 @@ FILES = (
     "latency.json",
     "plan.json",
     "model.pt",
+    "dense.pt",
     "dense.onnx",
     "model.onnx",
     "check.json",

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from edgeprune import checkpoint
+from edgeprune import checkpoint, pipeline
 from edgeprune.checkpoint import Checkpoint
+from edgeprune.errors import InputError
 from edgeprune.main import main
 from edgeprune.prune.channels import trace
+from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.models import ModelSpec, build, load_slim, rewrite_shortcuts
 from edgeprune.prune.slim import slim
 from edgeprune.prune.space import PruningPlan
@@ -172,6 +174,7 @@ def told(self, loss):
     print("step", len(self.losses), flush=True)
     time.sleep(0.1 if len(self.losses) > 19 else 0)
 f._Run._after_step = told
+from edgeprune.errors import InputError
 from edgeprune.main import main
 main()
 """.strip()
@@ -286,3 +289,32 @@ def test_a_damaged_state_and_a_file_without_trust_are_refused(here, run, monkeyp
         main()
     assert left.value.code == 2
     assert "--trust-factory" in capsys.readouterr().err
+
+
+def test_a_search_takes_the_same_recipe(here, monkeypatch):
+    asked = []
+
+    def remember(request, watch):
+        asked.append(request.recovery)
+        raise InputError("enough")
+
+    monkeypatch.setattr(pipeline, "run_search", remember)
+    given = ["--kd-temperature", "2", "--kd-weight", "0.3", "--label-smoothing", "0.1"]
+    given += ["--ema", "0.99", "--lr", "0.02", "--batch", "32", "--seed", "4", "--epochs", "7"]
+    for words in ([], ["--data", "data"], given):
+        monkeypatch.setattr(sys, "argv", ["edgeprune", "search", *words])
+        with pytest.raises(SystemExit):
+            main()
+    assert asked == [
+        Recipe(batch=64),
+        Recipe(),
+        Recipe(7, None, 32, 0.02, 0.9, 5e-4, 0.05, 2.0, 0.3, 0.1, 0.99, 4),
+    ]
+
+
+def test_the_module_is_the_command_and_starts_without_torch():
+    blocked = "import sys, runpy; sys.modules['torch'] = None; sys.argv[1:] = ['--help']; "
+    blocked += "runpy.run_module('edgeprune', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "finetune" in done.stdout
