@@ -1,7 +1,9 @@
 """From the words on a command line to the records that the library takes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ from edgeprune.deploy import table
 from edgeprune.deploy.relative import check_limit
 from edgeprune.deploy.table import ProbeReport
 from edgeprune.errors import InputError
-from edgeprune.pipeline import Request, Watch
 from edgeprune.prune import baseline, blocks, models, strategies
 from edgeprune.prune.channels import Trace, trace
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.images import IMAGENET, Normalisation
 from edgeprune.prune.models import ModelSpec
+from edgeprune.request import Request
+from edgeprune.scene import Watch
 from edgeprune.target import RelativeBudget, TargetProfile, load_target
 
 Three = tuple[float, float, float]
@@ -38,10 +41,14 @@ class Flags:
         data: Name or folder.
         image_size: Side of the input, if given.
         normalisation: Mean and standard deviation, each if given.
-        limits: Latency, MACs and params as shares of the dense model's, points of accuracy.
+        limits: Latency, MACs and params as shares of the dense model's, points of accuracy;
+            infinity drops the profile's.
+        latency_ms: Median latency on the device, if given.
+        family: Latency shares, falling, separated by commas, if given.
         training: Epochs of fine-tuning, epochs of the baseline if given, seed.
         device: Where to measure.
         strategy: How channels are chosen, if given.
+        resume: Go on with an unfinished run.
         recipe: How the slim model is fine-tuned; see :func:`recipe`.
     """
 
@@ -52,9 +59,12 @@ class Flags:
     image_size: int | None
     normalisation: tuple[Three | None, Three | None]
     limits: tuple[float | None, float | None, float | None, float | None]
+    latency_ms: float | None
+    family: str | None
     training: tuple[int, int | None, int]
     device: str
     strategy: str | None
+    resume: bool
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +75,8 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         InputError: a value that cannot be meant.
     """
     target = load_target(flags.target)
+    if flags.resume and (overwrite or out is None):
+        raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
     strategy = flags.strategy or strategies.DEFAULT
     strategies.refuse_unknown(strategy)
     devices.connect(flags.device)  # a wrong address is told before anything is trained
@@ -75,18 +87,21 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
     return Request(
         target=target,
         model=spec(flags.model, 10, flags.arguments),
-        budget=_budget(target, flags.limits),
+        budget=_budget(target, flags),
         weights=weights,
         source=flags.data,
         size=_size(flags.model, flags.image_size, target),
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
         out=out,
         overwrite=overwrite,
+        resume=flags.resume,
         baseline=dense,
         recovery=recipe(flags.data, {**flags.recipe, "epochs": epochs, "seed": seed}),
         search=Settings(seed=seed),
         device=flags.device,
         strategy=strategy,
+        family=_family(flags),
+        latency_ms=_milliseconds(flags.latency_ms),
     )
 
 
@@ -183,21 +198,50 @@ def _size(model: str, given: int | None, target: TargetProfile | None) -> int:
     return height
 
 
-def _budget(
-    target: TargetProfile, limits: tuple[float | None, float | None, float | None, float | None]
-) -> RelativeBudget:
+def _budget(target: TargetProfile, flags: Flags) -> RelativeBudget:
     names = ("latency", "macs", "params", "accuracy_drop")
-    given = {n: limit for n, limit in zip(names, limits, strict=True) if limit is not None}
+    given = {n: limit for n, limit in zip(names, flags.limits, strict=True) if limit is not None}
     for name, limit in given.items():
         try:
-            RelativeBudget.model_validate({name: limit})
+            RelativeBudget.model_validate({name: None if limit == math.inf else limit})
         except ValidationError as error:
             flag = "accuracy-drop" if name == "accuracy_drop" else f"{name}-ratio"
             raise InputError(f"--max-{flag} {limit:g}: {error.errors()[0]['msg']}") from None
-    budget = target.budget.relative.model_copy(update=given)
+    # Another way to limit the latency takes the place of the profile's.
+    free = {"latency": None} if flags.family or flags.latency_ms else {}
+    plain = {name: None if limit == math.inf else limit for name, limit in given.items()}
+    budget = target.budget.relative.model_copy(update=free | plain)
     if budget.latency is not None:
         check_limit(budget.latency, "the latency limit")
     return budget
+
+
+def _family(flags: Flags) -> tuple[float, ...]:
+    """Latency shares, each below the one before.
+
+    Raises:
+        InputError: no such list, or another limit of the latency beside it.
+    """
+    if flags.family is None:
+        return ()
+    wanted = f"--family {flags.family!r}: latency ratios from the slowest down, such as 0.7,0.5"
+    if flags.limits[0] is not None or flags.latency_ms is not None:
+        raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
+    try:
+        shares = tuple(float(part) for part in flags.family.split(","))
+    except ValueError:
+        raise InputError(wanted) from None
+    for share in shares:
+        check_limit(share, "a ratio of --family")
+    if any(after >= before for before, after in pairwise(shares)):
+        raise InputError(f"{wanted}, each once")
+    return shares
+
+
+def _milliseconds(limit: float | None) -> float | None:
+    if limit is not None and not 0 < limit < math.inf:
+        raise InputError(f"--max-latency-ms {limit:g} is not a positive number of milliseconds")
+    return limit
 
 
 def _value(text: str) -> str | int | float | bool:

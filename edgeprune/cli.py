@@ -59,7 +59,21 @@ Side = Annotated[int | None, typer.Option(help="Side of the input in pixels.", m
 Three = Annotated[
     tuple[float, float, float] | None, typer.Option(help="Red, green, blue; default ImageNet.")
 ]
-Share = Annotated[float | None, typer.Option(help="Share of the dense model's; default: profile.")]
+
+
+def _limit(text: str) -> float:
+    """A number, or infinity for ``none``: the profile's limit is dropped."""
+    return float("inf" if text == "none" else text)
+
+
+Share = Annotated[
+    float | None,
+    typer.Option(
+        parser=_limit,
+        metavar="RATIO",
+        help="Share of the dense model's, or none; default: profile.",
+    ),
+]
 
 Images = Annotated[
     str | None,
@@ -112,7 +126,16 @@ def search(
     max_latency_ratio: Share = None,
     max_macs_ratio: Share = None,
     max_params_ratio: Share = None,
-    max_accuracy_drop: Annotated[float | None, typer.Option(help="Percentage points.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Median on --device; takes the profile's ratio's place.")
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(parser=_limit, metavar="POINTS", help="Percentage points, or none."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="One model for each latency ratio: 0.7,0.5,0.35.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.", min=0)] = 10,
     baseline_epochs: Annotated[
         int | None, typer.Option(help="Epochs of training without --weights.", min=1)
@@ -122,6 +145,9 @@ def search(
     strategy: Annotated[
         str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
+    ] = False,
     lr: Rate = None,
     batch: Batch = None,
     kd_temperature: Temperature = None,
@@ -144,9 +170,12 @@ def search(
             image_size,
             (mean, std),
             (max_latency_ratio, max_macs_ratio, max_params_ratio, max_accuracy_drop),
+            max_latency_ms,
+            family,
             (epochs, baseline_epochs, seed),
             device,
             strategy,
+            resume,
             _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema),
         ),
         weights,
@@ -155,8 +184,11 @@ def search(
     )
     with screen.progress() as watch:
         outcome = pipeline.run_search(request, watch)
-    screen.show_outcome(outcome, request, target)
-    raise typer.Exit(outcome.report.exit_code)
+    if isinstance(outcome, pipeline.Family):
+        screen.show_family(outcome, request, target)
+    else:
+        screen.show_outcome(outcome, request, target)
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()

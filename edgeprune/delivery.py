@@ -1,7 +1,8 @@
 """A recovered network becomes files, a verdict and a summary."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from edgeprune import checkpoint
 from edgeprune.checkpoint import Checkpoint
 from edgeprune.deploy import gate
 from edgeprune.deploy.timing import compare
-from edgeprune.deploy.verdicts import Report
+from edgeprune.deploy.verdicts import Report, Verdict
 from edgeprune.files import write_whole
 from edgeprune.finalist import Candidate, Timing
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.space import Widths
 from edgeprune.run_folder import RunFolder
+from edgeprune.scene import Scene
 from edgeprune.ship import Shipped, load_and_ship, ship
 from edgeprune.target import TargetProfile
 
 COUNTS = ("macs", "params", "shortcut_macs")
+RESULT = ("dense", "slim", "unit")
+SEEN = (
+    "the dense model came as a checkpoint and may have seen the validation images, so what is "
+    "lost on them is overstated; the test images were read once, at the end"
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Recovered:
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        accuracy: Top-1, 0..1: ``dense`` and ``slim`` on the test images, ``val_dense``,
-            ``val_before_finetune`` and ``val_slim`` on the validation images.
+        accuracy: Top-1 on the validation images, 0..1: ``val_dense``, ``val_before_finetune``
+            and ``val_slim``.
         finetune: How it was trained, plain JSON.
     """
 
@@ -41,24 +46,17 @@ class Recovered:
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """Everything that goes into the files.
+class Made:
+    """A network that was chosen, measured and fine-tuned; no test image was looked at."""
 
-    Attributes:
-        record: What is known of the dense model.
-        dense: It, shortcuts rewritten.
-        chosen: The widths, and their latency as measured before fine-tuning.
-        recovered: The slim network.
-        full: Widths of the dense model, shape (G,).
-        counts: MACs and params of widths.
-    """
-
-    record: Checkpoint
-    dense: nn.Module
     chosen: Candidate
     recovered: Recovered
-    full: Widths
-    counts: CostModel
+
+    @property
+    def lost(self) -> float:
+        """Percentage points of accuracy lost on the validation images."""
+        accuracy = self.recovered.accuracy
+        return round(100 * (accuracy["val_dense"] - accuracy["val_slim"]), 6)
 
 
 @dataclass(frozen=True)
@@ -79,24 +77,36 @@ class Outcome:
         folder: Where everything lies.
         rows: Accuracy, MACs, params, bytes and measured latency, dense against slim.
         report: Verdict on every budget.
+        notes: What must be known beside it.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     report: Report
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Of the verdict; the table is in docs/exit-codes.md."""
+        return self.report.exit_code
 
 
-def deliver(parcel: Parcel, target: TargetProfile, timing: Timing, folder: RunFolder) -> Outcome:
+def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder) -> Outcome:
     """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
 
+    The test images are read here: for this model once, for the dense one once a run.
+
     Args:
-        parcel: What to write.
-        target: Profile the files are made for.
-        timing: The same with the budget that was asked for, and where it is judged.
+        scene: What the model was made from.
+        made: The model.
+        profile: The target with the budgets it is judged by.
         folder: Where everything goes; earlier files of these names are replaced.
     """
-    dense, slim = _records(parcel)
-    dense_file = ship(parcel.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
+    slim_accuracy = scene.test_accuracy(made.recovered.model)
+    accuracy = {"dense": scene.dense_accuracy, "slim": slim_accuracy, **made.recovered.accuracy}
+    target, timing = scene.request.target, Timing(profile, scene.field.timing.device)
+    dense, slim = _records(scene, made, accuracy)
+    dense_file = ship(scene.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
@@ -104,37 +114,66 @@ def deliver(parcel: Parcel, target: TargetProfile, timing: Timing, folder: RunFo
         folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
     )
     folder.event("exported", parity=asdict(slim_file.parity))
-    report = gate.check(slim_file.path, timing.profile, timing.options(dense_file.path))
+    report = gate.check(slim_file.path, profile, timing.options(dense_file.path))
     write_whole(folder.path / "check.json", report.to_json().encode())
     files = dense_file, slim_file
     medians = _medians(report, files, timing)
-    rows = _rows(parcel.recovered.accuracy, (dense.history, slim.history), files, medians)
-    results = {row.name: {"dense": row.dense, "slim": row.slim} for row in rows}
-    folder.record(status="done", verdict=report.outcome, results=results)
-    return Outcome(folder.path, rows, report)
+    rows = _rows(accuracy, (dense.history, slim.history), files, medians)
+    notes = _notes(scene, report)
+    results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
+    folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
+    return Outcome(folder.path, rows, report, notes)
 
 
-def _records(parcel: Parcel) -> tuple[Checkpoint, Checkpoint]:
+def recall(folder: RunFolder) -> Outcome | None:
+    """What a finished run came to, from its files; None where it is not finished."""
+    known = folder.read()
+    if known.get("status") != "done" or "results" not in known:
+        return None
+    body = json.loads((folder.path / "check.json").read_text("utf-8"))
+    verdicts = tuple(Verdict(**verdict) for verdict in body["verdicts"])
+    parts = {part.name: body[part.name] for part in fields(Report)}
+    report = Report(**parts | {"verdicts": verdicts, "notes": tuple(body["notes"])})
+    rows = tuple(Row(name, **values) for name, values in known["results"].items())
+    return Outcome(folder.path, rows, report, tuple(known["notes"]))
+
+
+def _notes(scene: Scene, report: Report) -> tuple[str, ...]:
+    """What must be known beside the verdicts."""
+    notes = [SEEN] if scene.origin.seen_validation else []
+    lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
+    if lost and lost.outcome == "missed":
+        notes.append(
+            f"the best that can be had within the other budgets loses {lost.value:.2f} points, "
+            f"{lost.limit:g} were allowed"
+        )
+    return tuple(notes)
+
+
+def _records(
+    scene: Scene, made: Made, accuracy: Mapping[str, float]
+) -> tuple[Checkpoint, Checkpoint]:
     """What the dense and the slim file say of themselves."""
-    widths = np.stack([parcel.full, parcel.chosen.choice.widths])
-    macs, params = parcel.counts.macs(widths).tolist(), parcel.counts.params(widths).tolist()
-    shortcuts = parcel.counts.shortcut_macs(widths).tolist()
-    accuracy = parcel.recovered.accuracy
-    history = {**parcel.record.history, "accuracy_dense": accuracy["dense"]}
+    record, chosen = scene.record, made.chosen.choice
+    widths = np.stack([scene.field.space.full, chosen.widths])
+    counts = scene.counts
+    macs, params = counts.macs(widths).tolist(), counts.params(widths).tolist()
+    shortcuts = counts.shortcut_macs(widths).tolist()
+    history = {**record.history, "accuracy_dense": accuracy["dense"]}
     slim_history = {
         **history,
         "accuracy_slim": accuracy["slim"],
         "accuracy": dict(accuracy),
-        "finetune": dict(parcel.recovered.finetune),
+        "finetune": dict(made.recovered.finetune),
         **dict(zip(COUNTS, (macs[1], params[1], shortcuts[1]), strict=True)),
     }
     dense_counts = dict(zip(COUNTS, (macs[0], params[0], shortcuts[0]), strict=True))
     return (
-        replace(parcel.record, history={**history, **dense_counts}),
+        replace(record, history={**history, **dense_counts}),
         replace(
-            parcel.record,
-            plan=parcel.chosen.choice.plan(parcel.record.model).to_plain(),
-            state_dict=parcel.recovered.model.state_dict(),
+            record,
+            plan=chosen.plan(record.model).to_plain(),
+            state_dict=made.recovered.model.state_dict(),
             history=slim_history,
         ),
     )
@@ -161,7 +200,7 @@ def _medians(
     report: Report, files: tuple[Shipped, Shipped], timing: Timing
 ) -> tuple[float, float]:
     """Measured ms, dense and slim: the gate's, or timed now where no budget asked for it."""
-    if report.latency:
+    if "reference" in report.latency:
         summaries = report.latency["reference"], report.latency["candidate"]
         return summaries[0]["median_ms"], summaries[1]["median_ms"]
     setting = timing.options().setting(timing.profile, files[0].input_shape)

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from edgeprune.deploy import timing
 from edgeprune.deploy.device import Device
+from edgeprune.deploy.fingerprint import identify
 from edgeprune.deploy.gate import Options
 from edgeprune.deploy.intervals import Interval
 from edgeprune.errors import MachineError, PromiseError
 from edgeprune.export import to_onnx
 from edgeprune.prune.channels import Trace
-from edgeprune.prune.fitness import Costs, Limits
 from edgeprune.prune.choice import Choice
+from edgeprune.prune.fitness import Costs, Limits
 from edgeprune.prune.slim import slim
 from edgeprune.prune.space import PruningSpace
 from edgeprune.target import TargetProfile
@@ -24,6 +25,19 @@ from edgeprune.target import TargetProfile
 ATTEMPTS = 4
 Search = Callable[[Limits], Choice]
 _COSTS = ("latency", "latency"), ("MACs", "macs"), ("params", "params")  # in words, as an option
+
+
+class Unreached(PromiseError):
+    """A limit that nothing found keeps.
+
+    Attributes:
+        cost: ``latency``, ``macs`` or ``params``.
+        best: The lowest share of the dense model's that was had.
+    """
+
+    def __init__(self, message: str, cost: str, best: float) -> None:
+        super().__init__(message)
+        self.cost, self.best = cost, best
 
 
 @dataclass(frozen=True)
@@ -69,14 +83,22 @@ class Candidate:
     measured: Interval
 
 
-def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
+def settle(
+    field: Field, search: Search, limits: Limits, who: str = "the search"
+) -> Iterator[Candidate]:
     """Search, measure, and search again with a tighter aim until the budget is kept.
+
+    Args:
+        field: What is measured, and against what.
+        search: From limits to a choice that keeps them, or the one that comes closest.
+        limits: What was asked for.
+        who: Is named where the budget is not reached.
 
     Yields:
         Every candidate as it is measured; the last one keeps the budget.
 
     Raises:
-        PromiseError: no candidate does, or one misses the MACs or parameters, which are counted
+        Unreached: no candidate does, or one misses the MACs or parameters, which are counted
             and not measured; the message says what can be had.
     """
     refuse_out_of_reach(field, limits)
@@ -88,17 +110,24 @@ def settle(field: Field, search: Search, limits: Limits) -> Iterator[Candidate]:
         yield candidate
         if limits.latency is None or candidate.measured.high <= limits.latency:
             return
-        best = min(best, candidate.measured.mid)
-        if choice.ratios[0] <= floor:
+        best = min(best, candidate.measured.high)
+        if choice.ratios[0] <= floor or _at_its_end(choice, aim):
             break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
         hope = choice.ratios[0] / candidate.measured.high
         tighter = 0.99 * min(aim.latency or 1.0, limits.latency * hope)
         aim = replace(aim, latency=max(floor, tighter))
-    raise PromiseError(
-        f"no network on the grid keeps latency {limits.latency:g}x: the best that can be had "
-        f"is {best:.3f}x (measured); raise --max-latency-ratio"
+    raise Unreached(
+        f"{who} does not reach latency {limits.latency:g}x: the best that can be had is "
+        f"{best:.3f}x (measured); raise --max-latency-ratio",
+        "latency",
+        best,
     )
+
+
+def _at_its_end(choice: Choice, aim: Limits) -> bool:
+    """A strategy that came only close has nothing faster: a tighter aim would find it again."""
+    return aim.latency is not None and bool(choice.ratios[0] > aim.latency * (1 + 1e-9))
 
 
 def _cautious(limits: Limits, field: Field) -> Limits:
@@ -119,7 +148,7 @@ def refuse_out_of_reach(field: Field, limits: Limits) -> None:
     prediction is let through: only measuring tells.
 
     Raises:
-        PromiseError: a limit lies below the lowest cost on the grid.
+        Unreached: a limit lies below the lowest cost on the grid.
     """
     doubt = np.array([1 + field.error, 1.0, 1.0])
     floor = _floor(field)
@@ -136,10 +165,12 @@ def _refuse_missed_counts(choice: Choice, limits: Limits) -> None:
             raise _beyond(row, limit, "the search did not bring", share)
 
 
-def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> PromiseError:
-    return PromiseError(
+def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Unreached:
+    return Unreached(
         f"{who} {row[0]} down to {limit:g}x of the dense model: the best that can be had is "
-        f"{best:.3f}x (predicted); raise --max-{row[1]}-ratio"
+        f"{best:.3f}x (predicted); raise --max-{row[1]}-ratio",
+        row[1],
+        best,
     )
 
 
@@ -153,7 +184,7 @@ def _floor(field: Field) -> NDArray[np.float64]:
 def _measured(field: Field, choice: Choice, limit: float | None) -> Interval:
     """Weights do not change the latency, so nothing has to be trained for it."""
     network = slim(field.trace, choice.plan(field.model))
-    shape = tuple(d.dim_value for d in field.dense.graph.input[0].type.tensor_type.shape.dim)
+    shape = _shape(field)
     proto = to_onnx(network, shape)
     setting = field.timing.options().setting(field.timing.profile, shape)
     pair = proto.SerializeToString(), field.dense.SerializeToString()
@@ -161,3 +192,15 @@ def _measured(field: Field, choice: Choice, limit: float | None) -> Interval:
     if interval is None:
         raise MachineError("too few epochs to compare; raise measure.max_seconds of the target")
     return interval
+
+
+def dense_ms(field: Field) -> tuple[float, str]:
+    """The dense model's median latency in ms as a p50 budget judges it, and the device's name."""
+    setting = field.timing.options().setting(field.timing.profile, _shape(field))
+    wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
+    report = timing.measure(field.dense.SerializeToString(), wall)
+    return report.median_ms, identify(report.machine)
+
+
+def _shape(field: Field) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in field.dense.graph.input[0].type.tensor_type.shape.dim)

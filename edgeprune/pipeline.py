@@ -1,110 +1,28 @@
 """One search run, top to bottom: the only file that knows every step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import torch
-from pydantic import BaseModel
-from torch import nn
-
-from edgeprune import __version__, finalist, interrupt, run_folder
-from edgeprune.checkpoint import Checkpoint
-from edgeprune.delivery import Outcome, Parcel, Recovered, deliver
-from edgeprune.deploy import table
-from edgeprune.deploy.device import connect
-from edgeprune.deploy.latency_model import LatencyModel
-from edgeprune.errors import InputError
-from edgeprune.export import to_onnx
-from edgeprune.files import write_whole
-from edgeprune.finalist import Candidate, Field, Timing
-from edgeprune.prune import baseline, blocks, data, strategies
-from edgeprune.prune.baseline import Baseline
-from edgeprune.prune.channels import Trace, trace
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.data import DataSet
-from edgeprune.prune.evaluate import evaluate, recalibrate
-from edgeprune.prune.evolution import Settings
-from edgeprune.prune.finetune import Recipe, train
-from edgeprune.prune.fitness import Costs, Limits
-from edgeprune.prune.ground import Ground
-from edgeprune.prune.images import IMAGENET, Normalisation
-from edgeprune.prune.models import ModelSpec, rewrite_shortcuts
-from edgeprune.prune.slim import slim
-from edgeprune.prune.space import build
+from edgeprune import __version__, interrupt, run_folder
+from edgeprune.delivery import Made, Outcome, deliver, recall
+from edgeprune.errors import InputError, PromiseError
+from edgeprune.family import Family, descend, family, limits, recall_family
+from edgeprune.finalist import Unreached, dense_ms
+from edgeprune.making import RECOVERY, Teller, Workshop, workshop
+from edgeprune.request import Request, refuse_other
 from edgeprune.run_folder import RunFolder
-from edgeprune.ship import sample_pixels
-from edgeprune.target import RelativeBudget, TargetProfile
+from edgeprune.scene import Scene, Watch, look
+from edgeprune.target import TargetProfile
 
-Watch = Callable[[str, int, int], None]
+__all__ = ["Family", "Outcome", "Request", "Watch", "run_search"]
 
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asked for.
-
-    Attributes:
-        target: Device profile.
-        model: Name and arguments of the dense network; its classes come from the data.
-        budget: The profile's relative budget, with what the flags changed.
-        weights: Checkpoint of the dense network; without one it is trained on the data.
-        source: Data set name or folder.
-        size: Side of the input in pixels.
-        normalisation: What the network was trained with.
-        out: Run folder; ``runs/MODEL-TARGET-NNN`` without one.
-        overwrite: Replace an earlier run in ``out``.
-        baseline: How to train a dense model; its own default without one.
-        recovery: How the slim model is fine-tuned.
-        search: Size and seed of the genetic search.
-        device: Where the table, the candidates and the result are measured.
-        strategy: How channels are chosen: one of ``strategies.NAMES``.
-    """
-
-    target: TargetProfile
-    model: ModelSpec
-    budget: RelativeBudget
-    weights: Path | None = None
-    source: str = "digits"
-    size: int = 32
-    normalisation: Normalisation = IMAGENET
-    out: Path | None = None
-    overwrite: bool = False
-    baseline: Recipe | None = None
-    recovery: Recipe = field(default_factory=Recipe)
-    search: Settings = field(default_factory=Settings)
-    device: str = "local://"
-    strategy: str = strategies.DEFAULT
-
-    @property
-    def judged(self) -> TargetProfile:
-        """The profile with the budget that was asked for."""
-        budget = self.target.budget.model_copy(update={"relative": self.budget})
-        return self.target.model_copy(update={"budget": budget})
+MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
 
 
-@dataclass(frozen=True)
-class Scene:
-    """The images and the dense model, as every later step looks at them.
-
-    Attributes:
-        images: Train, validation and test images.
-        origin: Where the dense model came from and what it scores.
-        dense: The dense model with its shortcuts rewritten.
-        counts: Exact MACs and params of widths.
-        field: What candidates are drawn from and measured against.
-    """
-
-    images: DataSet
-    origin: Baseline
-    dense: nn.Module
-    counts: CostModel
-    field: Field
-
-
-def run_search(request: Request, watch: Watch = lambda step, done, total: None) -> Outcome:
+def run_search(
+    request: Request, watch: Watch = lambda step, done, total: None
+) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
 
     Args:
@@ -116,35 +34,41 @@ def run_search(request: Request, watch: Watch = lambda step, done, total: None) 
         PromiseError: a budget that nothing on the grid can meet, or parity failed.
         MachineError: the disk, the memory or the runtime refuses.
     """
-    folder = run_folder.create(
+    folder = _folder(request)
+    if request.resume and (finished := recall(folder) or recall_family(folder)):
+        return finished
+    with _told(folder, request):
+        tell = Teller(watch)
+        scene = look(request, folder, tell)
+        _refuse_other_basis(scene, folder)
+        shop = workshop(scene, folder, tell)
+        result = family(shop) if request.family else _single(shop)
+        for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
+            state.unlink(missing_ok=True)
+        return result
+
+
+def _folder(request: Request) -> RunFolder:
+    """A new run folder, or the one of the run that is to go on."""
+    if request.resume:
+        folder = run_folder.reopen(request.out)
+        refuse_other(request, folder.read()["request"], folder.path)
+        return folder
+    return run_folder.create(
         request.out, request.model.name, request.target.name, overwrite=request.overwrite
     )
-    with _told(folder, request):
-        scene = _scene(request, folder, watch)
-        chosen = _choose(scene, request, folder, watch)
-        recovered = _recover(scene, chosen, request, watch)
-        folder.event("fine-tuned", **recovered.accuracy)
-        parcel = Parcel(
-            _record(scene, request),
-            scene.dense,
-            chosen,
-            recovered,
-            scene.field.space.full,
-            scene.counts,
-        )
-        return deliver(parcel, request.target, scene.field.timing, folder)
 
 
 @contextmanager
 def _told(folder: RunFolder, request: Request) -> Iterator[None]:
     """Keep run.json true whatever happens; a request that was wrong leaves no folder behind."""
-    folder.record(status="running", version=__version__, request=_plain(asdict(request)))
-    folder.event("started")
+    folder.record(status="running", version=__version__, request=request.to_plain())
+    folder.event("resumed" if request.resume else "started")
     try:
         yield
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt) or interrupt.happened()
-        began = (folder.path / "plan.json").exists()
+        began = request.resume or (folder.path / "latency.json").exists()
         if isinstance(error, InputError) and not (stopped or began):
             folder.discard()
             raise
@@ -156,117 +80,49 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
     folder.finish()
 
 
-def _scene(request: Request, folder: RunFolder, watch: Watch) -> Scene:
-    images = data.load(
-        request.source,
-        size=request.size,
-        normalisation=request.normalisation,
-        progress=partial(watch, "decoding images"),
-    )
-    spec = replace(request.model, num_classes=len(images.classes))
-    origin = baseline.obtain(
-        spec,
-        images,
-        request.weights,
-        request.baseline,
-        lambda done, total, loss: watch("training the dense model", done, total),
-    )
-    folder.event("baseline", origin=origin.origin, val_accuracy=origin.accuracy)
-    dense = rewrite_shortcuts(origin.model).eval()
-    traced = trace(dense, torch.zeros(1, *images.input_shape))
-    if not traced.groups:
-        reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
-        raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    proto = to_onnx(dense, images.input_shape)
-    timing = Timing(request.judged, connect(request.device))
-    latency = _latency(traced, timing, folder, watch)
-    counts = CostModel(traced)
-    space = build(traced.groups, latency.grid)
-    costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
-    arena = Field(spec.name, traced, space, costs, latency.error, proto, timing)
-    return Scene(images, origin, dense, counts, arena)
-
-
-def _latency(traced: Trace, timing: Timing, folder: RunFolder, watch: Watch) -> LatencyModel:
-    """The measured table of this machine; what it lacks is measured now and kept."""
-    probe = table.Probe(
-        device=timing.device,
-        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
-    )
-    model = table.load_or_build(blocks.to_network(traced), timing.profile, probe)
-    write_whole(folder.path / "latency.json", model.document)
-    folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
-    return model
-
-
-def _choose(scene: Scene, request: Request, folder: RunFolder, watch: Watch) -> Candidate:
-    ground = Ground(
-        *(scene.field.trace, scene.field.space, scene.field.costs, scene.images, request.search),
-        folder=folder.path,
-        watch=watch,
-    )
-    search = strategies.searcher(request.strategy, ground)
-    limits = Limits(request.budget.latency, request.budget.macs, request.budget.params)
-    for candidate in finalist.settle(scene.field, search, limits):
-        folder.event(
-            "candidate",
-            widths=candidate.choice.widths.tolist(),
-            predicted=candidate.choice.ratios.tolist(),
-            measured=candidate.measured,
+def _refuse_other_basis(scene: Scene, folder: RunFolder) -> None:
+    """What an unfinished run knows holds for its dense model and its images alone."""
+    known = folder.read().get("basis", scene.basis)
+    if known != scene.basis:
+        raise InputError(
+            f"{folder.path} holds a run on another dense model or other images; give those, or "
+            "name another folder"
         )
-    folder.write("plan.json", candidate.choice.plan(scene.field.model).to_plain())
-    return candidate
+    folder.record(basis=scene.basis)
 
 
-def _recover(scene: Scene, chosen: Candidate, request: Request, watch: Watch) -> Recovered:
-    """Slim, recalibrate, distil; the test images are looked at here, once, at the end."""
-    images = scene.images
-    plan = chosen.choice.plan(scene.field.model)
-    shrunk = recalibrate(slim(scene.field.trace, plan), images.train)
-    before = evaluate(shrunk, images.val).accuracy
-    trained = train(
-        shrunk,
-        images.train,
-        request.recovery,
-        teacher=scene.dense,
-        progress=lambda done, total, loss: watch("fine-tuning", done, total),
-    )
-    accuracy = {
-        "dense": evaluate(scene.dense, images.test).accuracy,
-        "slim": evaluate(trained.model, images.test).accuracy,
-        "val_dense": scene.origin.accuracy,
-        "val_before_finetune": before,
-        "val_slim": evaluate(trained.model, images.val).accuracy,
-    }
-    return Recovered(trained.model, accuracy, trained.history)
+def _single(shop: Workshop) -> Outcome:
+    """One model, under every budget that was asked for."""
+    request = shop.scene.request
+    if request.only_accuracy:
+        made, profile = descend(shop), request.judged
+    elif request.latency_ms is not None:
+        made, profile = _within_ms(shop, request.latency_ms)
+    else:
+        made, profile = shop.make(limits(request)), request.judged
+    plan = made.chosen.choice.plan(shop.scene.field.model)
+    shop.folder.write("plan.json", plan.to_plain())
+    return deliver(shop.scene, made, profile, shop.folder)
 
 
-def _record(scene: Scene, request: Request) -> Checkpoint:
-    """What is known of the dense model, for its file and for that of the slim one."""
-    images, origin = scene.images, scene.origin
-    return Checkpoint(
-        model=request.model.name,
-        kwargs={**request.model.kwargs, "num_classes": len(images.classes)},
-        plan=None,
-        state_dict=scene.dense.state_dict(),
-        input_shape=images.input_shape,
-        mean=images.normalisation.mean,
-        std=images.normalisation.std,
-        classes=images.classes,
-        history={
-            "target": request.target.model_dump(mode="json", by_alias=True),
-            "data": images.name,
-            "baseline": origin.origin,
-            "baseline_saw_validation": origin.seen_validation,
-        },
-        images=sample_pixels(images),
-    )
+def _within_ms(shop: Workshop, wanted: float) -> tuple[Made, TargetProfile]:
+    """Milliseconds as a share of what the dense model takes on the device, in this run.
 
-
-def _plain(value: Any) -> Any:
-    """What run.json keeps of a request: of paths only the name, of profiles every value."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, Path):
-        return value.name
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    Raises:
+        PromiseError: nothing is so fast there; the best that can be had is named in ms.
+    """
+    dense, fingerprint = dense_ms(shop.scene.field)
+    shop.folder.event("dense latency", ms=dense, fingerprint=fingerprint)
+    share = (1 - MARGIN_MS) * wanted / dense
+    asked = limits(shop.scene.request)
+    aim = replace(asked, latency=min(share, asked.latency or share))
+    try:
+        return shop.make(aim), shop.scene.request.on_device(fingerprint)
+    except Unreached as error:
+        if error.cost != "latency" or aim.latency != share:
+            raise
+        raise PromiseError(
+            f"strategy {shop.scene.request.strategy} does not reach {wanted:g} ms where the dense "
+            f"model takes {dense:.3f} ms: the best that can be had is about "
+            f"{error.best * dense:.3f} ms; raise --max-latency-ms"
+        ) from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from edgeprune.files import disk_errors, write_whole
 
 SCHEMA = "edgeprune.run/1"
 PREVIOUS = ".previous"
+SEARCH = "search"
+MEMBER = re.compile(r"\d\.\d+")
 FILES = (
     "run.json",
     "events.jsonl",
     "latency.json",
+    "front.csv",
     "plan.json",
+    "recovery.pt",
     "model.pt",
     "dense.pt",
     "dense.onnx",
@@ -53,6 +58,14 @@ class RunFolder:
         path = self.path / name
         write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
         return path
+
+    def member(self, name: str) -> "RunFolder":
+        """The folder of one model of several; made where it is missing."""
+        return RunFolder(_made(self.path / name))
+
+    def search(self) -> Path:
+        """Where an unfinished search keeps what it knows; made where it is missing."""
+        return _made(self.path / SEARCH)
 
     def discard(self) -> None:
         """Undo ``create`` for a run that never began: an earlier run gets its place back."""
@@ -93,18 +106,54 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     return RunFolder(out)
 
 
+def reopen(out: Path | None) -> RunFolder:
+    """The folder of an earlier run, to go on with it.
+
+    Raises:
+        InputError: there is no run in ``out``.
+    """
+    if out is None:
+        raise InputError("--resume without --out: name the folder of the run")
+    folder = RunFolder(out)
+    try:
+        known = folder.read()
+    except (OSError, ValueError):
+        known = {}
+    if known.get("schema") != SCHEMA or "request" not in known:
+        raise InputError(
+            f"--out {out} holds no run to go on with; leave --resume out to begin one"
+        )
+    return folder
+
+
 def _restore(folder: Path) -> None:
     """Put what was set aside in the place of what the latest run wrote."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    for path in _written(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     _move(folder / PREVIOUS, folder)
 
 
 def _move(folder: Path, to: Path) -> None:
     """Move what a run writes, and nothing else."""
-    for path in [folder / name for name in FILES if (folder / name).exists()]:
+    for path in _written(folder):
         to.mkdir(exist_ok=True)
         path.replace(to / path.name)
+
+
+def _written(folder: Path) -> list[Path]:
+    """What runs wrote in a folder: files and folders by their names, models of a family."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    members = [p for p in inside if MEMBER.fullmatch(p.name) and (p / "run.json").is_file()]
+    return [p for p in inside if p.name in (*FILES, SEARCH)] + members
+
+
+def _made(folder: Path) -> Path:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _next_free(parent: Path, stem: str) -> Path:

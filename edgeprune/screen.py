@@ -15,7 +15,8 @@ from edgeprune.deploy import formats
 if TYPE_CHECKING:
     from edgeprune.delivery import Outcome, Row
     from edgeprune.deploy.table import ProbeReport
-    from edgeprune.pipeline import Request
+    from edgeprune.family import Family, Member
+    from edgeprune.request import Request
 
 
 class Watch(Protocol):
@@ -51,11 +52,60 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
     lines = [
         "",
         formats.to_text(outcome.report),
+        *(f"note: {note}" for note in outcome.notes),
         f"{outcome.report.outcome}: everything lies in {folder}",
         f"  {_export_command(folder, request)}",
-        f"  {_check_command(folder, request, target)}",
+        f"  {_check_command(outcome, request, target)}",
     ]
     _console().print("\n".join(lines), soft_wrap=True)
+
+
+def show_family(family: "Family", request: "Request", target: str) -> None:
+    """Print one line a model, why some could not be had, and how each is checked again."""
+    headings = ("asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict", "folder")
+    reached = [member.outcome for member in family.members if member.outcome]
+    dense = [_dense_cells(reached[0].rows)] if reached else []
+    table(headings, [*dense, *map(_member_cells, family.members)])
+    lines = [f"{m.latency:g}x not reached: {m.reason}" for m in family.members if not m.outcome]
+    lines += [
+        f"{member.latency:g}x {verdict.message}"
+        for member in family.members
+        for verdict in (member.outcome.report.verdicts if member.outcome else ())
+        if verdict.outcome != "met"
+    ]
+    told = [*(note for each in reached for note in (*each.notes, *each.report.notes))]
+    lines += [f"note: {note}" for note in dict.fromkeys(told)]
+    lines += [f"everything lies in {family.folder}"]
+    for member in family.members:
+        if member.outcome:
+            own = request.within(member.latency)
+            lines.append(f"  {_check_command(member.outcome, own, target)}")
+    _console().print("\n".join(["", *lines]), soft_wrap=True)
+
+
+def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
+    row = {row.name: row for row in rows}
+    latency, accuracy = row["latency"].dense, row["accuracy"].dense
+    return ("dense", "", f"{latency:.3f} ms", f"{accuracy:.2f} %", "", "", "", "", "")
+
+
+def _member_cells(member: "Member") -> tuple[str, ...]:
+    asked, folder = f"{member.latency:g}x", member.folder.name
+    if member.outcome is None:
+        return (asked, "", "", "", "", "", "", "not reached", folder)
+    row = {row.name: row for row in member.outcome.rows}
+    latency, accuracy = row["latency"], row["accuracy"]
+    verdicts = {verdict.name: verdict for verdict in member.outcome.report.verdicts}
+    return (
+        asked,
+        f"{verdicts['latency'].value:.3f}x",
+        f"{latency.slim:.3f} ms",
+        f"{accuracy.slim:.2f} %",
+        f"{accuracy.dense - accuracy.slim:.2f}",
+        *(f"{row[name].slim / row[name].dense:.3f}x" for name in ("MACs", "params")),
+        member.outcome.report.outcome,
+        folder,
+    )
 
 
 def _export_command(folder: Path, request: "Request") -> str:
@@ -63,13 +113,18 @@ def _export_command(folder: Path, request: "Request") -> str:
     return shlex.join(["edgeprune", "export", str(folder / "model.pt"), "--overwrite", *trust])
 
 
-def _check_command(folder: Path, request: "Request", target: str) -> str:
+def _check_command(outcome: "Outcome", request: "Request", target: str) -> str:
+    folder = outcome.folder
     words = ["edgeprune", "check", str(folder / "model.onnx"), "--target", target]
     words += ["--baseline", str(folder / "dense.onnx")]
     profile = request.target.budget.relative
     for name, limit in request.budget:
         if limit != getattr(profile, name):
-            words += ["--budget", f"relative.{name}={limit:g}"]
+            value = "none" if limit is None else f"{limit:g}"
+            words += ["--budget", f"relative.{name}={value}"]
+    if request.latency_ms is not None:
+        words += ["--budget", f"p50_ms={request.latency_ms:g}"]
+        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
     if request.device != "local://":
         words += ["--device", request.device]
     return shlex.join(words)

@@ -1,5 +1,6 @@
 """From a model.pt to a sealed ONNX file that gives torch's answers on real images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,19 @@ from edgeprune.files import refuse_existing
 from edgeprune.prune.data import DataSet, sample
 from edgeprune.prune.models import load_slim
 from edgeprune.target import TargetProfile, load_target
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network, and the ONNX model that it became."""
+
+    model: nn.Module
+    proto: onnx.ModelProto
+
+
+def exported(model: nn.Module, shape: Sequence[int]) -> Exported:
+    """Export a network once, for all who need the file; see :func:`edgeprune.export.to_onnx`."""
+    return Exported(model, to_onnx(model, shape))
 
 
 @dataclass(frozen=True)
@@ -84,11 +98,13 @@ def load_and_ship(
 ) -> Shipped:
     """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
     model, record = load_slim(path, trust_factory=trust)
-    return ship(model, record, target, out, parent=path, overwrite=overwrite)
+    refuse_existing(out, overwrite=overwrite)
+    network = exported(model, record.input_shape)
+    return ship(network, record, target, out, parent=path, overwrite=overwrite)
 
 
 def ship(
-    model: nn.Module,
+    network: Exported,
     record: Checkpoint,
     target: TargetProfile,
     out: Path,
@@ -96,10 +112,10 @@ def ship(
     parent: Path | None = None,
     overwrite: bool = False,
 ) -> Shipped:
-    """Export, seal, write, and compare with torch; a file that differs is not left behind.
+    """Compare with torch, seal and write; a file that differs is not left behind.
 
     Args:
-        model: The network, dense or slim.
+        network: The network, dense or slim, as exported.
         record: What is known of it; ``history`` carries costs and accuracies.
         target: Profile it is exported for.
         out: Where the file goes.
@@ -107,16 +123,15 @@ def ship(
         overwrite: Replace ``out``.
     """
     refuse_existing(out, overwrite=overwrite)
-    proto = to_onnx(model, record.input_shape)
     report = parity(
-        model,
-        proto.SerializeToString(),
+        network.model,
+        network.proto.SerializeToString(),
         parity_inputs(record),
         atol=target.parity.atol,
         rtol=target.parity.rtol,
     )
-    sealed = provenance(model, record, target, parent)
-    sha256 = artifact.write(out, proto, sealed, overwrite=overwrite)
+    sealed = provenance(network.model, record, target, parent)
+    sha256 = artifact.write(out, network.proto, sealed, overwrite=overwrite)
     shape = (1, *record.input_shape)
     return Shipped(out, sha256, out.stat().st_size, shape, report, target)
 

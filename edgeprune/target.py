@@ -139,7 +139,7 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
     Args:
         profile: As read.
         settings: ``NAME=VALUE``, such as ``p90_ms=6`` or, where both kinds of budget have the
-            name, ``relative.macs=0.5``.
+            name, ``relative.macs=0.5``; ``NAME=none`` drops one.
 
     Raises:
         InputError: no such budget, or a value out of range.
@@ -151,7 +151,7 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
         if len(kinds) != 1:
             known = [n for kind in content["budget"] for n in _budgets(content, kind)]
             raise InputError(f"--budget wants NAME=VALUE, not {setting!r}{nearest(name, known)}")
-        content["budget"][kinds[0]][name.rpartition(".")[2]] = value
+        content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
     try:
         return TargetProfile.model_validate(content)
     except ValidationError as error:

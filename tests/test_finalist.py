@@ -7,13 +7,15 @@ from torch import nn
 
 from edgeprune import finalist
 from edgeprune.deploy.device import Local
+from edgeprune.deploy.fingerprint import check_device
 from edgeprune.deploy.intervals import Interval
 from edgeprune.errors import PromiseError
-from edgeprune.finalist import Field, Timing
+from edgeprune.export import to_onnx
+from edgeprune.finalist import Field, Timing, Unreached
 from edgeprune.prune.channels import trace
+from edgeprune.prune.choice import Choice
 from edgeprune.prune.cost import CostModel
 from edgeprune.prune.fitness import Costs, Limits
-from edgeprune.prune.choice import Choice
 from edgeprune.prune.space import build
 from edgeprune.target import load_target
 
@@ -113,6 +115,37 @@ def test_the_narrowest_network_is_measured_once(field, monkeypatch):
     with pytest.raises(PromiseError, match="measured"):
         list(finalist.settle(field, greedy(field, asked), Limits(latency=0.27)))
     assert len(asked) == 1
+
+
+def test_a_strategy_with_a_floor_of_its_own_names_the_lowest_it_had(field, monkeypatch):
+    measures(monkeypatch, 1.0)
+    asked = []
+
+    def stubborn(aim):
+        asked.append(aim.latency)
+        widths = np.array([4])
+        return Choice({}, widths, field.costs.ratios(widths[None])[0])
+
+    said = r"strategy uniform does not reach latency 0.4x: the best that can be had is 0\.505x \(m"
+    with pytest.raises(Unreached, match=said) as caught:
+        list(finalist.settle(field, stubborn, Limits(latency=0.4), "strategy uniform"))
+    assert (caught.value.cost, caught.value.best) == ("latency", pytest.approx(0.505))
+    assert len(asked) == 1  # a tighter aim would find the same
+
+
+def test_the_dense_model_is_timed_in_ms_of_wall_time_on_the_device(field, monkeypatch):
+    proto = to_onnx(field.trace.model, (3, 8, 8))
+    clocks, timed = [], finalist.timing.measure
+
+    def measure(model, setting):
+        clocks.append(setting.used_clock)
+        return timed(model, setting, epochs=2)
+
+    monkeypatch.setattr(finalist.timing, "measure", measure)
+    milliseconds, fingerprint = finalist.dense_ms(replace(field, dense=proto))
+    assert 0 < milliseconds < 1000
+    assert clocks == ["wall"]
+    assert fingerprint == check_device("local://").fingerprint
 
 
 @pytest.mark.parametrize("limits", [Limits(macs=0.5), Limits(latency=0.9, params=0.5)])

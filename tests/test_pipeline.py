@@ -1,9 +1,13 @@
 """One real search, small: image folders in, run folder out; nothing is replaced by a stand-in."""
 
+import csv
 import json
+import multiprocessing
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,17 +16,21 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from edgeprune import pipeline
+from edgeprune import making, scene, walk
+from edgeprune.delivery import Made
 from edgeprune.deploy import artifact, gate
-from edgeprune.errors import PromiseError
+from edgeprune.errors import InputError, PromiseError
 from edgeprune.files import write_whole
 from edgeprune.pipeline import Request, run_search
+from edgeprune.prune import data
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.models import ModelSpec, load_slim
+from edgeprune.prune.proxy import Effort
 from edgeprune.ship import export_checkpoint
 from edgeprune.target import RelativeBudget, TargetProfile
 
+SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, steps=4)
 FACTORY = """
 from torch import nn
 
@@ -71,11 +79,11 @@ def request_(here):
         "schema": 1,
         "name": "here",
         "channels": {"grid": [8, 16]},
-        "measure": {"max_seconds": 5},
+        "measure": {"max_seconds": 2},
         "budget": {"relative": {"latency": 0.97}},
     }
     (here / "targets").mkdir()
-    text = 'schema = 1\nname = "here"\n[channels]\ngrid = [8, 16]\n[measure]\nmax_seconds = 5\n'
+    text = 'schema = 1\nname = "here"\n[channels]\ngrid = [8, 16]\n[measure]\nmax_seconds = 2\n'
     write_whole(
         here / "targets" / "here.toml", (text + "[budget.relative]\nlatency = 0.97").encode()
     )
@@ -89,6 +97,7 @@ def request_(here):
         baseline=Recipe(epochs=4, batch=32, lr=0.1),
         recovery=Recipe(epochs=1, batch=32),
         search=Settings(population=8, generations=4),
+        strategy="gwcs",
     )
 
 
@@ -108,8 +117,8 @@ def test_every_step_is_told(outcome):
 def test_the_run_folder_holds_everything(outcome, here):
     names = {path.name for path in (here / "run").iterdir()}
     assert names == {
-        "run.json", "events.jsonl", "latency.json", "plan.json", "model.pt", "dense.onnx",
-        "model.onnx", "check.json",
+        "run.json", "events.jsonl", "latency.json", "front.csv", "plan.json", "model.pt",
+        "dense.onnx", "dense.pt", "model.onnx", "check.json", "search",
     }  # fmt: skip
     record = json.loads((here / "run" / "run.json").read_text())
     assert record["status"] == "done"
@@ -188,10 +197,171 @@ def test_an_interrupted_run_leaves_a_readable_folder(outcome, request_, here, mo
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "train", interrupt)
+    monkeypatch.setattr(making, "train_in", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_search(replace(request_, out=Path("broken")))
     assert json.loads((here / "broken" / "run.json").read_text())["status"] == "interrupted"
     events = (here / "broken" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events][-1] == "interrupted"
     assert (here / "broken" / "plan.json").exists()
+
+
+class Counted:
+    """Test images that count how often they are read."""
+
+    def __init__(self, images):
+        self._images, self.reads = images, 0
+
+    def __getattr__(self, name):
+        return getattr(self._images, name)
+
+    def __len__(self):
+        return len(self._images)
+
+    def to(self, device):
+        return self
+
+    def batches(self, size, **options):
+        self.reads += 1
+        return self._images.batches(size, **options)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The sets that were loaded, with test images that count."""
+    loaded = []
+
+    def load(*args, **options):
+        images = data.load(*args, **options)
+        loaded.append(replace(images, test=Counted(images.test)))
+        return loaded[-1]
+
+    monkeypatch.setattr(scene, "data", SimpleNamespace(load=load))
+    return loaded
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def evaluations(folder):
+    """Keys of what the search scored, in the order it did."""
+    path = folder / "search" / "evaluations.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line[: line.find('"loss"')] for line in lines]
+
+
+def test_the_front_of_a_strategy_without_one_is_what_it_chose(outcome, here):
+    lines = list(csv.DictReader((here / "run" / "front.csv").read_text().splitlines()))
+    kept = json.loads((here / "run" / "plan.json").read_text())["kept"]
+    widths = " ".join(str(len(stay)) for stay in kept.values())
+    assert [(row["widths"], row["chosen"], row["strategy"]) for row in lines] == [
+        (widths, "yes", "gwcs")
+    ]
+    assert 0 < float(lines[0]["predicted_latency_ratio"]) < 0.97
+    assert lines[0]["predicted_loss"] == ""
+
+
+def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, here, counted):
+    wanted = replace(
+        request_, family=(0.97, 0.9, 0.05), out=Path("family"), strategy="joint", effort=SMALL
+    )
+    found = run_search(wanted)
+    assert [member.latency for member in found.members] == [0.97, 0.9, 0.05]
+    assert [member.outcome is None for member in found.members] == [False, False, True]
+    assert "best that can be had" in found.members[2].reason
+    assert found.exit_code == 1
+    for member in found.members[:2]:
+        made = {path.name for path in member.folder.iterdir()}
+        assert made >= {"model.onnx", "dense.onnx", "model.pt", "plan.json", "check.json"}
+        assert "recovery.pt" not in made
+        limits = [v.limit for v in member.outcome.report.verdicts if v.name == "latency"]
+        assert limits == [member.latency]
+    assert counted[0].test.reads == 3  # the dense model, and each model that was made
+    record = json.loads((here / "family" / "run.json").read_text())
+    assert [line["folder"] for line in record["family"]] == ["0.97", "0.90", "0.05"]
+    assert record["baseline_saw_validation"] is False
+    evaluated = evaluations(here / "family")
+    assert len(evaluated) == len(set(evaluated))
+    rows = list(csv.DictReader((here / "family" / "front.csv").read_text().splitlines()))
+    losses = [float(row["predicted_loss"]) for row in rows if not row["chosen"]]
+    assert losses == sorted(losses, reverse=True)
+    assert {row["chosen"] for row in rows} <= {"", "yes"} and any(r["chosen"] for r in rows)
+    again = run_search(replace(wanted, resume=True))
+    assert [m.to_plain() for m in again.members] == [m.to_plain() for m in found.members]
+    assert len(counted) == 1  # nothing was looked at again
+
+
+@pytest.mark.parametrize(
+    ("strategy", "where"), [("joint", "search/evaluations.jsonl"), ("gwcs", "recovery.pt")]
+)
+def test_a_killed_run_goes_on(outcome, request_, here, strategy, where):
+    out = Path(f"killed-{strategy}")
+    long = replace(request_.recovery, epochs=4)
+    wanted = replace(request_, out=out, strategy=strategy, effort=SMALL, recovery=long)
+    process = multiprocessing.get_context("spawn").Process(target=run_search, args=(wanted,))
+    process.start()
+    while not (out / where).exists() and process.is_alive():
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    known = evaluations(out)[:-1]  # the last line may be cut off
+    found = run_search(replace(wanted, resume=True))
+    told = [event["event"] for event in events(out)]
+    assert told.index("resumed") < told.index("exported") and told[-1] == "done"
+    assert [e["origin"] for e in events(out) if e["event"] == "baseline"][-1] == "cached"
+    assert evaluations(out)[: len(known)] == known
+    assert len(set(evaluations(out))) == len(evaluations(out))
+    assert ("candidate" in told[told.index("resumed") :]) == (strategy == "joint")
+    assert (found.folder, found.exit_code in (0, 1)) == (out, True)
+    assert (out / "model.onnx").exists() and not (out / "recovery.pt").exists()
+
+
+def test_going_on_with_another_request_is_refused_and_changes_nothing(outcome, request_, here):
+    before = (here / "run" / "run.json").read_bytes()
+    for other, said in (
+        (replace(request_, strategy="joint"), "strategy was gwcs, now it is joint"),
+        (replace(request_, recovery=Recipe(epochs=2, batch=32)), "recovery.epochs was 1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run_search(replace(other, resume=True))
+    with pytest.raises(InputError, match="holds no run"):
+        run_search(replace(request_, resume=True, out=Path("nowhere")))
+    assert (here / "run" / "run.json").read_bytes() == before
+    assert not (here / "nowhere").exists()
+
+
+def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
+    outcome, request_, here, monkeypatch, counted
+):
+    monkeypatch.setattr(walk, "SHARES", (0.97, 0.05))
+    free = RelativeBudget(accuracy_drop=100)
+    found = run_search(replace(request_, budget=free, out=Path("walked")))
+    record = json.loads((here / "walked" / "run.json").read_text())
+    assert [step["kept"] for step in record["walk"][:2]] == [True, False]
+    assert [v.name for v in found.report.verdicts if v.name in ("latency", "accuracy_drop")] == [
+        "accuracy_drop"
+    ]
+    assert (here / "walked" / "0.97" / "plan.json").exists()
+    assert (here / "walked" / "model.onnx").exists()
+    assert counted[0].test.reads == 2
+
+
+def test_an_accuracy_that_nothing_keeps_names_the_best(outcome, request_, here, monkeypatch):
+    monkeypatch.setattr(walk, "SHARES", (0.97,))
+    monkeypatch.setattr(Made, "lost", 3.0)
+    free = RelativeBudget(accuracy_drop=1)
+    with pytest.raises(PromiseError, match=r"best that can be had loses 3.00 .* at 0\.\d+x"):
+        run_search(replace(request_, budget=free, out=Path("lossy")))
+    assert json.loads((here / "lossy" / "run.json").read_text())["status"] == "failed"
+
+
+def test_milliseconds_are_judged_on_the_device_they_were_asked_for(outcome, request_, here):
+    free = RelativeBudget()
+    found = run_search(replace(request_, budget=free, latency_ms=1000.0, out=Path("ms")))
+    verdict = next(v for v in found.report.verdicts if v.name == "p50_ms")
+    assert (verdict.outcome, verdict.limit) == ("met", 1000.0)
+    with pytest.raises(PromiseError, match=r"best that can be had is about 0\.\d+ ms"):
+        run_search(replace(request_, budget=free, latency_ms=1e-6, out=Path("fast")))

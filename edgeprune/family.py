@@ -1,0 +1,167 @@
+"""Several models in one run: a family at several latencies, or a walk down to the lowest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgeprune import walk
+from edgeprune.delivery import Made, Outcome, deliver, recall
+from edgeprune.errors import PromiseError
+from edgeprune.finalist import Unreached
+from edgeprune.making import Workshop
+from edgeprune.prune.fitness import Limits
+from edgeprune.request import Request
+from edgeprune.run_folder import RunFolder
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a family.
+
+    Attributes:
+        latency: Share of the dense latency that was asked for.
+        folder: Where it lies.
+        outcome: What it came to; None where it could not be had.
+        reason: Why not.
+    """
+
+    latency: float
+    folder: Path
+    outcome: Outcome | None
+    reason: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """Of its verdict; 1 where it could not be had."""
+        return self.outcome.exit_code if self.outcome else PromiseError.exit_code
+
+    def to_plain(self) -> dict[str, Any]:
+        """A line of run.json."""
+        plain = {"latency": self.latency, "folder": self.folder.name, "exit_code": self.exit_code}
+        if self.outcome is None:
+            return plain | {"verdict": "not reached", "reason": self.reason}
+        results = {row.name: {"dense": row.dense, "slim": row.slim} for row in self.outcome.rows}
+        return plain | {"verdict": self.outcome.report.outcome, "results": results}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a run with several latencies came to."""
+
+    folder: Path
+    members: tuple[Member, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the members': 0 only when every one was met."""
+        return max(member.exit_code for member in self.members)
+
+
+def limits(request: Request) -> Limits:
+    """The budgets that a search looks at."""
+    budget = request.budget
+    return Limits(budget.latency, budget.macs, budget.params)
+
+
+def name(share: float) -> str:
+    """Of a member's folder: ``0.70``."""
+    return f"{share:.2f}" if round(share, 2) == share else f"{share:g}"
+
+
+def family(shop: Workshop) -> Family:
+    """Make every model, and judge them when all are made, so that no test image comes earlier.
+
+    A model that cannot be had is told and costs the others nothing. Models that an earlier,
+    interrupted run finished are not judged again.
+    """
+    request = shop.scene.request
+    made: dict[float, Made] = {}
+    for share in request.family:
+        if recall(shop.folder.member(name(share))) is None:
+            aim = limits(request.within(share))
+            found = _unless_refused(shop, share, partial(shop.make, aim, name(share)))
+            made |= {share: found} if found else {}
+    for share, each in made.items():
+        _unless_refused(shop, share, partial(_judge, shop, share, each))
+    members = tuple(_member(shop.folder, share) for share in request.family)
+    result = Family(shop.folder.path, members)
+    shop.folder.record(
+        status="done",
+        exit_code=result.exit_code,
+        family=[member.to_plain() for member in members],
+    )
+    return result
+
+
+def recall_family(folder: RunFolder) -> Family | None:
+    """What a finished run came to, from its files; None where it is no finished family."""
+    known = folder.read()
+    if known.get("status") != "done" or "family" not in known:
+        return None
+    members = tuple(_member(folder, line["latency"]) for line in known["family"])
+    return Family(folder.path, members)
+
+
+def _unless_refused(shop: Workshop, share: float, step: Callable[[], Found]) -> Found | None:
+    """What a step gives; a promise that it cannot keep is told and ends this model alone."""
+    try:
+        return step()
+    except PromiseError as error:
+        told = {"latency": share, "reason": str(error)}
+        shop.folder.event("not reached", **told)
+        shop.folder.member(name(share)).record(status="failed", **told)
+        return None
+
+
+def _judge(shop: Workshop, share: float, made: Made) -> Outcome:
+    profile = shop.scene.request.within(share).judged
+    return deliver(shop.scene, made, profile, shop.folder.member(name(share)))
+
+
+def _member(folder: RunFolder, share: float) -> Member:
+    own = folder.member(name(share))
+    return Member(share, own.path, recall(own), own.read().get("reason", ""))
+
+
+def descend(shop: Workshop) -> Made:
+    """The fastest model whose validation accuracy keeps the drop, by walking down to it.
+
+    Raises:
+        PromiseError: not even the first steps keep it; the best that can be had is named.
+    """
+    allowed = shop.scene.request.budget.accuracy_drop or 0.0
+    made: dict[float, Made] = {}
+    steps: list[dict[str, Any]] = []
+
+    def keeps(share: float) -> bool:
+        try:
+            made[share] = shop.make(Limits(latency=share), name(share))
+        except Unreached as error:
+            steps.append({"latency": share, "kept": False, "reason": str(error)})
+        else:
+            lost, ratio = made[share].lost, made[share].chosen.measured.mid
+            told = {"latency": share, "measured": ratio, "lost_points": lost}
+            steps.append(told | {"kept": lost <= allowed})
+        shop.folder.record(walk=steps)
+        return bool(steps[-1]["kept"])
+
+    found = walk.lowest(keeps)
+    if found is not None:
+        return made[found]
+    if not made:
+        raise PromiseError(steps[0]["reason"])
+    best = min(made.values(), key=lambda each: each.lost)
+    raise PromiseError(
+        f"no network loses at most {allowed:g} points: the best that can be had loses "
+        f"{best.lost:.2f} on the validation images at {best.chosen.measured.mid:.3f}x of the "
+        f"dense latency (measured){_doubt(shop)}; raise --max-accuracy-drop or --epochs"
+    )
+
+
+def _doubt(shop: Workshop) -> str:
+    seen = shop.scene.origin.seen_validation
+    return "; the dense model may have seen these images, which overstates it" if seen else ""
