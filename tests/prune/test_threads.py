@@ -30,7 +30,7 @@ def test_an_error_does_not_keep_the_threads(two_threads):
 
 
 def test_scoring_a_population_takes_one_thread(two_threads, monkeypatch):
-    """A second one costs a hundredfold where its core is busy."""
+    """A second one is waited for by every operator where its core is busy."""
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     space = PruningSpace((ChannelGroup("g", 4, 0, None, False, ()),), ((2, 4),))
