@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from edgeprune.errors import InputError
-from edgeprune.prune import gwcs
+from edgeprune.prune import gwcs, smoea
 from edgeprune.prune.choice import Choice
 from edgeprune.prune.controls import Depth, Random, Ranked, Uniform
 from edgeprune.prune.fitness import Limits
@@ -32,6 +32,7 @@ def _ranked(criterion: str) -> Callable[[Ground], Searcher]:
 _KNOWN: dict[str, Callable[[Ground], Searcher]] = {
     "joint": Joint,
     "gwcs": _gwcs,
+    "smoea": lambda ground: partial(smoea.search, ground),
     "random": Random,
     "uniform": Uniform,
     "l1": _ranked("l1"),
