@@ -12,8 +12,12 @@ import torch
 from onnx import TensorProto, helper
 
 from edgeprune import cli, interrupt, pipeline
+from edgeprune.delivery import Outcome, Row
+from edgeprune.deploy.verdicts import Report, Verdict
 from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.family import Family, Member
 from edgeprune.main import main
+from edgeprune.target import RelativeBudget, load_target, with_budgets
 
 
 @pytest.fixture
@@ -62,7 +66,8 @@ def test_targets_are_listed_and_shown(run):
     assert code == 0
     assert all(name in out for name in ("mobile-cpu", "raspberry-pi-5", "x86-gateway"))
     code, out, _ = run("targets", "show", "mobile-cpu")
-    assert json.loads(out)["budget"]["relative"]["latency"] == 0.7
+    latency = load_target("mobile-cpu").budget.relative.latency
+    assert json.loads(out)["budget"]["relative"]["latency"] == latency
 
 
 def test_channels_are_shown_as_a_table(run):
@@ -83,6 +88,20 @@ def test_channels_are_shown_as_a_table(run):
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "--max-latency-ratio -1"),
         (["search", "--strategy", "gwc"], "unknown strategy 'gwc'; did you mean gwcs?"),
+        (["search", "--family", "0.7,half"], "--family '0.7,half': latency ratios"),
+        (["search", "--family", ""], "--family '': latency ratios"),
+        (["search", "--family", "0.5,0.7"], "from the slowest down, such as 0.7,0.5, each once"),
+        (["search", "--family", "0.5,0.5"], "each once"),
+        (["search", "--family", "0.7,nan"], "a ratio of --family = nan"),
+        (["search", "--family", "1,0.7"], "nearer to 1 than 1 %"),
+        (["search", "--family", "0.7,0"], "not a positive number"),
+        (["search", "--family", "0.7", "--max-latency-ms", "3"], "--family limits the latency"),
+        (["search", "--family", "0.7", "--max-latency-ratio", "0.6"], "--family limits"),
+        (["search", "--max-latency-ms", "0"], "--max-latency-ms 0 is not a positive"),
+        (["search", "--max-latency-ms", "inf"], "--max-latency-ms inf is not a positive"),
+        (["search", "--resume"], "--out DIR, without --overwrite"),
+        (["search", "--resume", "--out", "r", "--overwrite"], "--out DIR, without --overwrite"),
+        (["search", "--resume", "--out", "r"], "--out r holds no run to go on with"),
         (["search", "--std", "1", "1", "0"], "std must be above 0"),
         (["search", "--model-arg", "shortcut"], "--model-arg wants NAME=VALUE"),
         (["search", "--model-arg", "colour=red"], "no argument 'colour'"),
@@ -216,7 +235,93 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
     monkeypatch.setenv("EDGEPRUNE_SEARCH_MAX_LATENCY_RATIO", "0.5")
     run("search")
     run("search", "--max-latency-ratio", "0.4")
-    assert seen == [0.7, 0.6, 0.5, 0.4]
+    assert seen == [load_target("mobile-cpu").budget.relative.latency, 0.6, 0.5, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("words", "budget", "rest"),
+    [
+        ([], (0.8, 2.0), ((), None)),
+        (["--max-latency-ratio", "none"], (None, 2.0), ((), None)),
+        (["--max-accuracy-drop", "none"], (0.8, None), ((), None)),
+        (["--max-latency-ms", "3.5"], (None, 2.0), ((), 3.5)),
+        (["--max-latency-ms", "3.5", "--max-latency-ratio", "0.6"], (0.6, 2.0), ((), 3.5)),
+        (["--family", "0.7,0.5, 0.35"], (None, 2.0), ((0.7, 0.5, 0.35), None)),
+    ],
+)
+def test_latency_is_limited_in_one_of_three_ways_or_not_at_all(
+    run, monkeypatch, tmp_path, words, budget, rest
+):
+    seen = []
+
+    def remember(request, watch):
+        seen.append(request)
+        raise InputError("enough")
+
+    monkeypatch.setattr(pipeline, "run_search", remember)
+    limits = "[budget.relative]\nlatency = 0.8\naccuracy_drop = 2.0\n"
+    (tmp_path / "t.toml").write_text(f'schema = 1\nname = "t"\n{limits}')
+    run("search", "--target", "./t.toml", *words)
+    found = seen[0]
+    assert (found.budget.latency, found.budget.accuracy_drop) == budget
+    assert (found.family, found.latency_ms) == rest
+    assert found.only_accuracy == (words == ["--max-latency-ratio", "none"])
+
+
+def member(folder, latency, outcome):
+    """A model of a family, judged by hand-made verdicts."""
+    limit = Verdict("latency", outcome, latency, 0.611, "x", (0.60, 0.62), "timed", "value", {})
+    facts = {"file": "model.onnx", "sha256": "0", "bytes": 1}
+    machine = {"fingerprint": "here", "device": "local://", "cpu": "c", "cores": 2}
+    report = Report(
+        facts, None, {"name": "t"}, (limit,), "warn", ("a stand-in",), machine, None, {}, "", 0, {}
+    )
+    rows = (
+        Row("accuracy", 90.0, 88.5, "%"),
+        Row("MACs", 100.0, 50.0),
+        Row("params", 10.0, 4.0),
+        Row("latency", 2.0, 1.222, "ms"),
+    )
+    return Member(latency, folder, Outcome(folder, rows, report, ("seen",)))
+
+
+def test_a_family_is_one_table_and_its_worst_exit_code(run, monkeypatch):
+    runs = Path("runs/a")
+    short = Member(0.1, runs / "0.10", None, "the best that can be had is 0.356x")
+    members = (
+        member(runs / "0.70", 0.7, "met"), member(runs / "0.60", 0.6, "missed"), short
+    )  # fmt: skip
+    found = Family(runs, members)
+    monkeypatch.setattr(pipeline, "run_search", lambda request, watch: found)
+    code, out, _ = run("search", "--family", "0.7,0.6,0.1", "--max-accuracy-drop", "none")
+    assert code == 1
+    lines = out.splitlines()
+    rows = [line.split() for line in lines[1:5]]
+    assert rows[0] == ["dense", "2.000", "ms", "90.00", "%"]
+    assert rows[1] == [
+        "0.7x", "0.611x", "1.222", "ms", "88.50", "%", "1.50", "0.500x", "0.400x", "met", "0.70"
+    ]  # fmt: skip
+    assert rows[2][-2:] == ["missed", "0.60"]
+    assert rows[3] == ["0.1x", "not", "reached", "0.10"]
+    assert max(map(len, lines[:5])) <= 100
+    assert "0.1x not reached: the best that can be had is 0.356x" in lines
+    assert [line for line in lines if line.startswith("note: ")] == [
+        "note: seen", "note: a stand-in"
+    ]  # fmt: skip
+    checks = [line for line in lines if "edgeprune check" in line]
+    assert len(checks) == 2
+    assert "runs/a/0.60/model.onnx" in checks[1]
+    assert "--budget relative.latency=0.6" in checks[1]
+    assert "--budget relative.accuracy_drop=none" in checks[1]
+
+
+def test_a_budget_of_none_is_dropped():
+    profile = load_target("mobile-cpu")
+    found = with_budgets(profile, ["relative.latency=none", "p50_ms=3"])
+    assert found.budget.relative == RelativeBudget(
+        accuracy_drop=profile.budget.relative.accuracy_drop
+    )
+    assert found.budget.absolute.p50_ms == 3
 
 
 def test_check_writes_every_format_and_its_exit_code(run, tmp_path, monkeypatch):
