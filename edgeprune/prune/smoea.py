@@ -1,6 +1,6 @@
 """SMOEA: sub-network multi-objective evolution, a few consecutive layers at a time.
 
-Our reconstruction of X. Li, Y. Sun, L. Huang, J. Chen, arXiv 2211.01957, 2022, of which only the
+Our reconstruction of Li, Sun, Huang, Chen, arXiv 2211.01957, 2022, of which only the
 abstract was at hand: the multi-objective problem is posed on a sub-network of the full model,
 convolution layers are pruned progressively in groups, and a compromise is picked from each
 front. The genome, the damage, the layers of a group, the share of the budget that each owes, the
