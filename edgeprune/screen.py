@@ -73,8 +73,8 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
         for verdict in (member.outcome.report.verdicts if member.outcome else ())
         if verdict.outcome != "met"
     ]
-    told = [*(note for each in reached for note in (*each.notes, *each.report.notes))]
-    lines += [f"note: {note}" for note in dict.fromkeys(told)]
+    told = [(*each.notes, *each.report.notes) for each in reached]
+    lines += [f"note: {note}" for note in (told or [()])[0] if all(note in each for each in told)]
     lines += [f"everything lies in {family.folder}"]
     for member in family.members:
         if member.outcome:

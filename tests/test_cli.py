@@ -282,7 +282,7 @@ def member(folder, latency, outcome):
         Row("params", 10.0, 4.0),
         Row("latency", 2.0, 1.222, "ms"),
     )
-    return Member(latency, folder, Outcome(folder, rows, report, ("seen",)))
+    return Member(latency, folder, Outcome(folder, rows, report, ("seen", f"only {latency}")))
 
 
 def test_a_family_is_one_table_and_its_worst_exit_code(run, monkeypatch):

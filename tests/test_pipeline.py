@@ -131,6 +131,7 @@ def test_the_summary_names_what_was_promised(outcome):
         "accuracy", "MACs", "params", "file size", "latency",
     ]  # fmt: skip
     assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "parity", "latency"}
+    assert found.notes == ()  # we trained the dense model: it has not seen the validation images
 
 
 def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):
@@ -353,14 +354,19 @@ def test_an_accuracy_that_nothing_keeps_names_the_best(outcome, request_, here, 
     monkeypatch.setattr(walk, "SHARES", (0.97,))
     monkeypatch.setattr(Made, "lost", 3.0)
     free = RelativeBudget(accuracy_drop=1)
-    with pytest.raises(PromiseError, match=r"best that can be had loses 3.00 .* at 0\.\d+x"):
-        run_search(replace(request_, budget=free, out=Path("lossy")))
+    theirs = here / "run" / "dense.pt"  # a checkpoint: nobody knows what it was trained on
+    said = r"best that can be had loses 3.00 .* at 0\.\d+x .*may have seen these images"
+    with pytest.raises(PromiseError, match=said):
+        run_search(replace(request_, budget=free, weights=theirs, out=Path("lossy")))
     assert json.loads((here / "lossy" / "run.json").read_text())["status"] == "failed"
 
 
 def test_milliseconds_are_judged_on_the_device_they_were_asked_for(outcome, request_, here):
     free = RelativeBudget()
-    found = run_search(replace(request_, budget=free, latency_ms=1000.0, out=Path("ms")))
+    theirs = replace(request_, weights=here / "run" / "dense.pt")
+    found = run_search(replace(theirs, budget=free, latency_ms=1000.0, out=Path("ms")))
+    assert any("may have seen the validation images" in note for note in found.notes)
+    assert json.loads((here / "ms" / "run.json").read_text())["baseline_saw_validation"] is True
     verdict = next(v for v in found.report.verdicts if v.name == "p50_ms")
     assert (verdict.outcome, verdict.limit) == ("met", 1000.0)
     with pytest.raises(PromiseError, match=r"best that can be had is about 0\.\d+ ms"):

@@ -59,6 +59,35 @@ def test_an_overwriting_run_that_was_killed_does_not_spoil_the_earlier_one(earli
     assert (earlier / "model.pt").read_bytes() == b"old"
 
 
+def test_folders_of_a_run_are_set_aside_and_come_back_with_it(earlier):
+    first = run_folder.create(earlier, "m", "t", overwrite=True)
+    (first.search() / "evaluations.jsonl").write_text("{}\n")
+    first.member("0.70").record(status="done")
+    (earlier / "0.9").mkdir()
+    (earlier / "0.9" / "mine.txt").write_text("not a run's")
+    first.finish()
+    for _ in range(2):  # the first of the two is killed
+        wrong = run_folder.create(earlier, "m", "t", overwrite=True)
+        assert names(earlier) == [".previous", "0.9", "notes.txt", "run.json"]
+        wrong.member("0.50").record(status="running")
+        wrong.search()
+    wrong.discard()
+    assert names(earlier) == ["0.70", "0.9", "notes.txt", "run.json", "search"]
+    assert (earlier / "search" / "evaluations.jsonl").read_text() == "{}\n"
+
+
+def test_only_a_run_can_be_gone_on_with(tmp_path):
+    run = run_folder.RunFolder(tmp_path)
+    for content in (None, "{", "[]", '{"schema": "edgeprune.run/1"}'):
+        if content:
+            (tmp_path / "run.json").write_text(content)
+        with pytest.raises(InputError, match="holds no run"):
+            run_folder.reopen(tmp_path)
+    (tmp_path / "run.json").unlink()
+    run.record(request={})
+    assert run_folder.reopen(tmp_path).path == tmp_path
+
+
 def test_of_two_runs_at_once_one_gets_the_folder(tmp_path, monkeypatch):
     run_folder.create(tmp_path / "run", "m", "t")
     monkeypatch.setattr("pathlib.Path.iterdir", lambda path: iter(()))  # both looked before
