@@ -49,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, help="only print the table of this file")
     parser.add_argument("--work", type=Path, help="where images are unpacked, to keep them")
     parser.add_argument("--only", choices=("peers", "own"), help="one half of the arms")
+    parser.add_argument("--arms", default="", help="only arms whose name has this pattern")
     parser.add_argument("--model", help="only the contests of this network")
     parser.add_argument("--threads", type=int, help="torch threads for accuracy and training")
     return parser.parse_args()
@@ -80,7 +81,13 @@ def _run(contests: tuple[Contest, ...], asked: argparse.Namespace) -> None:
                 if contest.weights
                 else None
             )
-            run(contest, scene(contest.model, weights, images), ledger, only=asked.only)
+            run(
+                contest,
+                scene(contest.model, weights, images),
+                ledger,
+                only=asked.only,
+                arms=asked.arms,
+            )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.images import IMAGENET, Normalisation
 from edgeprune.prune.models import ModelSpec
+from edgeprune.prune.proxy import FEW_IMAGES, Effort
+from edgeprune.prune.saliency import WaveletOptions
 from edgeprune.request import Request
 from edgeprune.scene import Watch
 from edgeprune.target import RelativeBudget, TargetProfile, load_target
@@ -49,6 +51,7 @@ class Flags:
         device: Where to measure.
         strategy: How channels are chosen, if given.
         resume: Go on with an unfinished run.
+        judging: Networks scored per search and the wavelet of its criterion, each if given.
         recipe: How the slim model is fine-tuned; see :func:`recipe`.
     """
 
@@ -65,6 +68,7 @@ class Flags:
     device: str
     strategy: str | None
     resume: bool
+    judging: tuple[int | None, str | None] = (None, None)
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -98,11 +102,18 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         baseline=dense,
         recovery=recipe(flags.data, {**flags.recipe, "epochs": epochs, "seed": seed}),
         search=Settings(seed=seed),
+        effort=_effort(flags),
+        wavelet=WaveletOptions(wavelet=flags.judging[1] or "haar"),
         device=flags.device,
         strategy=strategy,
         family=_family(flags),
         latency_ms=_milliseconds(flags.latency_ms),
     )
+
+
+def _effort(flags: Flags) -> Effort:
+    usual = FEW_IMAGES if flags.data == "digits" else Effort()
+    return replace(usual, evaluations=flags.judging[0] or usual.evaluations)
 
 
 def recipe(source: str, given: Mapping[str, Any]) -> Recipe:

@@ -145,6 +145,12 @@ def search(
     strategy: Annotated[
         str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
     ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(help="Networks scored by a search; 400, on digits 150.", min=1)
+    ] = None,
+    wavelet: Annotated[
+        str | None, typer.Option(help="Of the wavelet criterion: haar, db2, sym4, ...")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
@@ -176,6 +182,7 @@ def search(
             device,
             strategy,
             resume,
+            (evaluations, wavelet),
             _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema),
         ),
         weights,

@@ -110,6 +110,7 @@ def workshop(scene: Scene, folder: RunFolder, tell: Teller) -> Workshop:
     ground = Ground(
         *(field.trace, field.space, field.costs, scene.images, request.search),
         effort=replace(request.effort, recipe=request.recovery),
+        wavelet=request.wavelet,
         folder=folder.search(),
         watch=tell,
     )

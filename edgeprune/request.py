@@ -15,6 +15,7 @@ from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.images import IMAGENET, Normalisation
 from edgeprune.prune.models import ModelSpec
 from edgeprune.prune.proxy import Effort
+from edgeprune.prune.saliency import WaveletOptions
 from edgeprune.target import AbsoluteBudget, Budget, RelativeBudget, TargetProfile
 
 NOT_COMPARED = "out", "overwrite", "resume"
@@ -39,6 +40,7 @@ class Request:
         recovery: How the slim model is fine-tuned.
         search: Size and seed of the genetic search.
         effort: How much judging networks may cost a search; it distils by ``recovery``.
+        wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``strategies.NAMES``.
         family: Latency shares, falling; one model each. None for a single model.
@@ -59,6 +61,7 @@ class Request:
     recovery: Recipe = field(default_factory=Recipe)
     search: Settings = field(default_factory=Settings)
     effort: Effort = field(default_factory=Effort)
+    wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     device: str = "local://"
     strategy: str = strategies.DEFAULT
     family: tuple[float, ...] = ()

@@ -1,7 +1,7 @@
 """What is a slim network worth? The same recalibration, images and training for everybody."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +13,15 @@ from edgeprune.prune.evaluate import evaluate, recalibrate
 from edgeprune.prune.finetune import Recipe, train
 
 Judges = Literal["test", "val"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A slim network that keeps its limit, made when it is needed."""
+
+    arm: str
+    limit: str
+    network: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -41,22 +50,26 @@ class Judge:
         images = self.scene.images.test if self.images == "test" else self.scene.images.val
         return round(evaluate(recalibrated, images).accuracy, 4)
 
-    def recovered(self, network: nn.Module, arm: str, limit: str) -> None:
-        """Fine-tune with every seed; a seed that is in the ledger is not run again.
+    def recovered(self, entrants: Sequence[Entrant]) -> None:
+        """Fine-tune all, seed by seed; what is in the ledger is not run again.
 
-        The accuracy is that of the last step, on the test images.
+        A run that is cut off so has every arm with fewer seeds, not fewer arms. The accuracy
+        is that of the last step, on the test images.
         """
-        recipe = self.recipe
-        for seed in self.seeds if recipe else ():
-            key = {**self.base, "kind": "run", "arm": arm, "limit": limit, "seed": seed}
-            if self.ledger.find(**key):
-                continue
+        for seed in self.seeds if self.recipe else ():
+            for entrant in entrants:
+                self._recovered(entrant, seed)
+
+    def _recovered(self, entrant: Entrant, seed: int) -> None:
+        key = {**self.base, "kind": "run", "arm": entrant.arm, "limit": entrant.limit}
+        key |= {"seed": seed}
+        if self.recipe and not self.ledger.find(**key):
             start = time.monotonic()
             images = self.scene.images
             trained = train(
-                recalibrate(network, images.train),
+                recalibrate(entrant.network(), images.train),
                 images.train,
-                replace(recipe, seed=seed),
+                replace(self.recipe, seed=seed),
                 teacher=self.scene.dense,
             )
             accuracy = round(evaluate(trained.model, images.test).accuracy, 4)

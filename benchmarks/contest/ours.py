@@ -1,13 +1,14 @@
 """What do edgeprune's own strategies choose? Each is asked once for all limits of a scene."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from contest.bitmask import Bitmask
 from contest.scene import Scene
 from edgeprune import finalist
 from edgeprune.errors import PromiseError
@@ -15,6 +16,8 @@ from edgeprune.finalist import Candidate, Field
 from edgeprune.prune import strategies
 from edgeprune.prune.fitness import Limits
 from edgeprune.prune.ground import Ground
+from edgeprune.prune.joint import Joint
+from edgeprune.prune.proxy import Effort
 from edgeprune.prune.slim import slim
 from edgeprune.prune.space import PruningPlan
 
@@ -30,10 +33,13 @@ def _on_macs(ground: Ground) -> Ground:
     return replace(ground, costs=replace(ground.costs, predictors=(macs, macs, params)))
 
 
-# Strategy and what is changed of its ground, by the name of the ablation.
-ABLATIONS: dict[str, tuple[str, Callable[[Ground], Ground]]] = {
-    "joint-no-wavelet": ("joint", _without_wavelet),
-    "joint-macs": ("joint", _on_macs),
+# What is changed of the ground, and the search that then stands on it, by the ablation's name.
+ABLATIONS: dict[str, tuple[Callable[[Ground], Ground], Callable[[Ground], strategies.Searcher]]]
+ABLATIONS = {
+    "joint-no-wavelet": (_without_wavelet, Joint),
+    "joint-macs": (_on_macs, Joint),
+    "joint-flat": (lambda ground: ground, partial(Joint, staged=False)),
+    "joint-bitmask": (lambda ground: ground, Bitmask),
 }
 
 
@@ -55,11 +61,13 @@ class Own:
         scene: What it is judged on.
         arm: Its name.
         folder: Where its unfinished search keeps what it knows.
+        effort: What its scores may cost.
     """
 
     scene: Scene
     arm: str
     folder: Path
+    effort: Effort = field(default_factory=Effort)
 
     def reach(self, limits: Limits) -> Reached:
         """Search, measure, and search again with a tighter aim where the measurement misses."""
@@ -75,12 +83,14 @@ class Own:
 
     @cached_property
     def _ground(self) -> Ground:
-        field = self.scene.field
+        arena = self.scene.field
         self.folder.mkdir(parents=True, exist_ok=True)
         plain = Ground(
-            field.trace, field.space, field.costs, self.scene.images, folder=self.folder
+            *(arena.trace, arena.space, arena.costs, self.scene.images),
+            effort=self.effort,
+            folder=self.folder,
         )
-        return ABLATIONS[self.arm][1](plain) if self.arm in ABLATIONS else plain
+        return ABLATIONS[self.arm][0](plain) if self.arm in ABLATIONS else plain
 
     @cached_property
     def _field(self) -> Field:
@@ -88,13 +98,14 @@ class Own:
 
     @cached_property
     def _searcher(self) -> strategies.Searcher:
-        name = ABLATIONS[self.arm][0] if self.arm in ABLATIONS else self.arm
-        return strategies.searcher(name, self._ground)
+        if self.arm in ABLATIONS:
+            return ABLATIONS[self.arm][1](self._ground)
+        return strategies.searcher(self.arm, self._ground)
 
 
 def exists(arm: str) -> bool:
     """Whether this version of edgeprune has the strategy."""
-    return (ABLATIONS[arm][0] if arm in ABLATIONS else arm) in strategies.NAMES
+    return arm in ABLATIONS or arm in strategies.NAMES
 
 
 def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:

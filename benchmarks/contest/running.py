@@ -1,25 +1,35 @@
 """One contest: every arm is pruned, measured and judged, unless the ledger has it."""
 
 import logging
+import re
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from contest import ours, peer
-from contest.judging import Judge
+from contest.judging import Entrant, Judge
 from contest.ledger import Ledger, Row, of
 from contest.ours import Own
 from contest.scene import Scene
 from contest.schedule import Contest, label
 from edgeprune.prune.evaluate import evaluate
 from edgeprune.prune.fitness import Limits
+from edgeprune.prune.proxy import Effort
 
 _log = logging.getLogger(__name__)
 
 
-def run(contest: Contest, scene: Scene, ledger: Ledger, *, only: str | None = None) -> None:
+def run(
+    contest: Contest,
+    scene: Scene,
+    ledger: Ledger,
+    *,
+    only: str | None = None,
+    arms: str = "",
+) -> None:
     """Run what the ledger lacks of a contest.
 
     Args:
@@ -27,19 +37,22 @@ def run(contest: Contest, scene: Scene, ledger: Ledger, *, only: str | None = No
         scene: What they are judged on.
         ledger: What there is, and where results go.
         only: ``own`` or ``peers`` for one half.
+        arms: Arms whose name this regular expression finds; the table lists the others.
     """
     if contest.weights is None and not torch.cuda.is_available():
         _untrained(Judge(scene, ledger, contest.base), contest.limits)
         return
     judge = Judge(scene, ledger, contest.base, contest.judged, contest.recipe)
     _dense(judge)
+    entrants = []
     if only != "peers":
-        for arm in filter(ours.exists, contest.own):
-            _own(judge, arm, contest.limits)
+        for arm in [arm for arm in contest.own if ours.exists(arm) and re.search(arms, arm)]:
+            entrants += _own(judge, arm, contest.limits)
     if only != "own" and contest.peers != "none":
-        _peers(judge, contest.latencies)
-        _recover_peers(judge, contest)
-    judge.recovered(scene.dense, "dense", "none")
+        _peers(judge, contest.latencies, arms)
+        entrants += _best_peers(judge, contest)
+    dense = Entrant("dense", "none", lambda: scene.dense)
+    judge.recovered([*entrants, dense] if re.search(arms, "dense") else entrants)
 
 
 def _untrained(judge: Judge, limits: tuple[Limits, ...]) -> None:
@@ -68,9 +81,12 @@ def _dense(judge: Judge) -> None:
         judge.ledger.append(time.monotonic() - start, **key, **accuracy)
 
 
-def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> None:
+def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> list[Entrant]:
     """One strategy at every limit; one search serves them all."""
-    own = Own(judge.scene, arm, judge.ledger.folder() / "-".join(_words(judge, arm)))
+    # Before fine-tuning nothing is distilled: F1 decides.
+    effort = Effort(recipe=judge.recipe) if judge.recipe else Effort(steps=0)
+    own = Own(judge.scene, arm, judge.ledger.folder() / "-".join(_words(judge, arm)), effort)
+    entrants = []
     for limit in limits:
         row = _net(judge, arm, label(limit))
         if row is None:
@@ -81,16 +97,18 @@ def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> None:
                 values |= _judged(judge, ours.slimmed(judge.scene, reached.plan))
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
         if row["plan"] is not None:
-            judge.recovered(ours.slimmed(judge.scene, row["plan"]), arm, label(limit))
+            network = partial(ours.slimmed, judge.scene, row["plan"])
+            entrants.append(Entrant(arm, label(limit), network))
+    return entrants
 
 
-def _peers(judge: Judge, limits: tuple[float, ...]) -> None:
+def _peers(judge: Judge, limits: tuple[float, ...], wanted: str) -> None:
     """Every way to use Torch-Pruning, at every limit, before fine-tuning."""
     scene = judge.scene
     known: dict[tuple[str, float], dict[str, Any]] = {}
     peers, arms = None, peer.arms(scene.dense, _step(scene.field.space.grids))
     _note(judge, [arm.name for arm in arms])
-    for arm in arms:
+    for arm in [arm for arm in arms if re.search(wanted, arm.name)]:
         names = {limit: label(Limits(latency=limit)) for limit in limits}
         if all(_net(judge, arm.name, name) for name in names.values()):
             continue
@@ -118,15 +136,22 @@ def _note(judge: Judge, names: list[str]) -> None:
         judge.ledger.append(0.0, **key, names=names)
 
 
-def _recover_peers(judge: Judge, contest: Contest) -> None:
-    """Fine-tune the best peer of each limit, or all of them."""
+def _best_peers(judge: Judge, contest: Contest) -> list[Entrant]:
+    """The best peer of each limit, or all of them."""
+    entrants = []
     for limit in contest.latencies:
         name = label(Limits(latency=limit))
         rows = reached(of(judge.ledger.rows, **judge.base, kind="net", limit=name))
         peers = sorted((r for r in rows if r["arm"].startswith("tp-")), key=lambda r: -r["before"])
         for row in peers if contest.peers == "all" else peers[:1]:
-            state = torch.load(judge.ledger.folder() / row["file"], weights_only=True)
-            judge.recovered(peer.rebuilt(judge.scene.dense, state), row["arm"], name)
+            network = partial(_rebuilt, judge, row["file"])
+            entrants.append(Entrant(row["arm"], name, network))
+    return entrants
+
+
+def _rebuilt(judge: Judge, file: str) -> nn.Module:
+    state = torch.load(judge.ledger.folder() / file, weights_only=True)
+    return peer.rebuilt(judge.scene.dense, state)
 
 
 def reached(rows: list[Row]) -> list[Row]:

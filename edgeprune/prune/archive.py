@@ -15,6 +15,7 @@ from edgeprune.prune.proxy import Score
 
 Floats = NDArray[np.float64]
 _NEAR = 0.05
+_BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
 @dataclass
@@ -42,19 +43,20 @@ class Archive:
                 wanted = self.ground.effort.evaluations
                 self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
             found.append(self.scores[key].loss)
-        return np.array(found)
+        losses: Floats = np.nan_to_num(np.array(found), nan=_BROKEN, posinf=_BROKEN)
+        return losses
 
     def allowance(self, limits: Limits) -> int:
         """How many networks may be scored for these limits.
 
-        The first budget has all that is left of the effort, another one half of the effort,
-        and one that is only an aim tightened a little a tenth of it.
+        The first budget has all that is left of the effort, another one a quarter of it, and
+        one that is only an aim tightened a little a tenth.
         """
         effort, aim = self.ground.effort.evaluations, float(limits.vector().min())
         before, self._last = self._last, aim
         if before is None:
             return max(effort - len(self.scores), effort // 5)
-        return effort // (10 if abs(aim - before) < _NEAR * before else 2)
+        return effort // (10 if abs(aim - before) < _NEAR * before else 4)
 
     @property
     def genomes(self) -> Genomes:
@@ -80,9 +82,10 @@ class Archive:
         ordered: Genomes = within[np.argsort(self.losses(within), kind="stable")]
         return ordered
 
-    def shortened(self, genomes: Genomes, count: int, steps: int) -> Genomes:
-        """The best ``count`` after a distillation of ``steps`` steps each."""
-        if len(genomes) <= count or not self.ground.effort.steps:
+    def shortened(self, genomes: Genomes, count: int) -> Genomes:
+        """The best ``count`` after a fifth of F2's distillation."""
+        steps = self.ground.effort.steps // 5
+        if len(genomes) <= count or not steps:
             return genomes[:count]
         losses = [self._distilled(genome, steps).loss for genome in genomes]
         return genomes[np.argsort(losses, kind="stable")[:count]]
@@ -92,7 +95,7 @@ class Archive:
         if not self.ground.effort.steps:
             return self.choice(finalists[int(self.losses(finalists).argmin())])
         scores = [self._distilled(genome, None) for genome in finalists]
-        best = int(np.argmin([score.loss for score in scores]))
+        best = int(np.argsort([score.loss for score in scores], kind="stable")[0])  # NaN last
         found = self.choice(finalists[best])
         distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
         return Choice(found.kept, found.widths, found.ratios, {**found.scores, **distilled})
@@ -115,7 +118,7 @@ class Archive:
             return ()
         losses = self.losses(genomes)
         latency = self.ground.costs.ratios(self.coding.widths(genomes))[:, 0]
-        best, front = np.inf, []
+        best, front = _BROKEN, []
         for row in np.lexsort((losses, latency)):
             if losses[row] < best:
                 best = losses[row]

@@ -12,6 +12,7 @@ that the smallest legal widths keep is kept, whether costs add up over stages or
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -26,13 +27,15 @@ from edgeprune.prune.space import PruningSpace
 Watch = Callable[[int, int], None]
 
 
-def search(
+def search(  # noqa: PLR0913 - one search, and where it stands
     space: PruningSpace,
     descriptors: tuple[Descriptors, ...],
     costs: Costs,
     limits: Limits,
     settings: Settings,
     watch: Watch = lambda done, total: None,
+    *,
+    folder: Path | None = None,
 ) -> Choice:
     """Choose which channels stay.
 
@@ -43,6 +46,7 @@ def search(
         limits: Budgets as shares of the dense model.
         settings: Genetic algorithm of each stage.
         watch: Called with (generations done, generations in all stages).
+        folder: Where each stage records its generations, to go on from them.
 
     Returns:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
@@ -63,9 +67,10 @@ def search(
         front = evolve(
             partial(objectives, fitness),
             [2] * fitness.genes,
-            replace(settings, seed=settings.seed + number),
+            replace(settings, seed=settings.seed + number, problem=f"{limits} after {widths}"),
             _seeds(fitness, settings),
             partial(_watch_stage, watch, number, len(stages)),
+            keep=None if folder is None else folder / f"gwcs-{number}.json",
         )
         masks, decoded = fitness.decode(_best(front, limits))
         widths = decoded[0]

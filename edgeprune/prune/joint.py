@@ -32,7 +32,6 @@ Genome = NDArray[np.int64]
 _POPULATION = 16
 _STAGE_GENERATIONS = 3
 _GREEDY_LOOK, _GREEDY_STEP = 4, 0.05
-_FIRST_STEPS = 20
 _ENTRANTS = 8
 
 
@@ -247,5 +246,5 @@ class Joint:
         best_rules = archive.ranked(repair.limits, seeds)[:half]
         ranked = archive.ranked(repair.limits)
         _, first = np.unique(self.coding.dropped(ranked), return_index=True)
-        entrants = archive.shortened(ranked[np.sort(first)[:_ENTRANTS]], half, _FIRST_STEPS)
+        entrants = archive.shortened(ranked[np.sort(first)[:_ENTRANTS]], half)
         return np.unique(np.concatenate([entrants, best_rules]), axis=0)

@@ -37,7 +37,7 @@ class Effort:
         recipe: How to distil; ``steps`` takes the place of its length.
     """
 
-    evaluations: int = 600
+    evaluations: int = 400
     calibration: int = 256
     judged: int = 768
     finalists: int = 4
@@ -56,6 +56,10 @@ class Score:
 
     loss: float
     accuracy: float
+
+
+FEW_IMAGES = Effort(evaluations=150, steps=40)
+"""For a few hundred images: more evaluations would fit the search to them."""
 
 
 class Proxy:
@@ -143,7 +147,7 @@ class Proxy:
         if self._notes is not None:
             line = json.dumps({"key": key, "loss": score.loss, "accuracy": score.accuracy})
             with disk_errors(self._notes), self._notes.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write("\n" + line)  # what was cut off stays a line of its own
 
 
 def _key(fidelity: str, plan: PruningPlan) -> str:
@@ -152,7 +156,7 @@ def _key(fidelity: str, plan: PruningPlan) -> str:
 
 
 def _read(notes: Path | None) -> dict[str, Score]:
-    """What an interrupted search had found out; its last line may be cut off."""
+    """What interrupted searches had found out; the last line of each may be cut off."""
     known: dict[str, Score] = {}
     if notes is not None and notes.exists():
         for line in notes.read_text("utf-8").splitlines():
@@ -160,7 +164,7 @@ def _read(notes: Path | None) -> dict[str, Score]:
                 entry = json.loads(line)
                 known[entry["key"]] = Score(entry["loss"], entry["accuracy"])
             except (ValueError, KeyError):
-                break
+                continue
     return known
 
 

@@ -82,7 +82,7 @@ class Repair:
         relief = self.excess(genomes)[:, None] - self._by_move(self.excess, moved)
         before = self.sensitivity.losses(genomes)[:, None]
         harm = np.maximum(self._by_move(self.sensitivity.losses, moved) - before, 1e-6)
-        price = np.where(legal & (relief > 1e-9), harm / np.maximum(relief, 1e-9), np.inf)
+        price = np.where(legal & (relief > 0), harm / np.maximum(relief, 1e-9), np.inf)
         return moved, price
 
     def grown(self, genomes: Genomes) -> Genomes:

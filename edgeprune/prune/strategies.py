@@ -20,6 +20,7 @@ def _gwcs(ground: Ground) -> Searcher:
         return gwcs.search(
             *(ground.space, ground.descriptors, ground.costs, limits, ground.settings),
             partial(ground.watch, "searching"),
+            folder=ground.folder,
         )
 
     return search

@@ -1,0 +1,67 @@
+"""What if a genome were the raw bits of all channels, as they come, on no grid?"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgeprune.prune.choice import Choice
+from edgeprune.prune.evolution import Genomes, Objectives, evolve
+from edgeprune.prune.fitness import Limits
+from edgeprune.prune.ground import Ground
+from edgeprune.prune.space import PruningPlan, Widths
+
+_POPULATION = 16
+
+
+@dataclass
+class Bitmask:
+    """One bit a channel, F1 and the same number of scores as ``joint``; nothing else of it.
+
+    Latency is known on the grid alone: the prediction is that of the next legal width, what is
+    slimmed and measured are the bits themselves.
+    """
+
+    ground: Ground
+
+    def __call__(self, limits: Limits) -> Choice:
+        """The best bits under the limits; without any, those that come closest."""
+        ground, sizes = self.ground, [group.width for group in self.ground.space.groups]
+        settings = replace(
+            ground.settings,
+            population=_POPULATION,
+            generations=max(1, ground.effort.evaluations // _POPULATION - 1),
+        )
+        generator = np.random.default_rng(settings.seed)
+        density = np.linspace(0.4, 1.0, _POPULATION)[:, None]
+        start = (generator.random((_POPULATION, sum(sizes))) < density).astype(np.int64)
+        front = evolve(
+            lambda genomes: self._judged(genomes, limits), [2] * sum(sizes), settings, start
+        )
+        best = front.genomes[int(np.argmin(front.values[:, 0] + 1e6 * front.violation))]
+        widths = self._widths(best[None])
+        return Choice(self._plan(best).kept, widths[0], ground.costs.ratios(widths)[0])
+
+    def _judged(self, genomes: Genomes, limits: Limits) -> Objectives:
+        ratios = self.ground.costs.ratios(self._widths(genomes))
+        excess = np.maximum(ratios / limits.vector() - 1.0, 0.0).sum(1)
+        losses = [self.ground.proxy.score(self._plan(genome)).loss for genome in genomes]
+        return Objectives(np.stack([losses, ratios[:, 0]], 1), excess)
+
+    def _widths(self, genomes: Genomes) -> Widths:
+        counts = np.stack([part.sum(1) for part in self._parts(genomes)], 1)
+        smallest = [next(w for w in grid if w) for grid in self.ground.space.grids]
+        return self.ground.space.snap(np.where(counts == 0, smallest, counts))
+
+    def _plan(self, genome: Any) -> PruningPlan:
+        kept = {
+            group.name: tuple(np.flatnonzero(part[0]).tolist()) or (0,)
+            for group, part in zip(
+                self.ground.space.groups, self._parts(genome[None]), strict=True
+            )
+        }
+        return PruningPlan(model="", kept=kept)
+
+    def _parts(self, genomes: Genomes) -> list[Genomes]:
+        ends = np.cumsum([group.width for group in self.ground.space.groups])[:-1]
+        return np.split(genomes, ends, 1)
