@@ -1,7 +1,7 @@
 """A recovered network becomes files, a verdict and a summary."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder)
     files = dense_file, slim_file
     medians = _medians(report, files, timing)
     rows = _rows(accuracy, (dense.history, slim.history), files, medians)
-    notes = _notes(scene, report)
+    notes = _notes(scene, report) + _walked(folder.read().get("walk", []))
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
     return Outcome(folder.path, rows, report, notes)
@@ -148,6 +148,17 @@ def _notes(scene: Scene, report: Report) -> tuple[str, ...]:
             f"{lost.limit:g} were allowed"
         )
     return tuple(notes)
+
+
+def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The steps to the lowest latency that kept the accuracy, where there were any."""
+    told = [
+        f"{step['latency']:g}x {step['lost_points']:.2f}{'' if step['kept'] else ' (too much)'}"
+        if "lost_points" in step
+        else f"{step['latency']:g}x not reached"
+        for step in steps
+    ]
+    return (f"points lost on validation images on the way: {', '.join(told)}",) if told else ()
 
 
 def _records(

@@ -346,6 +346,9 @@ def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
         "accuracy_drop"
     ]
     assert (here / "walked" / "0.97" / "plan.json").exists()
+    lost = record["walk"][0]["lost_points"]
+    said = f"points lost on validation images on the way: 0.97x {lost:.2f}, 0.05x not reached"
+    assert found.notes[-1].startswith(said)
     assert (here / "walked" / "model.onnx").exists()
     assert counted[0].test.reads == 2
 
