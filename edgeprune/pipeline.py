@@ -37,7 +37,7 @@ def run_search(
     folder = _folder(request)
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
-    with _told(folder, request):
+    with folder.claimed(), _told(folder, request):
         tell = Teller(watch)
         scene = look(request, folder, tell)
         _refuse_other_basis(scene, folder)

@@ -1,10 +1,13 @@
 """The folder of one search run: what was asked, what happened, what came out."""
 
 import contextlib
+import fcntl
 import json
+import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,20 @@ class RunFolder:
     def search(self) -> Path:
         """Where an unfinished search keeps what it knows; made where it is missing."""
         return _made(self.path / SEARCH)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes out while this one works here; a killed one lets go by itself.
+
+        Raises:
+            InputError: another process is at work in this folder.
+        """
+        lock = os.open(self.path, os.O_RDONLY)
+        try:
+            _lock(lock, self.path)
+            yield
+        finally:
+            os.close(lock)
 
     def discard(self) -> None:
         """Undo ``create`` for a run that never began: an earlier run gets its place back."""
@@ -148,6 +165,13 @@ def _written(folder: Path) -> list[Path]:
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     members = [p for p in inside if MEMBER.fullmatch(p.name) and (p / "run.json").is_file()]
     return [p for p in inside if p.name in (*FILES, SEARCH)] + members
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"another process is at work in {folder}; wait for it") from None
 
 
 def _made(folder: Path) -> Path:

@@ -88,6 +88,15 @@ def test_only_a_run_can_be_gone_on_with(tmp_path):
     assert run_folder.reopen(tmp_path).path == tmp_path
 
 
+def test_while_one_process_works_in_a_folder_another_is_kept_out(tmp_path):
+    run = run_folder.RunFolder(tmp_path)
+    said = pytest.raises(InputError, match="another process is at work")
+    with run.claimed(), said, run.claimed():
+        raise AssertionError("both got in")
+    with run.claimed():
+        assert names(tmp_path) == []
+
+
 def test_of_two_runs_at_once_one_gets_the_folder(tmp_path, monkeypatch):
     run_folder.create(tmp_path / "run", "m", "t")
     monkeypatch.setattr("pathlib.Path.iterdir", lambda path: iter(()))  # both looked before
