@@ -1,11 +1,24 @@
-"""The network whose channels are judged by hand."""
+"""The network whose channels are judged by hand, and grounds to search on by hand."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from edgeprune.prune.channels import ChannelGroup, trace
+from edgeprune.prune.coding import Coding
+from edgeprune.prune.cost import CostModel
+from edgeprune.prune.data import DataSet
+from edgeprune.prune.evolution import Settings
+from edgeprune.prune.fitness import Costs
+from edgeprune.prune.ground import Ground
+from edgeprune.prune.images import IMAGENET, HeldImages
+from edgeprune.prune.proxy import Effort, Score
+from edgeprune.prune.space import PruningPlan, PruningSpace, Widths, build
 
 
 class Judged(nn.Module):
@@ -45,5 +58,199 @@ def judged() -> Callable[[float], nn.Module]:
             nn.init.uniform_(norm.weight, least_scale, 1.5)
             nn.init.uniform_(norm.bias, -0.3, 0.3)
         return model.eval()
+
+    return make
+
+
+GROUPS = {
+    "residual": (
+        ("stem", 16, 0, None, False),
+        ("a.conv1", 16, 0, "a", True),
+        ("stream", 24, 1, None, False),
+        ("b.conv1", 24, 1, "b", False),
+        ("c.conv1", 24, 1, "c", True),
+        ("d.conv1", 24, 1, "d", True),
+    ),
+    "bottleneck": (
+        ("stem", 16, 0, None, False),
+        ("a.conv1", 8, 0, "a", True),
+        ("a.conv2", 12, 0, "a", True),
+        ("b.conv1", 12, 1, "b", True),
+        ("b.conv2", 8, 1, "b", True),
+    ),
+    "plain": (("one", 16, 0, None, False), ("two", 24, 1, None, False), ("six", 32, 2, None, 0)),
+}
+
+
+def space_of(kind: str) -> PruningSpace:
+    """Groups by hand; their widths go in steps of 4."""
+    groups = tuple(ChannelGroup(n, w, s, b, bool(d), ()) for n, w, s, b, d in GROUPS[kind])
+    grids = [(*((0,) if g.droppable else ()), *range(4, g.width + 1, 4)) for g in groups]
+    return PruningSpace(groups, tuple(grids))
+
+
+def costs_of(space: PruningSpace) -> Costs:
+    """Every group that widens makes each cost grow; MACs are products, latency nearly a sum."""
+    price = np.linspace(3.0, 1.0, len(space.groups))
+
+    def macs(widths: Widths) -> Any:
+        first, rest = widths[:, :1], widths[:, 1:]
+        return 27 * first[:, 0] * price[0] + ((rest + 2) * (first + 8) * price[1:]).sum(1)
+
+    def latency(widths: Widths) -> Any:
+        return 20.0 + widths @ price + 0.02 * macs(widths)
+
+    return Costs(space.full, (latency, macs, lambda widths: 10 + widths.sum(1)))
+
+
+class Judge:
+    """Stands for the proxy: every channel has a worth, and losing much hurts more than twice.
+
+    A distilled network gets back half of what it lost through thinness, nothing of its depth.
+    """
+
+    def __init__(self, space: PruningSpace, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.space = space
+        self.worth = [generator.random(group.width) ** 3 for group in space.groups]
+        self.weight = generator.uniform(0.05, 0.6, len(space.groups))
+        self.asked: list[PruningPlan] = []
+        self.distilled_plans: list[tuple[PruningPlan, int | None]] = []
+        self.spoilt: Callable[[PruningPlan], bool] = lambda plan: False
+
+    def loss(self, plan: PruningPlan) -> float:
+        """Plain to compute, and known to nobody who searches."""
+        if self.spoilt(plan):
+            return float("nan")
+        lost = [
+            weight * (1 - worth[list(plan.kept[group.name])].sum() / worth.sum())
+            for group, worth, weight in zip(
+                self.space.groups, self.worth, self.weight, strict=True
+            )
+        ]
+        return float(0.3 + sum(lost) + 0.5 * sum(lost) ** 2)
+
+    def score(self, plan: PruningPlan) -> Score:
+        self.asked.append(plan)
+        loss = self.loss(plan)
+        return Score(loss, 1 / (1 + loss))
+
+    def distilled(self, plan: PruningPlan, steps: int | None = None) -> Score:
+        self.distilled_plans.append((plan, steps))
+        branches = sum(not plan.kept[g.name] for g in self.space.groups)
+        loss = 0.15 + self.loss(plan) / 2 + 0.05 * branches
+        return Score(loss, 1 / (1 + loss))
+
+
+def saliencies_of(judge: Judge) -> dict[str, tuple[Tensor, ...]]:
+    """One criterion that knows the worths nearly, and one that knows those of every second."""
+    generator = np.random.default_rng(1)
+
+    def noisy(noise: float) -> list[Tensor]:
+        blurred = [w + noise * generator.random(len(w)) for w in judge.worth]
+        return [torch.from_numpy(b).float() for b in blurred]
+
+    near, far = noisy(0.1), noisy(2.0)
+    mixed = [near[i] if i % 2 else far[i] for i in range(len(near))]
+    other = [far[i] if i % 2 else near[i] for i in range(len(near))]
+    return {"taylor": tuple(mixed), "l1": tuple(other)}
+
+
+@pytest.fixture
+def spaces() -> Callable[[str], PruningSpace]:
+    """Spaces by name: residual, bottleneck (two groups to a branch), plain (no branches)."""
+    return space_of
+
+
+@pytest.fixture
+def priced() -> Callable[[PruningSpace], Costs]:
+    """Costs of such a space."""
+    return costs_of
+
+
+@pytest.fixture
+def coded() -> Callable[[str], Coding]:
+    """A coding of such a space by two criteria."""
+
+    def make(kind: str) -> Coding:
+        space = space_of(kind)
+        return Coding(space, tuple(saliencies_of(Judge(space, 0)).values()))
+
+    return make
+
+
+@pytest.fixture
+def judged_ground() -> Callable[..., Ground]:
+    """A ground whose proxy is a :class:`Judge`: searches run on it in no time."""
+
+    def make(kind: str, *, effort: int = 120, seed: int = 0, **given: Any) -> Ground:
+        space = space_of(kind)
+        judge = Judge(space, 0)
+        ground = Ground(
+            trace=cast(Any, None),
+            space=space,
+            costs=costs_of(space),
+            images=cast(Any, None),
+            settings=Settings(seed=seed),
+            effort=Effort(evaluations=effort),
+            criteria_names=("taylor", "l1"),
+            _found=saliencies_of(judge),
+            **given,
+        )
+        vars(ground)["proxy"] = judge
+        return ground
+
+    return make
+
+
+class Sealed:
+    """Test images: whoever touches them in a search has failed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the test images were touched: {name}")
+
+    def __len__(self) -> int:
+        raise AssertionError("the test images were counted")
+
+
+def noise_images(count: int, seed: int) -> HeldImages:
+    """Noise with a tint that tells its class, 8x8."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 5
+    pixels = torch.randint(0, 120, (count, 3, 8, 8), generator=generator)
+    tinted = pixels + 25 * labels.view(-1, 1, 1, 1) * torch.tensor([1, 0, 1]).view(1, 3, 1, 1)
+    return HeldImages(tinted.to(torch.uint8), labels)
+
+
+@pytest.fixture
+def noise() -> DataSet:
+    """Images to search with; those to test with are sealed."""
+    return DataSet(
+        "noise",
+        tuple("abcde"),
+        noise_images(48, 0),
+        noise_images(40, 1),
+        cast(Any, Sealed()),
+        8,
+        IMAGENET,
+        "noise-1",
+    )
+
+
+STEPS = {"resnet": (8, 16), "vgg": (4, 8), "bottleneck": (6, 12)}  # few networks, soon scored
+
+
+@pytest.fixture
+def real_ground(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet) -> Any:
+    """A ground on one of the tiny networks with the true proxy, and little effort."""
+
+    def make(name: str, **given: Any) -> Ground:
+        model, example = tiny(name)
+        traced = trace(model.float(), example.float())
+        space, counts = build(traced.groups, STEPS[name]), CostModel(traced)
+        costs = Costs(space.full, (lambda w: 2000 + counts.macs(w), counts.macs, counts.params))
+        effort = Effort(evaluations=16, calibration=16, judged=20, finalists=2, steps=5)
+        usual = {"effort": effort, "settings": Settings(6, 2), "criteria_names": ("l1",)}
+        return Ground(traced, space, costs, noise, **{**usual, **given})
 
     return make
