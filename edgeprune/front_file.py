@@ -63,13 +63,18 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def _front(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """By latency; each network once, and no loss but a chosen one's above that of a faster one."""
-    chosen = {row["widths"] for row in rows if row["chosen"]}
+    chosen = {_network(row) for row in rows if row["chosen"]}
     found: dict[tuple[str, ...], dict[str, str]] = {}
     least = float("inf")
     for row in sorted(rows, key=lambda row: (float(row[LATENCY]), float(row[LOSS] or "inf"))):
         loss = float(row[LOSS] or "inf")
         if loss < least or row["chosen"]:
-            mark = "yes" if row["widths"] in chosen else ""
-            found.setdefault((row[LATENCY], row[LOSS], row["widths"]), {**row, "chosen": mark})
+            mark = "yes" if _network(row) in chosen else ""
+            found.setdefault(_network(row), {**row, "chosen": mark})
         least = min(least, loss)
     return list(found.values())
+
+
+def _network(row: dict[str, str]) -> tuple[str, ...]:
+    """What tells networks apart: those of the same widths may keep other channels."""
+    return row[LATENCY], row[LOSS], row["widths"]

@@ -62,3 +62,11 @@ def test_a_strategy_that_scores_nothing_lists_what_it_chose(tmp_path):
         ("", "4 16"),
         ("", "8 16"),
     ]
+
+
+def test_other_channels_of_the_same_widths_are_not_what_was_chosen(tmp_path):
+    front_file.add(tmp_path, Seen(choice(0.5, 1.0)), choice(0.5, 2.0), "joint")
+    assert [(r["predicted_loss"], r["chosen"]) for r in rows(tmp_path)] == [
+        ("1.0000", ""),
+        ("2.0000", "yes"),
+    ]

@@ -238,6 +238,39 @@ def test_after_fine_tuning_means_over_seeds_decide() -> None:
     assert "+1.00 points, wanted +1.00: met" in text
 
 
+@pytest.mark.parametrize("seeds", [0, 1, 2])
+def test_a_bar_after_fine_tuning_stays_open_until_every_seed_is_there(seeds: int) -> None:
+    contest = part("schedule").short()[0]
+    rows = [net("joint", 0.7, 0.9), net("tp-l1", 0.7, 0.5)]
+    for arm, count in (("joint", 3), ("tp-l1", seeds)):
+        for seed in range(count):
+            rows.append({**rows[0], "kind": "run", "arm": arm, "seed": seed, "accuracy": 0.9})
+    rows = [{**row, **contest.base} for row in rows]
+    peer = part("report").verdicts(rows, contest)[0]
+    assert (peer.got, peer.why) == (None, "not fine-tuned with 3 seeds yet")
+
+
+def test_schedules_never_share_a_result() -> None:
+    schedule, ours = part("schedule"), part("ours")
+    contests = [*schedule.BAR, *schedule.short(), *schedule.PAPERS, *schedule.full()]
+    recipes: dict[tuple[Any, ...], Any] = {}
+    for contest in contests:
+        base = tuple(contest.base.values())
+        assert recipes.setdefault(base, contest.recipe) == contest.recipe, base
+        assert set(contest.own) <= {*ours.strategies.NAMES, *ours.ABLATIONS}
+    assert all(contest.needs_cuda for contest in schedule.full())
+
+
+def test_networks_without_weights_keep_what_they_know_apart() -> None:
+    pytest.importorskip("torch_pruning", reason='needs the extra "bench"')
+    running = part("running")
+    judges = [
+        part("judging").Judge(None, None, {"schedule": "full", "model": m, "weights": None})
+        for m in ("vgg14", "vgg16")
+    ]
+    assert running._words(judges[0], "joint") != running._words(judges[1], "joint")
+
+
 def test_without_a_run_the_table_says_so() -> None:
     contests = part("schedule").full()
     text = part("report").text([], contests)

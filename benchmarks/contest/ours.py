@@ -103,11 +103,6 @@ class Own:
         return strategies.searcher(self.arm, self._ground)
 
 
-def exists(arm: str) -> bool:
-    """Whether this version of edgeprune has the strategy."""
-    return arm in ABLATIONS or arm in strategies.NAMES
-
-
 def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:
     """The network that a plan describes."""
     return slim(scene.trace, PruningPlan.from_plain(plan))

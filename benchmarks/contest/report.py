@@ -63,8 +63,8 @@ def _contest(rows: Sequence[Row], contest: Contest) -> Iterator[str]:
     machines = sorted({str(row["machine"]) for row in mine})
     dates = sorted(str(row["date"])[:10] for row in mine)
     yield f"  {', '.join(machines)}; {dates[0]} to {dates[-1]}; ratios over the dense network"
-    if contest.schedule == "papers":
-        yield "  GWCS reports CIFAR-100, which is not at hand: not comparable with the paper"
+    if contest.note:
+        yield f"  {contest.note}"
     if not of(mine, kind="dense"):
         yield "  untrained, no CUDA device to train it: latency and size only"
     for row in of(mine, kind="dense"):
@@ -118,28 +118,32 @@ def verdicts(rows: Sequence[Row], contest: Contest) -> list[Verdict]:
             least = _LEAST.get(ratio) if contest.model == "resnet20" else None
             bars = {"the best peer": least, "depth": 0.0, "random": 0.0}
         found += [
-            _verdict(mine, limit, rival, wanted)
+            _verdict(mine, contest, limit, rival, wanted)
             for rival, wanted in bars.items()
             if wanted is not None
         ]
     return found
 
 
-def _verdict(rows: Sequence[Row], limit: str, rival: str, wanted: float) -> Verdict:
+def _verdict(
+    rows: Sequence[Row], contest: Contest, limit: str, rival: str, wanted: float
+) -> Verdict:
     what = f"{limit}: joint over {rival}"
     nets = of(rows, kind="net", limit=limit)
     joint = of(nets, arm="joint")
     if joint and not _reached(joint[0]):
         return Verdict(what, wanted, None, "joint did not reach it", failed=True)
     others = [row for row in nets if _is(row, rival) and _reached(row)]
-    ours = max((value for row in joint if (value := _value(rows, row))), default=None)
-    theirs = max((value for row in others if (value := _value(rows, row))), default=None)
-    if ours is None:
+    if not joint:
         return Verdict(what, wanted, None, "joint has not been run")
-    if theirs is None:
+    if not others:
         ran = any(_is(row, rival) for row in nets)
         return Verdict(what, wanted, None, "not reached by it" if ran else "it has not been run")
-    return Verdict(what, wanted, 100 * (ours - theirs))
+    ours = _final(rows, contest, joint[0])
+    theirs = [value for row in others if (value := _final(rows, contest, row)) is not None]
+    if ours is None or not theirs:
+        return Verdict(what, wanted, None, f"not fine-tuned with {SEEDS} seeds yet")
+    return Verdict(what, wanted, 100 * (ours - max(theirs)))
 
 
 def _is(row: Row, rival: str) -> bool:
@@ -147,8 +151,16 @@ def _is(row: Row, rival: str) -> bool:
     return arm.startswith("tp-") if rival == "the best peer" else arm == rival
 
 
+def _final(rows: Sequence[Row], contest: Contest, row: Row) -> float | None:
+    """What a bar compares: the mean over all seeds, or accuracy before in a contest without."""
+    if contest.recipe is None:
+        return row.get("before")
+    found = _seeds(rows, row)
+    return mean(found) if len(found) >= SEEDS else None
+
+
 def _value(rows: Sequence[Row], row: Row) -> float | None:
-    """What an arm is judged by: the mean over seeds, or accuracy before where none is trained."""
+    """What the table is sorted by: the mean over the seeds so far; before any, what is there."""
     runs = of(rows, kind="run")
     if runs:
         found = _seeds(rows, row)

@@ -46,7 +46,7 @@ def run(
     _dense(judge)
     entrants = []
     if only != "peers":
-        for arm in [arm for arm in contest.own if ours.exists(arm) and re.search(arms, arm)]:
+        for arm in [arm for arm in contest.own if re.search(arms, arm)]:
             entrants += _own(judge, arm, contest.limits)
     if only != "own" and contest.peers != "none":
         _peers(judge, contest.latencies, arms)
@@ -58,7 +58,7 @@ def run(
 def _untrained(judge: Judge, limits: tuple[Limits, ...]) -> None:
     """Latency and size of a network that nobody trained, by the one rule that needs no images."""
     own = Own(judge.scene, "uniform", judge.ledger.folder() / "-".join(_words(judge, "uniform")))
-    for limit in limits if ours.exists("uniform") else ():
+    for limit in limits:
         if _net(judge, "uniform", label(limit)):
             continue
         start = time.monotonic()
@@ -192,7 +192,7 @@ def _saved(judge: Judge, arm: str, ratio: float, network: nn.Module) -> str:
 
 
 def _words(judge: Judge, arm: str) -> list[str]:
-    weights = judge.base["weights"] or "untrained"
+    weights = judge.base["weights"] or judge.base["model"]
     return [judge.base["schedule"], weights.rsplit(".", 1)[0], arm]
 
 

@@ -25,6 +25,7 @@ class Contest:
             validation images, or ``all``. All of them are pruned and measured unless ``none``.
         recipe: Fine-tuning; None for none.
         judged: Images on which accuracy before fine-tuning is read.
+        note: What must be known beside the table.
     """
 
     schedule: str
@@ -35,6 +36,7 @@ class Contest:
     peers: str = "best"
     recipe: Recipe | None = None
     judged: str = "val"
+    note: str = ""
 
     @property
     def base(self) -> dict[str, str | None]:
@@ -87,12 +89,14 @@ PAPERS = (
         ("joint", "gwcs"),
         peers="none",
         recipe=SHORT,
+        note="GWCS reports CIFAR-100, which is not at hand: not comparable with the paper",
     ),
     Contest(
         *("papers", "vgg14", None, (Limits(params=0.1656),)),
         ("joint", "smoea"),
         peers="none",
         recipe=SHORT,
+        note="SMOEA reports CIFAR-10 from a baseline of its own; the images here are JPEG copies",
     ),
 )
 
@@ -107,7 +111,7 @@ def full() -> tuple[Contest, ...]:
     wide = replace(short, limits=_at(0.8, 0.4))
     rest = [replace(each, own=_REST, peers="all") for each in (short, deep, vgg)]
     ablations = [replace(short, own=ABLATIONS, peers="none")]
-    papers = [replace(each, recipe=LONG) for each in PAPERS]
+    papers = [replace(each, schedule="full", recipe=LONG) for each in PAPERS]
     return (short, deep, vgg, wide, *rest, *ablations, *papers)
 
 
