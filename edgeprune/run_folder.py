@@ -103,7 +103,8 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     is finished.
 
     Raises:
-        InputError: ``out`` holds something and ``overwrite`` is not set, or is no folder.
+        InputError: ``out`` holds something and ``overwrite`` is not set, is no folder, or
+            another process is at work in it.
         MachineError: the disk refuses.
     """
     if out is None:
@@ -116,9 +117,10 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            if (out / PREVIOUS).is_dir():  # an overwriting run was killed here
-                _restore(out)
-            _move(out, out / PREVIOUS)
+            with RunFolder(out).claimed():  # nothing is taken from a run that is at work
+                if (out / PREVIOUS).is_dir():  # an overwriting run was killed here
+                    _restore(out)
+                _move(out, out / PREVIOUS)
     write_whole(out / "run.json", b"{}", overwrite=False)  # of two runs at once one gets it
     return RunFolder(out)
 

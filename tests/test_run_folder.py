@@ -120,3 +120,14 @@ def test_records_add_up_and_events_are_lines_of_json(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["traced", "done"]
     assert lines[0]["groups"] == 3
+
+
+def test_overwriting_takes_nothing_from_a_run_that_is_at_work(tmp_path):
+    out = tmp_path / "out"
+    working = run_folder.create(out, "resnet20", "mobile-cpu")
+    working.record(status="running")
+    with working.claimed(), pytest.raises(InputError, match="another process is at work"):
+        run_folder.create(out, "resnet20", "mobile-cpu", overwrite=True)
+    assert working.read()["status"] == "running"
+    assert not (out / run_folder.PREVIOUS).exists()
+    assert run_folder.create(out, "resnet20", "mobile-cpu", overwrite=True).read() == {}
