@@ -31,7 +31,7 @@ class Archive:
     ground: Ground
     coding: Coding
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
-    _last: float | None = None
+    _last: Limits | None = None
 
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
@@ -43,8 +43,7 @@ class Archive:
                 wanted = self.ground.effort.evaluations
                 self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
             found.append(self.scores[key].loss)
-        losses: Floats = np.nan_to_num(np.array(found), nan=_BROKEN, posinf=_BROKEN)
-        return losses
+        return _comparable(found)
 
     def allowance(self, limits: Limits) -> int:
         """How many networks may be scored for these limits.
@@ -52,11 +51,11 @@ class Archive:
         The first budget has all that is left of the effort, another one a quarter of it, and
         one that is only an aim tightened a little a tenth.
         """
-        effort, aim = self.ground.effort.evaluations, float(limits.vector().min())
-        before, self._last = self._last, aim
+        effort, before, self._last = self.ground.effort.evaluations, self._last, limits
         if before is None:
             return max(effort - len(self.scores), effort // 5)
-        return effort // (10 if abs(aim - before) < _NEAR * before else 4)
+        near = np.allclose(limits.vector(), before.vector(), rtol=_NEAR)
+        return effort // (10 if near else 4)
 
     @property
     def genomes(self) -> Genomes:
@@ -65,9 +64,7 @@ class Archive:
 
     def excess(self, genomes: Genomes, limits: Limits) -> Floats:
         """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
-        ratios = self.ground.costs.ratios(self.coding.widths(genomes))
-        total: Floats = np.maximum(ratios / limits.vector() - 1.0, 0.0).sum(1)
-        return total
+        return limits.excess(self.ground.costs.ratios(self.coding.widths(genomes)))
 
     def ranked(self, limits: Limits, among: Genomes | None = None) -> Genomes:
         """Scored genomes that keep the limits, least F1 loss first.
@@ -87,7 +84,7 @@ class Archive:
         steps = self.ground.effort.steps // 5
         if len(genomes) <= count or not steps:
             return genomes[:count]
-        losses = [self._distilled(genome, steps).loss for genome in genomes]
+        losses = _comparable([self._distilled(genome, steps).loss for genome in genomes])
         return genomes[np.argsort(losses, kind="stable")[:count]]
 
     def decided(self, finalists: Genomes) -> Choice:
@@ -95,7 +92,7 @@ class Archive:
         if not self.ground.effort.steps:
             return self.choice(finalists[int(self.losses(finalists).argmin())])
         scores = [self._distilled(genome, None) for genome in finalists]
-        best = int(np.argsort([score.loss for score in scores], kind="stable")[0])  # NaN last
+        best = int(_comparable([score.loss for score in scores]).argmin())
         found = self.choice(finalists[best])
         distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
         return Choice(found.kept, found.widths, found.ratios, {**found.scores, **distilled})
@@ -131,3 +128,9 @@ class Archive:
         found = self.ground.proxy.distilled(self.coding.plan(genome), steps)
         watch("distilling finalists", 1, 1)
         return found
+
+
+def _comparable(losses: Sequence[float]) -> Floats:
+    """Losses to 4 decimals, so that the noise of their last bits decides nothing."""
+    finite: Floats = np.nan_to_num(np.array(losses), nan=_BROKEN, posinf=_BROKEN).round(4)
+    return finite

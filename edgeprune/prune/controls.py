@@ -12,7 +12,7 @@ from edgeprune.prune.coding import Coding
 from edgeprune.prune.fitness import Limits
 from edgeprune.prune.ground import Ground
 
-ABSOLUTE = ("taylor",)  # criteria in units of the loss, comparable between layers as they are
+_REDRAWS = 20  # what was drawn before does not count again; a small space runs dry
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Ranked:
     def __call__(self, limits: Limits) -> Choice:
         """The highest threshold that the limits demand."""
         saliencies = self.ground.criterion(self.criterion)
-        relative = self.criterion not in ABSOLUTE
+        relative = self.criterion not in rules.ABSOLUTE
         space, costs = self.ground.space, self.ground.costs
         widths = rules.ranked(space, costs, limits, saliencies, relative=relative)
         coding = Coding(space, (saliencies,))
@@ -80,15 +80,16 @@ class Random:
     def __call__(self, limits: Limits) -> Choice:
         """The best of them."""
         archive, coding = self._archive, self._archive.coding
-        allowed = archive.allowance(limits)
-        drawn = rules.random_walks(
-            coding.choices,
-            lambda genomes: archive.excess(genomes, limits),
-            coding.full,
-            allowed,
-            self.ground.settings.seed + len(archive.scores),
-        )
-        archive.losses(drawn)
+        wanted = len(archive.scores) + archive.allowance(limits)
+        for attempt in range(_REDRAWS):
+            drawn = rules.random_walks(
+                coding.choices,
+                lambda genomes: archive.excess(genomes, limits),
+                coding.full,
+                wanted - len(archive.scores),
+                self.ground.settings.seed + len(archive.scores) + attempt,
+            )
+            archive.losses(drawn)
         return archive.decided(archive.ranked(limits)[: self.ground.effort.finalists])
 
     def front(self) -> tuple[Choice, ...]:

@@ -30,6 +30,11 @@ class Limits:
         given = [getattr(self, each.name) for each in fields(self)]
         return np.array([np.inf if limit is None else limit for limit in given])
 
+    def excess(self, ratios: "Ratios") -> NDArray[np.float64]:
+        """Summed relative violation by cost shares (P, 3), 0 where all limits hold, shape (P,)."""
+        total: NDArray[np.float64] = np.maximum(ratios / self.vector() - 1.0, 0.0).sum(1)
+        return total
+
     def bind(self) -> bool:
         """Whether any budget is set."""
         return bool(np.isfinite(self.vector()).any())

@@ -94,7 +94,9 @@ class Joint:
         }
         for number, name in enumerate(names):
             saliencies = self.ground.criteria[name]
-            widths = rules.ranked(space, costs, limits, saliencies, relative=name != "taylor")
+            widths = rules.ranked(
+                space, costs, limits, saliencies, relative=name not in rules.ABSOLUTE
+            )
             found[name] = self.coding.genomes(widths[None], number)[0]
         return found
 
@@ -241,8 +243,9 @@ class Joint:
 
     def _finalists(self, repair: Repair) -> Genomes:
         """The best networks of different depth and the two best rules."""
-        archive, half = self.archive, self.ground.effort.finalists // 2
-        seeds = np.unique(repair(np.array(list(self.rule_seeds.values()), np.int64)), axis=0)
+        archive, half = self.archive, max(1, self.ground.effort.finalists // 2)
+        raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
+        archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:half]
         ranked = archive.ranked(repair.limits)
         _, first = np.unique(self.coding.dropped(ranked), return_index=True)

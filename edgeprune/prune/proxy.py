@@ -5,13 +5,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.errors import InputError
 from edgeprune.files import disk_errors
 from edgeprune.prune.channels import Trace
 from edgeprune.prune.data import DataSet
@@ -22,6 +23,7 @@ from edgeprune.prune.slim import slim
 from edgeprune.prune.space import PruningPlan
 
 _BATCH = 256
+_DIVERGED = 1e3
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,13 @@ class Proxy:
         key = _key(f"F2x{wanted}", plan)
         if key not in self._known:
             start = recalibrate(slim(self._trace, plan), self._images.train)
-            recipe = Recipe(**{**vars(self.effort.recipe), "steps": wanted})
-            trained = train(start, self._images.train, recipe, teacher=self._trace.model)
-            self._note(key, self._judge(_ready(trained.model, self._device)))
+            # An average over so few steps would hold little but the start.
+            recipe = replace(self.effort.recipe, steps=wanted, ema=None)
+            try:
+                trained = train(start, self._images.train, recipe, teacher=self._trace.model)
+                self._note(key, self._judge(_ready(trained.model, self._device)))
+            except InputError:  # it diverged: one network less, not the end of the search
+                self._note(key, Score(_DIVERGED, 0.0))
         return self._known[key]
 
     def _recalibrate(self, network: nn.Module) -> None:

@@ -38,9 +38,7 @@ class Repair:
 
     def excess(self, genomes: Genomes) -> Floats:
         """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
-        ratios = self.costs.ratios(self.coding.widths(genomes))
-        total: Floats = np.maximum(ratios / self.limits.vector() - 1.0, 0.0).sum(1)
-        return total
+        return self.limits.excess(self.costs.ratios(self.coding.widths(genomes)))
 
     def shrunk(self, genomes: Genomes) -> Genomes:
         """Least added loss per violation removed, move by move, until nothing is violated."""
@@ -53,7 +51,8 @@ class Repair:
             moved, price = self._shrinking(genomes[rows])
             best = price.argmin(1)
             able = np.isfinite(price[np.arange(len(rows)), best])
-            if not able.any():
+            if not able.any():  # no single group saves anything: all give way at once
+                genomes[rows] = self._smallest
                 break
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
         return genomes
@@ -101,6 +100,13 @@ class Repair:
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
             rows = rows[able]
         return genomes
+
+    @cached_property
+    def _smallest(self) -> NDArray[np.int64]:
+        """The genome of all groups at their smallest legal widths, shape (2 G,)."""
+        genomes = self.coding.canonical(np.zeros((1, 2 * self.coding.groups), np.int64))
+        smallest: NDArray[np.int64] = genomes[0]
+        return smallest
 
     @cached_property
     def _places(self) -> NDArray[np.int64]:

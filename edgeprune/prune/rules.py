@@ -17,6 +17,7 @@ from edgeprune.prune.evolution import Genomes
 from edgeprune.prune.fitness import Costs, Limits
 from edgeprune.prune.space import PruningSpace, Widths
 
+ABSOLUTE = ("taylor",)  # criteria in units of the loss, comparable between layers as they are
 _SHARES = 400
 
 
@@ -92,7 +93,9 @@ def random_walks(
     count: int,
     seed: int,
 ) -> Genomes:
-    """Random networks just under the limits: random groups give way until all hold.
+    """Random networks just under the limits.
+
+    Random groups give way until all limits hold, then random groups grow back while they do.
 
     Args:
         choices: Values of each gene; the first half are levels, the second criteria.
@@ -114,6 +117,14 @@ def random_walks(
             break
         group = generator.integers(0, groups, len(rows))
         genomes[rows, group] = generator.integers(0, np.maximum(genomes[rows, group], 1))
+    rows = np.arange(count)
+    for _ in range(20 * groups):
+        grown = genomes.copy()
+        group = generator.integers(0, groups, count)
+        tops = np.asarray(choices)[group] - 1
+        grown[rows, group] = np.minimum(grown[rows, group] + 1, tops)
+        fits = excess(grown) == 0
+        genomes[fits] = grown[fits]
     return genomes
 
 

@@ -74,7 +74,7 @@ def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
     partial = levels[1:] if grid[0] == 0 else levels
     if grid[0] == 0:
         sharing = sum(g.block == owner.block for g in coding.space.groups if g.droppable)
-        result[0] = added(_alone(coding, group, [0], [0]))[0] / sharing
+        result[0] = max(added(_alone(coding, group, [0], [0]))[0], 0.0) / sharing
     if not len(partial):
         return result
     chosen = _spread(partial)

@@ -11,8 +11,7 @@ from edgeprune.prune.controls import Depth, Random, Ranked, Uniform
 from edgeprune.prune.fitness import Limits
 from edgeprune.prune.ground import Ground
 from edgeprune.prune.joint import Joint
-
-Searcher = Callable[[Limits], Choice]
+from edgeprune.prune.replaying import Replaying, Searcher
 
 
 def _gwcs(ground: Ground) -> Searcher:
@@ -72,4 +71,5 @@ def searcher(name: str, ground: Ground) -> Searcher:
         InputError: no such strategy.
     """
     refuse_unknown(name)
-    return _KNOWN[name](ground)
+    search = _KNOWN[name](ground)
+    return search if ground.folder is None else Replaying(search, ground.folder / "asked.json")
