@@ -88,7 +88,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
     mean, std = flags.normalisation
     chosen = baseline.DIGITS if flags.data == "digits" else baseline.FROM_SCRATCH
     dense = replace(chosen, epochs=baseline_epochs or chosen.epochs, seed=seed)
-    return Request(
+    request = Request(
         target=target,
         model=spec(flags.model, 10, flags.arguments),
         budget=_budget(target, flags),
@@ -109,6 +109,8 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         family=_family(flags),
         latency_ms=_milliseconds(flags.latency_ms),
     )
+    request.refuse_aimless()
+    return request
 
 
 def _effort(flags: Flags) -> Effort:

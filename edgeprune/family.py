@@ -111,7 +111,9 @@ def _unless_refused(shop: Workshop, share: float, step: Callable[[], Found]) -> 
     try:
         return step()
     except PromiseError as error:
-        told = {"latency": share, "reason": str(error)}
+        # Here the limit was given by another option than the message names.
+        reason = str(error).replace("--max-latency-ratio", f"the {share:g} of --family")
+        told = {"latency": share, "reason": reason}
         shop.folder.event("not reached", **told)
         shop.folder.member(name(share)).record(status="failed", **told)
         return None

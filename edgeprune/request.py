@@ -75,9 +75,26 @@ class Request:
     @property
     def only_accuracy(self) -> bool:
         """Whether accuracy is all that is limited, so that latency may go as low as it can."""
+        return self._unbound and self.budget.accuracy_drop is not None
+
+    @property
+    def _unbound(self) -> bool:
         limits = self.budget
         free = (limits.latency, limits.macs, limits.params, self.latency_ms) == (None,) * 4
-        return free and not self.family and limits.accuracy_drop is not None
+        return free and not self.family
+
+    def refuse_aimless(self) -> None:
+        """Without any budget most strategies would return the dense network.
+
+        Raises:
+            InputError: nothing is limited, and the strategy does not find a ratio by itself.
+        """
+        aimless = self._unbound and not self.only_accuracy
+        if aimless and self.strategy not in strategies.UNBOUND:
+            raise InputError(
+                f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "
+                f"without one {' and '.join(strategies.UNBOUND)} find a ratio of their own"
+            )
 
     def within(self, latency: float) -> "Request":
         """The same for one latency share."""

@@ -78,6 +78,9 @@ def test_channels_are_shown_as_a_table(run):
     assert row[:5] == ["layer1.0.conv1", "16", "0", "layer1.0", "yes"]
 
 
+UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "none"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -102,6 +105,8 @@ def test_channels_are_shown_as_a_table(run):
         (["search", "--resume"], "--out DIR, without --overwrite"),
         (["search", "--resume", "--out", "r", "--overwrite"], "--out DIR, without --overwrite"),
         (["search", "--resume", "--out", "r"], "--out r holds no run to go on with"),
+        ([*UNLIMITED, "--strategy", "depth"], "--strategy depth needs a budget, such as"),
+        (UNLIMITED, "without one gwcs and smoea find a ratio of their own"),
         (["search", "--std", "1", "1", "0"], "std must be above 0"),
         (["search", "--model-arg", "shortcut"], "--model-arg wants NAME=VALUE"),
         (["search", "--model-arg", "colour=red"], "no argument 'colour'"),
@@ -266,6 +271,19 @@ def test_latency_is_limited_in_one_of_three_ways_or_not_at_all(
     assert (found.budget.latency, found.budget.accuracy_drop) == budget
     assert (found.family, found.latency_ms) == rest
     assert found.only_accuracy == (words == ["--max-latency-ratio", "none"])
+
+
+@pytest.mark.parametrize("strategy", ["gwcs", "smoea"])
+def test_the_papers_find_a_ratio_without_any_budget(run, monkeypatch, strategy):
+    seen = []
+
+    def remember(request, watch):
+        seen.append(request)
+        raise InputError("enough")
+
+    monkeypatch.setattr(pipeline, "run_search", remember)
+    run(*UNLIMITED, "--strategy", strategy)
+    assert set(seen[0].budget.model_dump().values()) == {None}
 
 
 def member(folder, latency, outcome):

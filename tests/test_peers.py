@@ -238,6 +238,21 @@ def test_after_fine_tuning_means_over_seeds_decide() -> None:
     assert "+1.00 points, wanted +1.00: met" in text
 
 
+@pytest.mark.parametrize(("lead", "missed"), [(0.0, True), (0.01, False)])
+def test_a_tie_with_a_control_is_a_miss(lead: float, missed: bool) -> None:
+    contest = part("schedule").short()[0]
+    rows = [net("joint", 0.7, 0.5), net("depth", 0.7, 0.5)]
+    for arm, accuracy in (("joint", 0.8 + lead), ("depth", 0.8)):
+        for seed in range(3):
+            rows.append({**rows[0], "kind": "run", "arm": arm, "seed": seed, "accuracy": accuracy})
+    rows = [{**row, **contest.base} for row in rows]
+    (depth,) = [
+        v for v in part("report").verdicts(rows, contest) if "0.7: joint over depth" in v.what
+    ]
+    assert depth.missed is missed
+    assert "wanted more than 0" in depth.line()
+
+
 @pytest.mark.parametrize("seeds", [0, 1, 2])
 def test_a_bar_after_fine_tuning_stays_open_until_every_seed_is_there(seeds: int) -> None:
     contest = part("schedule").short()[0]

@@ -32,6 +32,9 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.rows = read(self.path)
+        if self.path.exists():  # the next row begins on a line of its own
+            whole = _whole(self.path.read_text(encoding="utf-8"))
+            self.path.write_text(whole, encoding="utf-8")
 
     def find(self, **wanted: Any) -> dict[str, Any] | None:
         """The row of this identity; fields that are not named are ``None``."""
@@ -56,14 +59,14 @@ class Ledger:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file; a last line that a stop cut short is left out, and cut off the file."""
+    """Rows of a file; a last line that a stop cut short is left out."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines() if line]
+    return [json.loads(line) for line in _whole(path.read_text(encoding="utf-8")).splitlines()]
+
+
+def _whole(text: str) -> str:
+    return text[: text.rfind("\n") + 1]
 
 
 def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:

@@ -81,6 +81,11 @@ class Own:
         plan = last.choice.plan(self.scene.name)
         return Reached(plan.to_plain(), [round(value, 4) for value in last.measured])
 
+    @property
+    def scored(self) -> int:
+        """Networks that F1 has scored so far, the dense one included."""
+        return self._ground.proxy.evaluated if "proxy" in vars(self._ground) else 0
+
     @cached_property
     def _ground(self) -> Ground:
         arena = self.scene.field

@@ -8,6 +8,7 @@ from contest.ledger import Row, of
 from contest.schedule import Contest, label
 
 SEEDS = 3
+CONTROLS = ("depth", "random")  # a search that does not beat these found nothing
 _LEAST = {0.8: 0.0, 0.7: 1.0, 0.6: 2.0}  # points of joint over the best peer, fine-tuned
 _BEFORE = {0.88: 3.0, 0.80: 3.0, 0.74: 3.0}  # the same before fine-tuning
 
@@ -22,6 +23,7 @@ class Verdict:
         got: The difference; None where it cannot be had.
         why: Why it cannot be had.
         failed: Whether ``got`` is missing because our own arm did not reach the limit.
+        above: Whether a tie is a miss.
     """
 
     what: str
@@ -29,18 +31,22 @@ class Verdict:
     got: float | None
     why: str = ""
     failed: bool = False
+    above: bool = False
 
     @property
     def missed(self) -> bool:
         """Whether the bar was tried and not kept."""
-        return self.failed or (self.got is not None and self.got < self.wanted)
+        if self.got is None:
+            return self.failed
+        return self.got < self.wanted or (self.above and self.got <= 0)
 
     def line(self) -> str:
         """For the table."""
         if self.got is None:
             return f"  {self.what}: {'MISSED' if self.failed else 'open'}, {self.why}"
         word = "MISSED" if self.missed else "met"
-        return f"  {self.what}: {self.got:+.2f} points, wanted {self.wanted:+.2f}: {word}"
+        least = "more than 0" if self.above else f"{self.wanted:+.2f}"
+        return f"  {self.what}: {self.got:+.2f} points, wanted {least}: {word}"
 
 
 def text(rows: Sequence[Row], contests: Iterable[Contest]) -> str:
@@ -84,7 +90,8 @@ def _limit(rows: Sequence[Row], contest: Contest, limit: str) -> Iterator[str]:
     if not nets:
         return
     yield f"  -- {limit}   (before: {contest.judged} images, BatchNorm recalibrated only)"
-    yield f"  {'arm':34}{'latency':>24}{'MACs':>7}{'params':>8}{'before':>8}  after, test"
+    heads = f"{'MACs':>7}{'params':>8}{'scored':>8}{'before':>8}"
+    yield f"  {'arm':34}{'latency':>24}{heads}  after, test"
     for row in sorted(nets, key=lambda r: -(_value(rows, r) or -1.0)):
         yield _line(rows, row)
 
@@ -93,7 +100,7 @@ def _line(rows: Sequence[Row], row: Row) -> str:
     if not _reached(row):
         return f"  {row['arm']:34}not reached, lowest {_lowest(row)}"
     low, middle, high = row["measured"]
-    sizes = f"{row['macs']:7.3f}{row['params']:8.3f}"
+    sizes = f"{row['macs']:7.3f}{row['params']:8.3f}{row.get('scored') or '-':>8}"
     before = _percent(row.get("before"))
     span = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
     return f"  {row['arm']:34}{span:>24}{sizes}{before:>8}{_points(_seeds(rows, row))}"
@@ -116,7 +123,7 @@ def verdicts(rows: Sequence[Row], contest: Contest) -> list[Verdict]:
             bars = {"the best peer": _BEFORE.get(ratio)}
         else:
             least = _LEAST.get(ratio) if contest.model == "resnet20" else None
-            bars = {"the best peer": least, "depth": 0.0, "random": 0.0}
+            bars = {"the best peer": least, **dict.fromkeys(CONTROLS, 0.0)}
         found += [
             _verdict(mine, contest, limit, rival, wanted)
             for rival, wanted in bars.items()
@@ -143,7 +150,9 @@ def _verdict(
     theirs = [value for row in others if (value := _final(rows, contest, row)) is not None]
     if ours is None or not theirs:
         return Verdict(what, wanted, None, f"not fine-tuned with {SEEDS} seeds yet")
-    return Verdict(what, wanted, 100 * (ours - max(theirs)))
+    # Beside a control a tie is no gain; the best peer may be equalled where no lead is asked for.
+    above = rival in CONTROLS
+    return Verdict(what, wanted, 100 * (ours - max(theirs)), above=above)
 
 
 def _is(row: Row, rival: str) -> bool:

@@ -92,7 +92,7 @@ def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> list[Entrant]:
         if row is None:
             start = time.monotonic()
             reached = own.reach(limit)
-            values: dict[str, Any] = dict(vars(reached))
+            values: dict[str, Any] = {**vars(reached), "scored": own.scored}
             if reached.plan is not None:
                 values |= _judged(judge, ours.slimmed(judge.scene, reached.plan))
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)

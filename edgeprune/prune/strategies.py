@@ -42,6 +42,7 @@ _KNOWN: dict[str, Callable[[Ground], Searcher]] = {
 }
 NAMES = tuple(_KNOWN)
 DEFAULT = "joint"
+UNBOUND = ("gwcs", "smoea")  # without a budget the ratio is an outcome of theirs
 
 
 def refuse_unknown(name: str) -> None:
