@@ -29,24 +29,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="keep the run folders here")
-    seeds, keep = vars(parser.parse_args()).values()
+    parser.add_argument("--more", nargs="*", default=[], help="further options of the search")
+    seeds, keep, more = vars(parser.parse_args()).values()
     device = check_device("local://")
     print(
         f"{device.machine['cpu']}, {device.machine['cores']} cores, {datetime.now(UTC):%Y-%m-%d}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        runs = [search(seed, (keep or Path(folder)) / f"seed{seed}") for seed in range(seeds)]
+        runs = [
+            search(seed, (keep or Path(folder)) / f"seed{seed}", more) for seed in range(seeds)
+        ]
         report(runs)
         startup(runs[-1]["out"])
 
 
-def search(seed: int, out: Path) -> dict[str, Any]:
+def search(seed: int, out: Path, more: list[str]) -> dict[str, Any]:
     """One run of the main job, with nothing cached."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         start = time.monotonic()
+        words = ["search", "--target", "mobile-cpu", "--seed", str(seed), "--out", str(out)]
         done = subprocess.run(
-            [*COMMAND, "search", "--target", "mobile-cpu", "--seed", str(seed), "--out", str(out)],
+            [*COMMAND, *words, *more],
             env=os.environ | {"XDG_CACHE_HOME": cache},
             cwd=cache,  # no ./calibration: the table is measured too
             stdout=subprocess.PIPE,
