@@ -6,12 +6,12 @@ convolution layers are pruned progressively in groups, and a compromise is picke
 front. The genome, the damage, the layers of a group, the share of the budget that each owes, the
 seeds and the rounds are ours.
 
-A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split. NSGA-II
-weighs its damage against the predicted cost of the whole network while the rest stays as it
-stands; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network follows.
-In the first round a sub-network gains nothing by saving more than its share of the budget; the
-last round owes what is left of it. Every budget that the smallest legal widths keep is kept;
-below them the choice ends on these widths.
+A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split.
+NSGA-II weighs its damage against the predicted cost of the whole network while the rest stays as
+it stands; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
+follows. In the first round a sub-network gains nothing by saving more than its share of the
+budget; the last round owes what is left of it. Every budget that the smallest legal widths keep
+is kept; below them the choice ends on these widths.
 """
 
 import hashlib
