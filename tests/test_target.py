@@ -15,7 +15,7 @@ def profile(tmp_path, text):
 def test_the_three_profiles_load_and_say_what_they_stand_for():
     profiles = [load_target(name) for name in ("mobile-cpu", "raspberry-pi-5", "x86-gateway")]
     assert [p.runtime.threads for p in profiles] == [1, 4, 1]
-    assert profiles[0].budget.relative.latency == 0.70
+    assert profiles[0].budget.relative.latency == 0.50
     assert all(p.proxy_for for p in profiles)
 
 
