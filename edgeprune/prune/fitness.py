@@ -35,6 +35,11 @@ class Limits:
         total: NDArray[np.float64] = np.maximum(ratios / self.vector() - 1.0, 0.0).sum(1)
         return total
 
+    def loosened(self, factor: float) -> "Limits":
+        """All limits times a factor."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Limits(**{k: v if v is None else factor * v for k, v in given.items()})
+
     def bind(self) -> bool:
         """Whether any budget is set."""
         return bool(np.isfinite(self.vector()).any())

@@ -33,6 +33,7 @@ _POPULATION = 16
 _STAGE_GENERATIONS = 3
 _GREEDY_LOOK, _GREEDY_STEP = 4, 0.05
 _ENTRANTS = 8
+_SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keeping it
 
 
 @dataclass
@@ -115,7 +116,14 @@ class Joint:
         given = list(self.rule_seeds.values())
         if self.staged:
             given.append(self._joined(repair))
-        return np.array([*given, *self.archive.ranked(repair.limits)[:_POPULATION]], np.int64)
+        found = [self._by_depth(repair.limits, slack) for slack in _SLACKS]
+        return np.concatenate([np.array(given, np.int64), *found])
+
+    def _by_depth(self, limits: Limits, slack: float = 1.0) -> Genomes:
+        """The best network of each depth by F1, among those that keep the limits times a slack."""
+        ranked = self.archive.ranked(limits.loosened(slack))
+        _, first = np.unique(self.coding.dropped(ranked), return_index=True)
+        return ranked[np.sort(first)[:_ENTRANTS]]
 
     def _knapsack(self, repair: Repair) -> Genome:
         """Least summed F0 for the latency that must be saved."""
@@ -247,7 +255,5 @@ class Joint:
         raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:half]
-        ranked = archive.ranked(repair.limits)
-        _, first = np.unique(self.coding.dropped(ranked), return_index=True)
-        entrants = archive.shortened(ranked[np.sort(first)[:_ENTRANTS]], half)
+        entrants = archive.shortened(self._by_depth(repair.limits), half)
         return np.unique(np.concatenate([entrants, best_rules]), axis=0)

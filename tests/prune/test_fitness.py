@@ -123,3 +123,7 @@ def test_limits_that_are_not_set_do_not_bind():
     assert not Limits().bind()
     assert Limits(macs=0.5).bind()
     assert Limits(latency=0.7).vector().tolist() == [0.7, np.inf, np.inf]
+
+
+def test_limits_are_loosened_where_they_are_set():
+    assert Limits(latency=0.5, params=0.25).loosened(2) == Limits(latency=1.0, params=0.5)

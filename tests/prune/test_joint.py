@@ -157,6 +157,18 @@ def test_what_one_budget_found_out_serves_the_next(judged_ground):
     assert first > third
 
 
+@pytest.mark.parametrize("slack", [1.03, 1.15])
+def test_what_just_missed_a_tighter_budget_is_brought_to_it(judged_ground, slack):
+    ground = judged_ground("residual")
+    search = Joint(ground)
+    search(LIMITS)
+    best = search.archive.ranked(LIMITS)[:1]
+    tighter = Limits(latency=float(search.archive.choice(best[0]).ratios[0]) / slack)
+    search(tighter)
+    repair = Repair(search.coding, ground.costs, tighter, search.sensitivity)
+    assert tuple(repair(best)[0].tolist()) in search.archive.scores
+
+
 def test_the_effort_bounds_what_is_scored(judged_ground):
     """A tenth beyond it: the last generation, seeds, and greedy steps are not cut short."""
     ground = judged_ground("residual", effort=400)
