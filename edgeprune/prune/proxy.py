@@ -90,6 +90,7 @@ class Proxy:
         self._trace, self._images, self._notes = trace, images, notes
         self._device = device or best_device()
         self._known = _read(notes)
+        self._asked: set[str] = set()
         self._calibration = _held(images.train, effort.calibration, self._device, augment=True)
         self._judged = _held(images.val, effort.judged, self._device, augment=False)
         dense = _ready(trace.model, self._device)
@@ -98,12 +99,13 @@ class Proxy:
 
     @property
     def evaluated(self) -> int:
-        """Networks scored by F1 so far, each counted once."""
-        return sum(key.startswith("F1") for key in self._known)
+        """Networks that F1 was asked for, each counted once, remembered or not."""
+        return len(self._asked)
 
     def score(self, plan: PruningPlan) -> Score:
         """F1: slimmed and recalibrated, nothing learnt."""
         key = _key("F1", plan)
+        self._asked.add(key)
         if key not in self._known:
             network = _ready(slim(self._trace, plan), self._device)
             self._recalibrate(network)
