@@ -15,6 +15,7 @@ from edgeprune.prune.proxy import Score
 
 Floats = NDArray[np.float64]
 _NEAR = 0.05
+_TIE = 0.05  # share of an F2 loss; a few hundred images and 100 steps resolve no less
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
@@ -88,14 +89,25 @@ class Archive:
         return genomes[np.argsort(losses, kind="stable")[:count]]
 
     def decided(self, finalists: Genomes) -> Choice:
-        """The best finalist by F2, or by F1 where the effort has no steps for F2."""
+        """The best finalist by F2, or by F1 where the effort has no steps for F2.
+
+        Where F2 cannot tell finalists apart, the one with the most MACs: all are as fast, and
+        what computes more has more to learn with in the longer fine-tuning.
+        """
         if not self.ground.effort.steps:
             return self.choice(finalists[int(self.losses(finalists).argmin())])
         scores = [self._distilled(genome, None) for genome in finalists]
-        best = int(_comparable([score.loss for score in scores]).argmin())
+        losses = _comparable([score.loss for score in scores])
+        tied = losses <= (1 + _TIE) * losses.min()
+        best = int(np.where(tied, self.macs(finalists), -1.0).argmax())
         found = self.choice(finalists[best])
         distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
         return Choice(found.kept, found.widths, found.ratios, {**found.scores, **distilled})
+
+    def macs(self, genomes: Genomes) -> Floats:
+        """Share of the MACs that is kept, shape (P,)."""
+        shares: Floats = self.ground.costs.ratios(self.coding.widths(genomes))[:, 1]
+        return shares
 
     def choice(self, genome: NDArray[np.int64]) -> Choice:
         """One scored genome as a choice."""

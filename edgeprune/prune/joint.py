@@ -116,14 +116,16 @@ class Joint:
         given = list(self.rule_seeds.values())
         if self.staged:
             given.append(self._joined(repair))
-        found = [self._by_depth(repair.limits, slack) for slack in _SLACKS]
+        found = [self._front(repair.limits, slack) for slack in _SLACKS]
         return np.concatenate([np.array(given, np.int64), *found])
 
-    def _by_depth(self, limits: Limits, slack: float = 1.0) -> Genomes:
-        """The best network of each depth by F1, among those that keep the limits times a slack."""
+    def _front(self, limits: Limits, slack: float = 1.0) -> Genomes:
+        """What nothing beats in both F1 loss and MACs, within the limits times a slack."""
         ranked = self.archive.ranked(limits.loosened(slack))
-        _, first = np.unique(self.coding.dropped(ranked), return_index=True)
-        return ranked[np.sort(first)[:_ENTRANTS]]
+        most = np.maximum.accumulate(self.archive.macs(ranked))
+        front = np.flatnonzero(np.diff(most, prepend=-1.0) > 0)
+        some = np.linspace(0, len(front) - 1, min(len(front), _ENTRANTS)).round().astype(int)
+        return ranked[front[some]]
 
     def _knapsack(self, repair: Repair) -> Genome:
         """Least summed F0 for the latency that must be saved."""
@@ -228,16 +230,16 @@ class Joint:
         return self._fitted(options, losses, repair)
 
     def _polish(self, repair: Repair, seeds: Genomes) -> None:
-        """NSGA-II on the whole genome: F1 loss against branches dropped, under the limits.
+        """NSGA-II on the whole genome under the limits: little F1 loss, but many MACs.
 
-        Counting branches keeps shallow and thin networks side by side: F1 flatters the ones
-        that distillation cannot mend, and F2 is to decide between the kinds.
+        F1 sees how much a network has lost, not how much of it can come back: of two that are
+        as fast, the one that computes more can learn more. F2 is to decide between the kinds.
         """
         generations = max(1, self.archive.allowance(repair.limits) // _POPULATION)
         settings = replace(self.ground.settings, population=_POPULATION, generations=generations)
 
         def judged(losses: Floats, genomes: Genomes) -> Objectives:
-            values = np.stack([losses, self.coding.dropped(genomes)], 1)
+            values = np.stack([losses, -self.archive.macs(genomes)], 1)
             return Objectives(values, repair.excess(genomes))
 
         evolve(
@@ -250,10 +252,11 @@ class Joint:
         )
 
     def _finalists(self, repair: Repair) -> Genomes:
-        """The best networks of different depth and the two best rules."""
-        archive, half = self.archive, max(1, self.ground.effort.finalists // 2)
+        """The best networks of different size and, of five finalists, two rules."""
+        archive, wanted = self.archive, self.ground.effort.finalists
+        entitled = max(1, 2 * wanted // 5)
         raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
-        best_rules = archive.ranked(repair.limits, seeds)[:half]
-        entrants = archive.shortened(self._by_depth(repair.limits), half)
+        best_rules = archive.ranked(repair.limits, seeds)[:entitled]
+        entrants = archive.shortened(self._front(repair.limits), max(1, wanted - entitled))
         return np.unique(np.concatenate([entrants, best_rules]), axis=0)

@@ -42,7 +42,7 @@ class Effort:
     evaluations: int = 400
     calibration: int = 256
     judged: int = 768
-    finalists: int = 4
+    finalists: int = 5
     steps: int = 100
     recipe: Recipe = field(default_factory=Recipe)
 
