@@ -70,14 +70,14 @@ BAR = tuple(
         "bar",
         *(model, weights),
         _at(0.88, 0.80, 0.74),
-        ("joint", "depth", "uniform", "gwcs", "random"),
+        ("joint", "depth", "uniform", "gwcs", "random", *ablations),
         peers="all",
         judged="test",
         note=SEEN,
     )
-    for model, weights in (
-        ("resnet20", "resnet20-12fca82f.th"),
-        ("resnet56", "resnet56-4bfd9763.th"),
+    for model, weights, ablations in (
+        ("resnet20", "resnet20-12fca82f.th", ABLATIONS),
+        ("resnet56", "resnet56-4bfd9763.th", ()),
     )
 )
 
