@@ -125,7 +125,8 @@ class Joint:
         most = np.maximum.accumulate(self.archive.macs(ranked))
         front = np.flatnonzero(np.diff(most, prepend=-1.0) > 0)
         some = np.linspace(0, len(front) - 1, min(len(front), _ENTRANTS)).round().astype(int)
-        return ranked[front[some]]
+        found: Genomes = ranked[front[some]]
+        return found
 
     def _knapsack(self, repair: Repair) -> Genome:
         """Least summed F0 for the latency that must be saved."""
