@@ -133,11 +133,12 @@ def _at_its_end(choice: Choice, aim: Limits) -> bool:
 def _cautious(limits: Limits, field: Field) -> Limits:
     """Leave room for the error of the table, but never ask for less than the grid allows.
 
-    At least 2 %: the final check, a minute later, reads up to 1 % off what a candidate read.
+    At least 3 %: the final check, a minute later, reads up to 1 % off what a candidate read, and
+    an interval that only touches the limit costs another search.
     """
     if limits.latency is None:
         return limits
-    margin = min(max(field.error, 0.02), 0.05)
+    margin = min(max(field.error, 0.03), 0.05)
     return replace(limits, latency=max(_floor(field)[0], limits.latency * (1 - margin)))
 
 

@@ -62,7 +62,7 @@ def test_a_candidate_that_keeps_the_budget_is_the_last(field, monkeypatch):
     asked = []
     found = list(finalist.settle(field, greedy(field, asked), Limits(latency=0.8)))
     assert [c.choice.widths.tolist() for c in found] == [[6]]
-    assert asked == [pytest.approx(0.8 * 0.98)]
+    assert asked == [pytest.approx(0.8 * 0.97)]
 
 
 def test_a_hopeful_table_is_answered_with_a_tighter_aim(field, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_budget_that_measuring_shows_out_of_reach_names_the_best_found(field, 
 
 def test_the_aim_leaves_room_for_a_reading_a_minute_later(field, monkeypatch):
     measures(monkeypatch, 1.0)
-    for error, margin in ((0.0, 0.02), (0.03, 0.03), (0.4, 0.05)):
+    for error, margin in ((0.0, 0.03), (0.04, 0.04), (0.4, 0.05)):
         asked = []
         list(finalist.settle(replace(field, error=error), greedy(field, asked), Limits(0.8)))
         assert asked[0] == pytest.approx(0.8 * (1 - margin))

@@ -60,7 +60,7 @@ class Score:
     accuracy: float
 
 
-FEW_IMAGES = Effort(evaluations=150, steps=40)
+FEW_IMAGES = Effort(evaluations=150, steps=30)
 """For a few hundred images: more evaluations would fit the search to them."""
 
 
