@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -112,6 +113,10 @@ def together() -> Iterator[Ranks]:
         yield Ranks()
         return
     ranks = Ranks(_from_environment("RANK", 0), count, _device())
+    # Imported while a group is open, as DDP does, this module keeps that group for ever in its
+    # default arguments; a thread of gloo's that lets go of a tensor while Python shuts down then
+    # aborts the process.
+    import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo")
         yield ranks

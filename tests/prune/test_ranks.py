@@ -46,9 +46,25 @@ def _network(kind: str) -> nn.Module:
     return _Network({"group": nn.GroupNorm(2, 4), "batch": nn.BatchNorm2d(4)}[kind])
 
 
+def _talking() -> set[str]:
+    """Numbers of the threads that hold tensors while they are exchanged on the CPU."""
+    tasks = Path("/proc/self/task")  # only Linux says
+    return {task.name for task in tasks.glob("*") if "gloo_runloop" in (task / "comm").read_text()}
+
+
 def work(folder: Path, device: torch.device | None) -> None:
     """What each of the processes does; started by the tests below."""
+    threads: set[str] = set()
+    try:
+        _work(folder, device, threads)
+    finally:  # one that drops a tensor while Python shuts down would abort the process
+        assert not threads & _talking(), "threads outlive the processes' exchange"
+
+
+def _work(folder: Path, device: torch.device | None, threads: set[str]) -> None:
     with together() as joined:
+        assert joined.agree(0)  # a thread that has worked has its name
+        threads |= _talking()
         ranks = joined if device is None else Ranks(joined.rank, joined.count, device)
         for kind in ("group", "batch"):
             setting = Setting(ranks=ranks, teacher=_network("group"))
