@@ -81,9 +81,8 @@ def steps(out: Path) -> None:
             k: event[k] for k in ("measured", "dense", "slim", "val_before_finetune") if k in event
         }
         print(f"{(after - before).total_seconds():6.0f} s  until {event['event']} {more or ''}")
-    at = {
-        event["event"]: when for event, when in zip(events, times, strict=True)
-    }  # the last of each
+    # Of each kind of event the last.
+    at = dict(zip((event["event"] for event in events), times, strict=True))
     searched = (at["candidate"] - at["latency table"]).total_seconds()
     print(f"search without table and fine-tuning: {searched:.0f} s (limit 720)")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -12,7 +12,6 @@ from edgeprune.errors import PromiseError
 from edgeprune.finalist import Unreached
 from edgeprune.making import Workshop
 from edgeprune.prune.fitness import Limits
-from edgeprune.request import Request
 from edgeprune.run_folder import RunFolder
 
 Found = TypeVar("Found")
@@ -61,12 +60,6 @@ class Family:
         return max(member.exit_code for member in self.members)
 
 
-def limits(request: Request) -> Limits:
-    """The budgets that a search looks at."""
-    budget = request.budget
-    return Limits(budget.latency, budget.macs, budget.params)
-
-
 def name(share: float) -> str:
     """Of a member's folder: ``0.70``."""
     return f"{share:.2f}" if round(share, 2) == share else f"{share:g}"
@@ -82,7 +75,7 @@ def family(shop: Workshop) -> Family:
     made: dict[float, Made] = {}
     for share in request.family:
         if recall(shop.folder.member(name(share))) is None:
-            aim = limits(request.within(share))
+            aim = request.within(share).limits
             found = _unless_refused(shop, share, partial(shop.make, aim, name(share)))
             made |= {share: found} if found else {}
     for share, each in made.items():
@@ -111,8 +104,9 @@ def _unless_refused(shop: Workshop, share: float, step: Callable[[], Found]) -> 
     try:
         return step()
     except PromiseError as error:
-        # Here the limit was given by another option than the message names.
-        reason = str(error).replace("--max-latency-ratio", f"the {share:g} of --family")
+        reason = str(error)
+        if isinstance(error, Unreached) and error.cost == "latency":
+            reason = f"{error.found}; raise the {share:g} of --family"
         told = {"latency": share, "reason": reason}
         shop.folder.event("not reached", **told)
         shop.folder.member(name(share)).record(status="failed", **told)

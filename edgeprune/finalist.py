@@ -31,13 +31,14 @@ class Unreached(PromiseError):
     """A limit that nothing found keeps.
 
     Attributes:
+        found: What was tried, and what can be had.
         cost: ``latency``, ``macs`` or ``params``.
         best: The lowest share of the dense model's that was had.
     """
 
-    def __init__(self, message: str, cost: str, best: float) -> None:
-        super().__init__(message)
-        self.cost, self.best = cost, best
+    def __init__(self, found: str, cost: str, best: float) -> None:
+        super().__init__(f"{found}; raise --max-{cost}-ratio")
+        self.found, self.cost, self.best = found, cost, best
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def settle(
         aim = replace(aim, latency=max(floor, tighter))
     raise Unreached(
         f"{who} does not reach latency {limits.latency:g}x: the best that can be had is "
-        f"{best:.3f}x (measured); raise --max-latency-ratio",
+        f"{best:.3f}x (measured)",
         "latency",
         best,
     )
@@ -169,7 +170,7 @@ def _refuse_missed_counts(choice: Choice, limits: Limits) -> None:
 def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Unreached:
     return Unreached(
         f"{who} {row[0]} down to {limit:g}x of the dense model: the best that can be had is "
-        f"{best:.3f}x (predicted); raise --max-{row[1]}-ratio",
+        f"{best:.3f}x (predicted)",
         row[1],
         best,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from edgeprune import __version__, interrupt, run_folder
 from edgeprune.delivery import Made, Outcome, deliver, recall
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.family import Family, descend, family, limits, recall_family
+from edgeprune.family import Family, descend, family, recall_family
 from edgeprune.finalist import Unreached, dense_ms
 from edgeprune.making import RECOVERY, Teller, Workshop, workshop
 from edgeprune.request import Request, refuse_other
@@ -96,12 +96,12 @@ def _single(shop: Workshop) -> Outcome:
     request = shop.scene.request
     if request.only_accuracy:
         made, profile = descend(shop), request.judged
+        plan = made.chosen.choice.plan(shop.scene.field.model)
+        shop.folder.write("plan.json", plan.to_plain())  # the steps have theirs in their folders
     elif request.latency_ms is not None:
         made, profile = _within_ms(shop, request.latency_ms)
     else:
-        made, profile = shop.make(limits(request)), request.judged
-    plan = made.chosen.choice.plan(shop.scene.field.model)
-    shop.folder.write("plan.json", plan.to_plain())
+        made, profile = shop.make(request.limits), request.judged
     return deliver(shop.scene, made, profile, shop.folder)
 
 
@@ -114,7 +114,7 @@ def _within_ms(shop: Workshop, wanted: float) -> tuple[Made, TargetProfile]:
     dense, fingerprint = dense_ms(shop.scene.field)
     shop.folder.event("dense latency", ms=dense, fingerprint=fingerprint)
     share = (1 - MARGIN_MS) * wanted / dense
-    asked = limits(shop.scene.request)
+    asked = shop.scene.request.limits
     aim = replace(asked, latency=min(share, asked.latency or share))
     try:
         return shop.make(aim), shop.scene.request.on_device(fingerprint)

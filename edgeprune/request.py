@@ -12,6 +12,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune import strategies
 from edgeprune.prune.evolution import Settings
 from edgeprune.prune.finetune import Recipe
+from edgeprune.prune.fitness import Limits
 from edgeprune.prune.images import IMAGENET, Normalisation
 from edgeprune.prune.models import ModelSpec
 from edgeprune.prune.proxy import Effort
@@ -71,6 +72,11 @@ class Request:
     def judged(self) -> TargetProfile:
         """The profile with the budget that was asked for."""
         return self._with(self.target.budget.model_copy(update={"relative": self.budget}))
+
+    @property
+    def limits(self) -> Limits:
+        """The budgets that a search looks at."""
+        return Limits(self.budget.latency, self.budget.macs, self.budget.params)
 
     @property
     def only_accuracy(self) -> bool:

@@ -44,9 +44,8 @@ class Bitmask:
 
     def _judged(self, genomes: Genomes, limits: Limits) -> Objectives:
         ratios = self.ground.costs.ratios(self._widths(genomes))
-        excess = np.maximum(ratios / limits.vector() - 1.0, 0.0).sum(1)
         losses = [self.ground.proxy.score(self._plan(genome)).loss for genome in genomes]
-        return Objectives(np.stack([losses, ratios[:, 0]], 1), excess)
+        return Objectives(np.stack([losses, ratios[:, 0]], 1), limits.excess(ratios))
 
     def _widths(self, genomes: Genomes) -> Widths:
         counts = np.stack([part.sum(1) for part in self._parts(genomes)], 1)

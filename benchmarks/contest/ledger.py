@@ -32,9 +32,9 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.rows = read(self.path)
-        if self.path.exists():  # the next row begins on a line of its own
-            whole = _whole(self.path.read_text(encoding="utf-8"))
-            self.path.write_text(whole, encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        if text != _whole(text):  # the next row begins on a line of its own
+            self.path.write_text(_whole(text), encoding="utf-8")
 
     def find(self, **wanted: Any) -> dict[str, Any] | None:
         """The row of this identity; fields that are not named are ``None``."""

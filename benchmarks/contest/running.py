@@ -40,7 +40,8 @@ def run(
         arms: Arms whose name this regular expression finds; the table lists the others.
     """
     if contest.weights is None and not torch.cuda.is_available():
-        _untrained(Judge(scene, ledger, contest.base), contest.limits)
+        # Latency and size of a network that nobody trained, by the one rule that needs no images.
+        _own(Judge(scene, ledger, contest.base), "uniform", contest.limits, trained=False)
         return
     judge = Judge(scene, ledger, contest.base, contest.judged, contest.recipe)
     _dense(judge)
@@ -53,19 +54,6 @@ def run(
         entrants += _best_peers(judge, contest)
     dense = Entrant("dense", "none", lambda: scene.dense)
     judge.recovered([*entrants, dense] if re.search(arms, "dense") else entrants)
-
-
-def _untrained(judge: Judge, limits: tuple[Limits, ...]) -> None:
-    """Latency and size of a network that nobody trained, by the one rule that needs no images."""
-    own = Own(judge.scene, "uniform", judge.ledger.folder() / "-".join(_words(judge, "uniform")))
-    for limit in limits:
-        if _net(judge, "uniform", label(limit)):
-            continue
-        start = time.monotonic()
-        values: dict[str, Any] = dict(vars(own.reach(limit)))
-        if values["plan"] is not None:
-            values |= judge.scene.sizes(ours.slimmed(judge.scene, values["plan"]))
-        _keep(judge, "uniform", label(limit), time.monotonic() - start, values)
 
 
 def _dense(judge: Judge) -> None:
@@ -81,7 +69,9 @@ def _dense(judge: Judge) -> None:
         judge.ledger.append(time.monotonic() - start, **key, **accuracy)
 
 
-def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> list[Entrant]:
+def _own(
+    judge: Judge, arm: str, limits: tuple[Limits, ...], *, trained: bool = True
+) -> list[Entrant]:
     """One strategy at every limit; one search serves them all."""
     # Before fine-tuning nothing is distilled: F1 decides.
     effort = Effort(recipe=judge.recipe) if judge.recipe else Effort(steps=0)
@@ -94,11 +84,12 @@ def _own(judge: Judge, arm: str, limits: tuple[Limits, ...]) -> list[Entrant]:
             reached = own.reach(limit)
             values: dict[str, Any] = {**vars(reached), "scored": own.scored}
             if reached.plan is not None:
-                values |= _judged(judge, ours.slimmed(judge.scene, reached.plan))
+                network = ours.slimmed(judge.scene, reached.plan)
+                values |= _judged(judge, network) if trained else judge.scene.sizes(network)
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
         if row["plan"] is not None:
-            network = partial(ours.slimmed, judge.scene, row["plan"])
-            entrants.append(Entrant(arm, label(limit), network))
+            rebuilt = partial(ours.slimmed, judge.scene, row["plan"])
+            entrants.append(Entrant(arm, label(limit), rebuilt))
     return entrants
 
 

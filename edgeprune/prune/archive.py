@@ -1,6 +1,6 @@
 """Every network that a search has scored, and which of them are worth distilling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,7 +65,7 @@ class Archive:
 
     def excess(self, genomes: Genomes, limits: Limits) -> Floats:
         """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
-        return limits.excess(self.ground.costs.ratios(self.coding.widths(genomes)))
+        return limits.excess(self.ratios(genomes))
 
     def ranked(self, limits: Limits, among: Genomes | None = None) -> Genomes:
         """Scored genomes that keep the limits, least F1 loss first.
@@ -100,33 +100,30 @@ class Archive:
         losses = _comparable([score.loss for score in scores])
         tied = losses <= (1 + _TIE) * losses.min()
         best = int(np.where(tied, self.macs(finalists), -1.0).argmax())
-        found = self.choice(finalists[best])
         distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
-        return Choice(found.kept, found.widths, found.ratios, {**found.scores, **distilled})
+        return self.choice(finalists[best], distilled)
+
+    def ratios(self, genomes: Genomes) -> Floats:
+        """Predicted shares of latency, MACs and params, shape (P, 3)."""
+        shares: Floats = self.ground.costs.ratios(self.coding.widths(genomes))
+        return shares
 
     def macs(self, genomes: Genomes) -> Floats:
         """Share of the MACs that is kept, shape (P,)."""
-        shares: Floats = self.ground.costs.ratios(self.coding.widths(genomes))[:, 1]
-        return shares
+        return self.ratios(genomes)[:, 1]
 
-    def choice(self, genome: NDArray[np.int64]) -> Choice:
-        """One scored genome as a choice."""
-        known = self.scores[tuple(genome.tolist())]
-        widths = self.coding.widths(genome[None])
-        return Choice(
-            self.coding.plan(genome).kept,
-            widths[0],
-            self.ground.costs.ratios(widths)[0],
-            {"loss": known.loss, "accuracy": known.accuracy},
-        )
+    def choice(self, genome: NDArray[np.int64], more: Mapping[str, float] | None = None) -> Choice:
+        """One scored genome as a choice, with what else is known of it."""
+        scores = {**vars(self.scores[tuple(genome.tolist())]), **(more or {})}
+        return self.coding.choice(genome, self.ground.costs, **scores)
 
-    def front(self) -> Sequence[Choice]:
+    def front(self) -> tuple[Choice, ...]:
         """Networks that none scored so far beats in both predicted latency and F1 loss."""
         genomes = self.genomes
         if not len(genomes):
             return ()
         losses = self.losses(genomes)
-        latency = self.ground.costs.ratios(self.coding.widths(genomes))[:, 0]
+        latency = self.ratios(genomes)[:, 0]
         best, front = _BROKEN, []
         for row in np.lexsort((losses, latency)):
             if losses[row] < best:

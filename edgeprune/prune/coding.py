@@ -93,10 +93,3 @@ class Coding:
         """One genome as a choice."""
         widths = self.widths(genome[None])
         return Choice(self.plan(genome).kept, widths[0], costs.ratios(widths)[0], scores)
-
-    def dropped(self, genomes: Genomes) -> NDArray[np.int64]:
-        """Residual branches that each genome drops, shape (P,)."""
-        blocks = {g.block: i for i, g in enumerate(self.space.groups) if g.droppable}
-        gone = self.widths(genomes)[:, list(blocks.values())] == 0
-        counts: NDArray[np.int64] = gone.sum(1)
-        return counts

@@ -82,6 +82,8 @@ class Random:
         archive, coding = self._archive, self._archive.coding
         wanted = len(archive.scores) + archive.allowance(limits)
         for attempt in range(_REDRAWS):
+            if len(archive.scores) == wanted:
+                break
             drawn = rules.random_walks(
                 coding.choices,
                 lambda genomes: archive.excess(genomes, limits),
@@ -94,7 +96,7 @@ class Random:
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none of them beats in both predicted latency and loss."""
-        return tuple(self._archive.front())
+        return self._archive.front()
 
     @cached_property
     def _archive(self) -> Archive:

@@ -32,7 +32,7 @@ class Limits:
 
     def excess(self, ratios: "Ratios") -> NDArray[np.float64]:
         """Summed relative violation by cost shares (P, 3), 0 where all limits hold, shape (P,)."""
-        total: NDArray[np.float64] = np.maximum(ratios / self.vector() - 1.0, 0.0).sum(1)
+        total: NDArray[np.float64] = over(ratios, self.vector()).sum(1)
         return total
 
     def loosened(self, factor: float) -> "Limits":
@@ -43,6 +43,12 @@ class Limits:
     def bind(self) -> bool:
         """Whether any budget is set."""
         return bool(np.isfinite(self.vector()).any())
+
+
+def over(ratios: "Ratios", limits: NDArray[np.float64]) -> "Ratios":
+    """Relative violation of each limit, 0 where it holds, shape (P, 3)."""
+    found: Ratios = np.maximum(ratios / limits - 1.0, 0.0)
+    return found
 
 
 @dataclass(frozen=True)

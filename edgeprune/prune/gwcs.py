@@ -18,11 +18,11 @@ import numpy as np
 
 from edgeprune.prune.choice import Choice
 from edgeprune.prune.evolution import Front, Genomes, Objectives, Settings, evolve
-from edgeprune.prune.fitness import Costs, Limits, StageFitness
+from edgeprune.prune.fitness import Costs, Limits, StageFitness, over
 from edgeprune.prune.front import knee
 from edgeprune.prune.saliency import Descriptors
 from edgeprune.prune.shares import stage_limits
-from edgeprune.prune.space import PruningSpace
+from edgeprune.prune.space import PruningSpace, kept_by
 
 Watch = Callable[[int, int], None]
 
@@ -75,8 +75,7 @@ def search(  # noqa: PLR0913 - one search, and where it stands
         masks, decoded = fitness.decode(_best(front, limits))
         widths = decoded[0]
         scores[f"aggregation of stage {number}"] = float(fitness.aggregation(masks)[0])
-        for member, mask in zip(members, masks, strict=True):
-            kept[space.groups[member].name] = tuple(mask[0].nonzero().flatten().tolist())
+        kept |= kept_by([space.groups[member] for member in members], [mask[0] for mask in masks])
     return Choice(kept, widths, costs.ratios(widths[None])[0], scores)
 
 
@@ -98,8 +97,8 @@ def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
     masks, widths = fitness.decode(genomes)
     ratios = fitness.costs.ratios(widths)
     lost = 1.0 - fitness.aggregation(masks)
-    excess = np.maximum(ratios / fitness.limits - 1.0, 0.0)
-    hopeless = np.maximum(fitness.least(widths) / fitness.budget - 1.0, 0.0)
+    excess = over(ratios, fitness.limits)
+    hopeless = over(fitness.least(widths), fitness.budget)
     return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
 
 

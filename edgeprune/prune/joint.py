@@ -2,8 +2,8 @@
 
 Stages are solved from concrete to abstract, their fronts joined by a knapsack on latency, and
 the whole is polished among the best that the rules can do with the same budget. Three
-fidelities: F0 adds up what each group costs alone (free, screens offspring), F1 slims,
-recalibrates and scores, F2 distils a little. Every rule stays in the running, so the search
+fidelities: F0 adds up what each group was measured to cost alone and screens offspring, F1
+slims, recalibrates and scores, F2 distils a little. Every rule stays in the running, so the search
 ends no worse than the best of them but for the error of F2.
 
 The multi-stage search from concrete to abstract is that of GWCS (L. Chen et al., Frontiers in
@@ -81,7 +81,7 @@ class Joint:
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none scored so far beats in both predicted latency and F1 loss."""
-        return tuple(self.archive.front())
+        return self.archive.front()
 
     def _rules(self, limits: Limits, repair: Repair) -> dict[str, Genome]:
         """What every rule makes of the budget, each by the criterion of its name."""
@@ -138,19 +138,14 @@ class Joint:
     def _levels_of(self, group: int) -> Genomes:
         """The dense genome with one group at each of its levels, by its best criterion."""
         levels = np.arange(len(self.ground.space.grids[group]))
-        genomes = np.repeat(self.coding.full[None], len(levels), 0)
-        genomes[:, group] = levels
         best = self.sensitivity.best_criteria()[group, levels]
-        genomes[:, self.coding.groups + group] = best
-        return self.coding.canonical(genomes)
+        return sensitivity.alone(self.coding, group, levels, best)
 
     def _fitted(self, options: list[Genomes], losses: list[Floats], repair: Repair) -> Genome:
         """The knapsack over options that each change other genes of the dense genome."""
         dense, limits = self.coding.full, repair.limits.vector()
         binding = int(np.argmin(limits))
-        ratios = [
-            self.ground.costs.ratios(self.coding.widths(part))[:, binding] for part in options
-        ]
+        ratios = [self.archive.ratios(part)[:, binding] for part in options]
 
         def solve(need: float) -> Genome:
             chosen = knapsack.pick(losses, [1 - r for r in ratios], need)
@@ -161,7 +156,7 @@ class Joint:
             return genome
 
         def cost(genome: Genome) -> float:
-            return float(self.ground.costs.ratios(self.coding.widths(genome[None]))[0, binding])
+            return float(self.archive.ratios(genome[None])[0, binding])
 
         found = knapsack.fitted(solve, cost, min(float(limits[binding]), 1.0))
         repaired: Genome = repair(found[None])[0]
@@ -200,7 +195,7 @@ class Joint:
             return coding.canonical(genomes)
 
         def judged(losses: Floats, part: Genomes) -> Objectives:
-            latency = self.ground.costs.ratios(coding.widths(whole(part)))[:, 0]
+            latency = self.archive.ratios(whole(part))[:, 0]
             return Objectives(np.stack([losses, latency], 1), np.zeros(len(part)))
 
         front = evolve(

@@ -130,23 +130,26 @@ class Repair:
         best = self.sensitivity.best_criteria()[groups, levels]
         moved[:, np.arange(len(groups)), genes] = np.where(had_none, best, genomes[:, genes])
         if up:
-            moved = self._with_branch(moved, groups)
+            moved = self._with_branch(moved)
         flat = self.coding.canonical(moved.reshape(-1, genomes.shape[1])).reshape(moved.shape)
         return flat, (levels > now) if up else (levels < now)
 
-    def _with_branch(self, moved: Genomes, groups: NDArray[np.int64]) -> Genomes:
+    @cached_property
+    def _together(self) -> list[tuple[NDArray[np.int64], int]]:
+        """Moves of a group whose branch has another group, and that group."""
+        groups, owners = self._places[:, 0], self.coding.space.groups
+        return [
+            (np.flatnonzero(groups == group), other)
+            for group, own in enumerate(owners)
+            for other, its in enumerate(owners)
+            if other != group and own.droppable and its.droppable and its.block == own.block
+        ]
+
+    def _with_branch(self, moved: Genomes) -> Genomes:
         """A branch that comes back does so with all of its groups."""
-        owners = self.coding.space.groups
-        tops = self.coding.full
-        for group in range(self.coding.groups):
-            block = owners[group].block
-            others = [
-                i for i, g in enumerate(owners) if g.droppable and g.block == block and i != group
-            ]
-            for other in others if owners[group].droppable else ():
-                at = np.flatnonzero(groups == group)
-                part = moved[:, at, other]
-                moved[:, at, other] = np.where(part == 0, tops[other], part)
+        for at, other in self._together:
+            part = moved[:, at, other]
+            moved[:, at, other] = np.where(part == 0, self.coding.full[other], part)
         return moved
 
     def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:

@@ -1,13 +1,13 @@
 """How much does each group hurt by itself, at each width, by whichever criterion?
 
-The free fidelity (F0) of the joint search: the sum over groups of what slimming each one alone
+The cheapest fidelity (F0) of the joint search: the sum over groups of what slimming each one alone
 was measured to cost. NetAdapt and AMC rest on the same near-additivity.
 
 References:
     T.-J. Yang et al., NetAdapt, ECCV 2018.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,18 +74,18 @@ def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
     partial = levels[1:] if grid[0] == 0 else levels
     if grid[0] == 0:
         sharing = sum(g.block == owner.block for g in coding.space.groups if g.droppable)
-        result[0] = max(added(_alone(coding, group, [0], [0]))[0], 0.0) / sharing
+        result[0] = max(added(alone(coding, group, [0], [0]))[0], 0.0) / sharing
     if not len(partial):
         return result
     chosen = _spread(partial)
     middle = chosen[len(chosen) // 2]
     everyone = list(range(len(coding.saliencies)))
-    at_middle = np.maximum(added(_alone(coding, group, [middle] * len(everyone), everyone)), 0)
+    at_middle = np.maximum(added(alone(coding, group, [middle] * len(everyone), everyone)), 0)
     best = int(at_middle.argmin())
     others = [level for level in chosen if level != middle]
     known = {middle: float(at_middle[best])}
     if others:
-        measured = added(_alone(coding, group, others, [best] * len(others)))
+        measured = added(alone(coding, group, others, [best] * len(others)))
         known |= dict(zip(others, measured.tolist(), strict=True))
     # A narrower network that scores better does so by chance.
     points = sorted(known)
@@ -96,8 +96,13 @@ def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
     return result
 
 
-def _alone(coding: Coding, group: int, levels: list[int], criteria: list[int]) -> Genomes:
-    """Genomes of the dense network but for one group."""
+def alone(
+    coding: Coding,
+    group: int,
+    levels: Sequence[int] | NDArray[np.int64],
+    criteria: Sequence[int] | NDArray[np.int64],
+) -> Genomes:
+    """Genomes of the dense network but for one group, at some levels, by a criterion each."""
     genomes = np.repeat(coding.full[None], len(levels), 0)
     genomes[:, group] = levels
     genomes[:, coding.groups + group] = criteria

@@ -25,7 +25,7 @@ from edgeprune.prune.choice import Choice
 from edgeprune.prune.evolution import Settings, evolve
 from edgeprune.prune.fitness import Limits
 from edgeprune.prune.ground import Ground
-from edgeprune.prune.space import PruningSpace
+from edgeprune.prune.space import PruningSpace, kept_by
 from edgeprune.prune.subgenome import Masks, Task, widths_of
 from edgeprune.prune.subnetwork import MaskedNetwork
 
@@ -73,8 +73,7 @@ def search(ground: Ground, limits: Limits) -> Choice:
         scores[f"damage at {ground.space.groups[parts[number][0]].name}"] = lost
         network.recalibrate(masks, ground.images.train)
     widths = widths_of(masks)
-    names = [group.name for group in ground.space.groups]
-    kept = {n: tuple(m.nonzero().flatten().tolist()) for n, m in zip(names, masks, strict=True)}
+    kept = kept_by(ground.space.groups, masks)
     return Choice(kept, widths, ground.costs.ratios(widths[None])[0], scores)
 
 

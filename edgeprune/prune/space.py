@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from torch import Tensor
 
 from edgeprune.errors import InputError
 from edgeprune.prune.channels import ChannelGroup
@@ -47,6 +48,14 @@ class PruningPlan(BaseModel):
     def to_plain(self) -> dict[str, Any]:
         """Plain JSON content."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def kept_by(groups: Iterable[ChannelGroup], masks: Iterable[Tensor]) -> dict[str, tuple[int, ...]]:
+    """What masks of channels, each (C,), keep, by group name."""
+    return {
+        group.name: tuple(mask.nonzero().flatten().tolist())
+        for group, mask in zip(groups, masks, strict=True)
+    }
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.prune.fitness import Limits, Widths, narrowed
+from edgeprune.prune.fitness import Limits, Widths, narrowed, over
 from edgeprune.prune.front import Front, Genomes, Objectives, Settings, knee
 from edgeprune.prune.ground import Ground
 from edgeprune.prune.shares import stage_limits
@@ -169,9 +169,9 @@ class Task:
         """Of the budget with all that is ahead at its smallest; in the last round of the share."""
         costs = self.ground.costs
         least = costs.ratios(narrowed(self.ground.space, widths, self.ahead))
-        excess = np.maximum(least / self.limits.vector() - 1.0, 0.0)
+        excess = over(least, self.limits.vector())
         if self.last:
-            excess += np.maximum(costs.ratios(widths) / self.asked - 1.0, 0.0)
+            excess += over(costs.ratios(widths), self.asked)
         return np.asarray(excess.sum(1))
 
     def _saliency(self, number: int) -> list[NDArray[np.float64]]:

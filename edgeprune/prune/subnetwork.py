@@ -18,7 +18,7 @@ from edgeprune.prune.gates import makers
 from edgeprune.prune.images import Images, stratified
 from edgeprune.prune.rewriting import Kept
 from edgeprune.prune.slim import slim
-from edgeprune.prune.space import PruningPlan, check
+from edgeprune.prune.space import PruningPlan, check, kept_by
 
 IMAGES = 256
 CALIBRATION_IMAGES = 1024
@@ -126,11 +126,7 @@ class MaskedNetwork:
 
     def recalibrate(self, masks: Masks, images: Images) -> None:
         """Estimate BatchNorm's stored statistics anew for the network with these channels."""
-        names = [group.name for group in self.trace.groups]
-        kept = {
-            n: tuple(m.nonzero().flatten().tolist()) for n, m in zip(names, masks, strict=True)
-        }
-        plan = PruningPlan(model="masked", kept=kept)
+        plan = PruningPlan(model="masked", kept=kept_by(self.trace.groups, masks))
         stay = Kept(self.trace, check(plan, self.trace.groups))
         small = slim(self.trace, plan, fold_constants=False)
         small = recalibrate(small, images, count=CALIBRATION_IMAGES, device=self._device)

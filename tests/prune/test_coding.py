@@ -118,23 +118,6 @@ def test_one_criterion_serves_every_group_that_is_slimmed(seed, criterion):
     assert np.array_equal(genomes[:, CODING.groups :], np.where(slimmed, criterion, 0))
 
 
-def test_branches_are_counted_not_groups():
-    genomes = np.array(
-        [
-            [2, 2, 2, 3, 0, 0, 0, 0],
-            [2, 0, 2, 3, 0, 0, 0, 0],
-            [0, 0, 0, 1, 0, 0, 0, 0],
-            [0, 1, 0, 0, 0, 0, 0, 0],
-        ]
-    )
-    assert CODING.dropped(genomes).tolist() == [0, 1, 1, 2]
-
-
-def test_without_branches_none_is_dropped(coded):
-    coding = coded("plain")
-    assert coding.dropped(np.zeros((3, 6), np.int64)).tolist() == [0, 0, 0]
-
-
 def test_a_choice_says_what_is_kept_and_what_it_costs():
     costs = Costs(CODING.space.full, (lambda w: w.sum(1), lambda w: w[:, 0], lambda w: w[:, 3]))
     choice = CODING.choice(np.array([1, 0, 2, 1, 0, 0, 0, 0]), costs, loss=0.25)
