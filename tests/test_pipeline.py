@@ -30,7 +30,7 @@ from edgeprune.prune.proxy import Effort
 from edgeprune.ship import export_checkpoint
 from edgeprune.target import RelativeBudget, TargetProfile
 
-SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, steps=4)
+SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, rungs=((4, 1),))
 FACTORY = """
 from torch import nn
 

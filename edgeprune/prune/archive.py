@@ -1,6 +1,6 @@
 """Every network that a search has scored, and which of them are worth distilling."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,6 @@ from edgeprune.prune.proxy import Score
 
 Floats = NDArray[np.float64]
 _NEAR = 0.05
-_TIE = 0.05  # share of an F2 loss; a few hundred images and 100 steps resolve no less
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
@@ -80,28 +79,29 @@ class Archive:
         ordered: Genomes = within[np.argsort(self.losses(within), kind="stable")]
         return ordered
 
-    def shortened(self, genomes: Genomes, count: int) -> Genomes:
-        """The best ``count`` after a fifth of F2's distillation."""
-        steps = self.ground.effort.steps // 5
-        if len(genomes) <= count or not steps:
-            return genomes[:count]
-        losses = _comparable([self._distilled(genome, steps).loss for genome in genomes])
-        return genomes[np.argsort(losses, kind="stable")[:count]]
-
     def decided(self, finalists: Genomes) -> Choice:
-        """The best finalist by F2, or by F1 where the effort has no steps for F2.
+        """The best finalist by F2, or by F1 where the effort has no distillation.
 
-        Where F2 cannot tell finalists apart, the one with the most MACs: all are as fast, and
-        what computes more has more to learn with in the longer fine-tuning.
+        Successive halving: all are distilled, the best of them for longer. What recovers fast is
+        not always what recovers furthest: 20 steps would already let the wrong ones go, and the
+        last few are told apart near the length of a real fine-tuning.
+
+        Args:
+            finalists: Scored genomes, shape (P, 2 G).
+
+        References:
+            K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
+            Optimization, AISTATS 2016.
         """
-        if not self.ground.effort.steps:
-            return self.choice(finalists[int(self.losses(finalists).argmin())])
-        scores = [self._distilled(genome, None) for genome in finalists]
-        losses = _comparable([score.loss for score in scores])
-        tied = losses <= (1 + _TIE) * losses.min()
-        best = int(np.where(tied, self.macs(finalists), -1.0).argmax())
-        distilled = {"F2 loss": scores[best].loss, "F2 accuracy": scores[best].accuracy}
-        return self.choice(finalists[best], distilled)
+        left = finalists[np.argsort(self.losses(finalists), kind="stable")]
+        told: dict[str, float] = {}
+        for steps, survivors in self.ground.effort.rungs:
+            if len(left) > survivors:
+                scores = self._distilled(left, steps)
+                order = np.argsort(_comparable([score.loss for score in scores]), kind="stable")
+                left, best = left[order[:survivors]], scores[order[0]]
+                told = {"F2 loss": best.loss, "F2 accuracy": best.accuracy}
+        return self.choice(left[0], told)
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""
@@ -131,12 +131,13 @@ class Archive:
                 front.append(self.choice(genomes[row]))
         return tuple(front)
 
-    def _distilled(self, genome: NDArray[np.int64], steps: int | None) -> Score:
-        watch: Callable[[str, int, int], None] = self.ground.watch
-        watch("distilling finalists", 0, 1)
-        found = self.ground.proxy.distilled(self.coding.plan(genome), steps)
-        watch("distilling finalists", 1, 1)
-        return found
+    def _distilled(self, genomes: Genomes, steps: int) -> list[Score]:
+        proxy, scores = self.ground.proxy, list[Score]()
+        for done, genome in enumerate(genomes):
+            self.ground.watch("distilling finalists", done, len(genomes))
+            scores.append(proxy.distilled(self.coding.plan(genome), steps))
+        self.ground.watch("distilling finalists", len(genomes), len(genomes))
+        return scores
 
 
 def _comparable(losses: Sequence[float]) -> Floats:

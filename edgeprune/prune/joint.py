@@ -116,15 +116,15 @@ class Joint:
         given = list(self.rule_seeds.values())
         if self.staged:
             given.append(self._joined(repair))
-        found = [self._front(repair.limits, slack) for slack in _SLACKS]
+        found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
         return np.concatenate([np.array(given, np.int64), *found])
 
-    def _front(self, limits: Limits, slack: float = 1.0) -> Genomes:
-        """What nothing beats in both F1 loss and MACs, within the limits times a slack."""
-        ranked = self.archive.ranked(limits.loosened(slack))
+    def _front(self, limits: Limits, count: int) -> Genomes:
+        """What nothing within the limits beats in both F1 loss and MACs, ``count`` of it."""
+        ranked = self.archive.ranked(limits)
         most = np.maximum.accumulate(self.archive.macs(ranked))
         front = np.flatnonzero(np.diff(most, prepend=-1.0) > 0)
-        some = np.linspace(0, len(front) - 1, min(len(front), _ENTRANTS)).round().astype(int)
+        some = np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)
         found: Genomes = ranked[front[some]]
         return found
 
@@ -248,11 +248,15 @@ class Joint:
         )
 
     def _finalists(self, repair: Repair) -> Genomes:
-        """The best networks of different size and, of five finalists, two rules."""
+        """The two best rules, the best networks of different size, and the next best."""
         archive, wanted = self.archive, self.ground.effort.finalists
-        entitled = max(1, 2 * wanted // 5)
+        entitled = max(1, wanted // 4)
         raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:entitled]
-        entrants = archive.shortened(self._front(repair.limits), max(1, wanted - entitled))
-        return np.unique(np.concatenate([entrants, best_rules]), axis=0)
+        entrants = self._front(repair.limits, max(1, wanted - entitled))
+        ranked = archive.ranked(repair.limits)[:wanted]
+        in_turn = np.concatenate([best_rules, entrants, ranked])
+        firsts = np.sort(np.unique(in_turn, axis=0, return_index=True)[1])[:wanted]
+        finalists: Genomes = in_turn[firsts]
+        return finalists

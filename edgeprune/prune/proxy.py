@@ -3,9 +3,10 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from edgeprune.prune.images import Images, stratified
 from edgeprune.prune.slim import slim
 from edgeprune.prune.space import PruningPlan
 
+Batch = tuple[Tensor, Tensor]
 _BATCH = 256
 _DIVERGED = 1e3
 
@@ -35,15 +37,18 @@ class Effort:
         calibration: Training images that BatchNorm is recalibrated on for each.
         judged: Validation images that each is scored on.
         finalists: Networks that are distilled (F2) before one is chosen.
-        steps: Steps of that distillation; 0 lets F1 decide.
-        recipe: How to distil; ``steps`` takes the place of its length.
+        rungs: Steps that those left are distilled for, and how many of them are left then; none
+            lets F1 decide.
+        examined: Validation images that a distilled network is scored on.
+        recipe: How to distil; the steps of a rung take the place of its length.
     """
 
     evaluations: int = 400
     calibration: int = 256
     judged: int = 768
-    finalists: int = 5
-    steps: int = 100
+    finalists: int = 8
+    rungs: tuple[tuple[int, int], ...] = (100, 3), (300, 1)
+    examined: int = 5000
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -60,15 +65,15 @@ class Score:
     accuracy: float
 
 
-FEW_IMAGES = Effort(evaluations=150, steps=30)
+FEW_IMAGES = Effort(evaluations=150, rungs=((30, 3), (90, 1)))
 """For a few hundred images: more evaluations would fit the search to them."""
 
 
 class Proxy:
     """Scores of slim networks, remembered by what they keep.
 
-    F1 slims, recalibrates BatchNorm and scores; F2 distils a little before it scores. Both see
-    the same images for every network, and validation images only judge.
+    F1 slims, recalibrates BatchNorm and scores; F2 distils before it scores, on more images. Each
+    sees the same images for every network, and validation images only judge.
 
     Args:
         trace: The dense network.
@@ -91,11 +96,11 @@ class Proxy:
         self._device = device or best_device()
         self._known = _read(notes)
         self._asked: set[str] = set()
-        self._calibration = _held(images.train, effort.calibration, self._device, augment=True)
-        self._judged = _held(images.val, effort.judged, self._device, augment=False)
-        dense = _ready(trace.model, self._device)
-        with torch.inference_mode(), _narrow(self._device):
-            self._dense = [dense(pixels).float() for pixels, _ in self._judged]
+        self._calibration = list(
+            _served(images.train, effort.calibration, self._device, augment=True)
+        )
+        self._judged = list(_served(images.val, effort.judged, self._device))
+        self._expected = self._of_dense(self._judged)
 
     @property
     def evaluated(self) -> int:
@@ -109,23 +114,27 @@ class Proxy:
         if key not in self._known:
             network = _ready(slim(self._trace, plan), self._device)
             self._recalibrate(network)
-            self._note(key, self._judge(network))
+            self._note(key, self._judge(network, self._judged, self._expected))
         return self._known[key]
 
-    def distilled(self, plan: PruningPlan, steps: int | None = None) -> Score:
-        """F2: recalibrated and distilled for ``steps`` steps, default those of the effort."""
-        wanted = self.effort.steps if steps is None else steps
-        key = _key(f"F2x{wanted}", plan)
+    def distilled(self, plan: PruningPlan, steps: int) -> Score:
+        """F2: recalibrated and distilled for so many steps; 0 only examines more images."""
+        key = _key(f"F2 after {steps}", plan)
         if key not in self._known:
-            start = recalibrate(slim(self._trace, plan), self._images.train)
-            # An average over so few steps would hold little but the start.
-            recipe = replace(self.effort.recipe, steps=wanted, ema=None)
+            network = recalibrate(slim(self._trace, plan), self._images.train)
             try:
-                trained = train(start, self._images.train, recipe, teacher=self._trace.model)
-                self._note(key, self._judge(_ready(trained.model, self._device)))
+                trained = _ready(self._taught(network, steps), self._device)
+                self._note(key, self._judge(trained, self._examined(), self._expected_examined))
             except InputError:  # it diverged: one network less, not the end of the search
                 self._note(key, Score(_DIVERGED, 0.0))
         return self._known[key]
+
+    def _taught(self, network: nn.Module, steps: int) -> nn.Module:
+        if not steps:
+            return network
+        # An average over so few steps would hold little but the start.
+        recipe = replace(self.effort.recipe, steps=steps, ema=None)
+        return train(network, self._images.train, recipe, teacher=self._trace.model).model
 
     def _recalibrate(self, network: nn.Module) -> None:
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -138,10 +147,26 @@ class Proxy:
                 network(pixels)
         network.eval()
 
-    def _judge(self, network: nn.Module) -> Score:
+    def _examined(self) -> Iterator[Batch]:
+        """More images than a memory may hold, so they are read anew each time."""
+        return _served(self._images.val, self.effort.examined, self._device)
+
+    @cached_property
+    def _expected_examined(self) -> list[Tensor]:
+        return self._of_dense(self._examined())
+
+    def _of_dense(self, batches: Iterable[Batch]) -> list[Tensor]:
+        """Logits of the dense network, a batch each."""
+        dense = _ready(self._trace.model, self._device)
+        with torch.inference_mode(), _narrow(self._device):
+            return [dense(pixels).float() for pixels, _ in batches]
+
+    def _judge(
+        self, network: nn.Module, batches: Iterable[Batch], expected: list[Tensor]
+    ) -> Score:
         loss, right, count = 0.0, 0, 0
         with torch.inference_mode(), _narrow(self._device):
-            for (pixels, labels), dense in zip(self._judged, self._dense, strict=True):
+            for (pixels, labels), dense in zip(batches, expected, strict=True):
                 logits = network(pixels).float()
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
                 soft, target = F.log_softmax(logits, 1), F.log_softmax(dense, 1)
@@ -176,16 +201,16 @@ def _read(notes: Path | None) -> dict[str, Score]:
     return known
 
 
-def _held(
-    images: Images, count: int, device: torch.device, *, augment: bool
-) -> list[tuple[Tensor, Tensor]]:
-    """The same batches for every network, ready on the device."""
+def _served(
+    images: Images, count: int, device: torch.device, *, augment: bool = False
+) -> Iterator[Batch]:
+    """The same batches each time, of ``count`` images evenly from all classes."""
     chosen = images.subset(stratified(images.labels, count, 0)).to(device)
     order = torch.Generator().manual_seed(0)
-    served: Iterator[tuple[Tensor, Tensor]] = chosen.batches(
+    for pixels, labels in chosen.batches(
         _BATCH, generator=order if augment else None, augment=augment
-    )
-    return [(x.contiguous(memory_format=torch.channels_last), y) for x, y in served]
+    ):
+        yield pixels.contiguous(memory_format=torch.channels_last), labels
 
 
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:

@@ -106,7 +106,8 @@ def costs_of(space: PruningSpace) -> Costs:
 class Judge:
     """Stands for the proxy: every channel has a worth, and losing much hurts more than twice.
 
-    A distilled network gets back half of what it lost through thinness, nothing of its depth.
+    A network distilled for long gets back half of what it lost through thinness, nothing of its
+    depth; in few steps less.
     """
 
     def __init__(self, space: PruningSpace, seed: int) -> None:
@@ -115,7 +116,7 @@ class Judge:
         self.worth = [generator.random(group.width) ** 3 for group in space.groups]
         self.weight = generator.uniform(0.05, 0.6, len(space.groups))
         self.asked: list[PruningPlan] = []
-        self.distilled_plans: list[tuple[PruningPlan, int | None]] = []
+        self.distilled_plans: list[tuple[PruningPlan, int]] = []
         self.spoilt: Callable[[PruningPlan], bool] = lambda plan: False
 
     def loss(self, plan: PruningPlan) -> float:
@@ -135,10 +136,11 @@ class Judge:
         loss = self.loss(plan)
         return Score(loss, 1 / (1 + loss))
 
-    def distilled(self, plan: PruningPlan, steps: int | None = None) -> Score:
+    def distilled(self, plan: PruningPlan, steps: int) -> Score:
         self.distilled_plans.append((plan, steps))
         branches = sum(not plan.kept[g.name] for g in self.space.groups)
-        loss = 0.15 + self.loss(plan) / 2 + 0.05 * branches
+        back = 0.5 * steps / (steps + 20)
+        loss = 0.3 * back + self.loss(plan) * (1 - back) + 0.05 * branches
         return Score(loss, 1 / (1 + loss))
 
 
@@ -249,7 +251,9 @@ def real_ground(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet)
         traced = trace(model.float(), example.float())
         space, counts = build(traced.groups, STEPS[name]), CostModel(traced)
         costs = Costs(space.full, (lambda w: 2000 + counts.macs(w), counts.macs, counts.params))
-        effort = Effort(evaluations=16, calibration=16, judged=20, finalists=2, steps=5)
+        effort = Effort(
+            evaluations=16, calibration=16, judged=20, finalists=3, rungs=((2, 2), (5, 1))
+        )
         usual = {"effort": effort, "settings": Settings(6, 2), "criteria_names": ("l1",)}
         return Ground(traced, space, costs, noise, **{**usual, **given})
 

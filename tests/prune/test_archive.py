@@ -103,39 +103,41 @@ def test_only_what_is_asked_among_is_ranked(archived):
     assert {*map(tuple, ranked.tolist())} == {*map(tuple, among.tolist())}
 
 
-def test_a_short_distillation_leaves_the_best(archived):
+def test_finalists_are_halved_and_the_last_few_distilled_for_long(archived):
     archive = archived()
     genomes = archive.coding.canonical(drawn(archive, 9))
-    short = archive.shortened(genomes, 3)
-    judge = archive.ground.proxy
-    assert {steps for _, steps in judge.distilled_plans} == {20}
-    worth = [judge.distilled(archive.coding.plan(genome)).loss for genome in genomes]
-    assert short.tolist() == genomes[np.argsort(worth)[:3]].tolist()
-
-
-def test_few_enough_are_not_distilled(archived):
-    archive = archived()
-    genomes = drawn(archive, 3)
-    assert archive.shortened(genomes, 3).tolist() == genomes.tolist()
-    assert not archive.ground.proxy.distilled_plans
-
-
-def test_of_the_best_distilled_finalists_the_largest_is_decided_on(archived):
-    archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 200))
-    genomes = archive.ranked(Limits(latency=0.9), genomes[archive.losses(genomes) < 2.0])[:20]
     losses = archive.losses(genomes)
     choice = archive.decided(genomes)
-    judge = archive.ground.proxy
-    worth = [judge.distilled(archive.coding.plan(genome)) for genome in genomes]
-    least = min(score.loss for score in worth)
-    tied = [row for row, score in enumerate(worth) if score.loss <= 1.05 * least]
-    best = max(tied, key=lambda row: archive.macs(genomes)[row])
-    assert len(tied) > 1
-    assert choice.kept == archive.coding.plan(genomes[best]).kept
-    assert round(choice.scores["loss"], 4) == losses[best]
-    assert choice.scores["F2 loss"] == worth[best].loss
-    assert choice.scores["F2 accuracy"] == worth[best].accuracy
+    judge, left = archive.ground.proxy, [archive.coding.plan(genome) for genome in genomes]
+    seen = {
+        steps: [p.kept for p, s in judge.distilled_plans if s == steps] for steps in (100, 300)
+    }
+    for steps, survivors in archive.ground.effort.rungs:
+        assert {*map(str, seen[steps])} == {str(plan.kept) for plan in left}
+        left = sorted(left, key=lambda plan: judge.distilled(plan, steps).loss)[:survivors]
+    assert [len(plans) for plans in seen.values()] == [9, 3]
+    assert choice.kept == left[0].kept
+    row = [archive.coding.plan(genome).kept for genome in genomes].index(choice.kept)
+    assert round(choice.scores["loss"], 4) == losses[row]
+    score = judge.distilled(left[0], 300)
+    assert choice.scores["F2 loss"] == score.loss
+    assert choice.scores["F2 accuracy"] == score.accuracy
+
+
+def test_where_few_are_left_only_the_long_distillation_is_paid_for(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 2))
+    archive.losses(genomes)
+    archive.decided(genomes)
+    assert [steps for _, steps in archive.ground.proxy.distilled_plans] == [300, 300]
+
+
+def test_a_single_finalist_is_not_distilled(archived):
+    archive = archived()
+    genome = archive.coding.canonical(drawn(archive, 1))
+    archive.losses(genome)
+    assert archive.decided(genome).kept == archive.coding.plan(genome[0]).kept
+    assert not archive.ground.proxy.distilled_plans
 
 
 def test_a_finalist_whose_distillation_failed_is_not_decided_on(archived):
@@ -147,12 +149,11 @@ def test_a_finalist_whose_distillation_failed_is_not_decided_on(archived):
     assert archive.decided(genomes).kept != bad
 
 
-def test_where_f2_has_no_steps_f1_decides(archived):
+def test_where_nothing_is_distilled_f1_decides(archived):
     archive = archived()
-    object.__setattr__(archive.ground, "effort", Effort(steps=0))
+    object.__setattr__(archive.ground, "effort", Effort(rungs=()))
     genomes = archive.coding.canonical(drawn(archive, 12))
     losses = archive.losses(genomes)
-    assert archive.shortened(genomes, 3).tolist() == genomes[:3].tolist()
     choice = archive.decided(genomes)
     assert choice.kept == archive.coding.plan(genomes[losses.argmin()]).kept
     assert round(choice.scores["loss"], 4) == losses.min()

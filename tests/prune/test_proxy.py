@@ -13,7 +13,8 @@ from edgeprune.prune.proxy import Effort, Proxy
 from edgeprune.prune.slim import slim
 from edgeprune.prune.space import whole
 
-EFFORT = Effort(calibration=32, judged=30, steps=2)
+EFFORT = Effort(calibration=32, judged=30)
+STEPS = 2
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_f1_is_the_loss_and_divergence_of_the_recalibrated_network(
 
 def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, random_plan, exact):
     plan = random_plan(traced, 1)
-    effort = Effort(calibration=32, judged=30, steps=7, recipe=Recipe(lr=0.1, batch=16))
+    effort = Effort(calibration=32, judged=20, examined=30, recipe=Recipe(lr=0.1, batch=16))
     found = Proxy(traced, noise, effort).distilled(plan, 3)
     start = recalibrate(slim(traced, plan), noise.train)
     trained = train(
@@ -78,12 +79,20 @@ def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, ran
     assert found.accuracy == pytest.approx(accuracy)
 
 
-def test_the_steps_of_the_effort_are_the_usual_ones(traced, noise, random_plan, counted):
+def test_distilled_for_no_steps_it_is_examined_on_more_images(traced, noise, random_plan, exact):
+    plan = random_plan(traced, 2)
+    effort = Effort(calibration=32, judged=20, examined=35)
+    found = Proxy(traced, noise, effort).distilled(plan, 0)
+    network = recalibrate(slim(traced, plan), noise.train)
+    loss, accuracy = expected(network, traced.model, noise.val, 35)
+    assert found.loss == pytest.approx(loss, rel=1e-4)
+    assert found.accuracy == pytest.approx(accuracy)
+
+
+def test_every_length_of_distillation_is_another_score(traced, noise, random_plan, counted):
     judge, plan = Proxy(traced, noise, EFFORT), random_plan(traced, 0)
-    usual = judge.distilled(plan)
-    assert judge.distilled(plan, EFFORT.steps) == usual
-    assert len(counted) == 1
-    assert judge.distilled(plan, EFFORT.steps + 3) != usual
+    assert judge.distilled(plan, STEPS) != judge.distilled(plan, STEPS + 3)
+    assert len(counted) == 2
 
 
 def test_a_dense_network_diverges_from_itself_by_nothing_but_its_statistics(traced, noise, exact):
@@ -105,9 +114,9 @@ def test_nothing_is_computed_twice(traced, noise, random_plan, counted):
     first = [judge.score(plan) for plan in plans]
     assert [judge.score(plan) for plan in plans] == first
     assert len(counted) == judge.evaluated == 2
-    distilled = judge.distilled(plans[0])
-    assert judge.distilled(plans[0]) == distilled
-    assert judge.distilled(plans[0]) != first[0]
+    distilled = judge.distilled(plans[0], STEPS)
+    assert judge.distilled(plans[0], STEPS) == distilled
+    assert judge.distilled(plans[0], STEPS) != first[0]
     assert len(counted) == 3
     assert judge.evaluated == 2
 
@@ -134,11 +143,11 @@ def test_every_network_sees_the_same_images(traced, noise, random_plan):
 def test_notes_are_taken_up(traced, noise, random_plan, counted, tmp_path):
     notes, plan = tmp_path / "notes.jsonl", random_plan(traced, 0)
     first = Proxy(traced, noise, EFFORT, notes)
-    known = first.score(plan), first.distilled(plan)
+    known = first.score(plan), first.distilled(plan, STEPS)
     counted.clear()
     second = Proxy(traced, noise, EFFORT, notes)
     assert second.evaluated == 0
-    assert (second.score(plan), second.distilled(plan)) == known
+    assert (second.score(plan), second.distilled(plan, STEPS)) == known
     assert second.evaluated == 1
     assert not counted
 
@@ -170,7 +179,7 @@ def test_the_test_images_are_never_touched(traced, noise, random_plan):
         _ = noise.test.labels
     judge = Proxy(traced, noise, EFFORT)
     assert judge.score(random_plan(traced, 0)).loss > 0
-    assert judge.distilled(random_plan(traced, 0)).loss > 0
+    assert judge.distilled(random_plan(traced, 0), STEPS).loss > 0
 
 
 def test_validation_images_judge_and_training_images_do_not(traced, noise, random_plan):
