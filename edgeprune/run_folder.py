@@ -113,7 +113,9 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(f"--out {out} is not empty; name another folder or pass --overwrite")
+        unfinished = "request" in (known := _known(out)) and known.get("status") != "done"
+        way = "pass --resume to go on with its run" if unfinished else "name another folder"
+        raise InputError(f"--out {out} is not empty; {way} or pass --overwrite")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         if overwrite:
@@ -133,16 +135,20 @@ def reopen(out: Path | None) -> RunFolder:
     """
     if out is None:
         raise InputError("--resume without --out: name the folder of the run")
-    folder = RunFolder(out)
-    try:
-        known = folder.read()
-    except (OSError, ValueError):
-        known = {}
+    known = _known(out)
     if known.get("schema") != SCHEMA or "request" not in known:
         raise InputError(
             f"--out {out} holds no run to go on with; leave --resume out to begin one"
         )
-    return folder
+    return RunFolder(out)
+
+
+def _known(out: Path) -> dict[str, Any]:
+    """What the run in a folder has written down; nothing where that cannot be read."""
+    try:
+        return RunFolder(out).read()
+    except (OSError, ValueError):
+        return {}
 
 
 def _restore(folder: Path) -> None:

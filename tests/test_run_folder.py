@@ -34,6 +34,17 @@ def test_a_folder_with_content_is_refused(earlier):
     assert names(earlier) == ["model.pt", "notes.txt"]
 
 
+@pytest.mark.parametrize(
+    ("status", "offered"), [("running", True), ("failed", True), ("done", False)]
+)
+def test_an_unfinished_run_is_offered_to_be_gone_on_with(tmp_path, status, offered):
+    out = tmp_path / "out"
+    run_folder.create(out, "m", "t").record(status=status, request={})
+    with pytest.raises(InputError, match="--overwrite") as refused:
+        run_folder.create(out, "m", "t")
+    assert ("--resume" in str(refused.value)) is offered
+
+
 def test_overwrite_replaces_a_runs_files_and_nothing_else(earlier):
     run = run_folder.create(earlier, "m", "t", overwrite=True)
     run.record(status="done")
