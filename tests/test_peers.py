@@ -235,7 +235,7 @@ def test_after_fine_tuning_means_over_seeds_decide() -> None:
     text = part("report").text(rows, [contest])
     assert "81.00 [80.00, 82.00] 3 seeds" in text
     assert "not reached, lowest 0.900 (measured)" in text
-    assert "+1.00 points, wanted +1.00: met" in text
+    assert "+1.00 points, wanted +1.00: met, but the seeds overlap: inconclusive" in text
 
 
 @pytest.mark.parametrize(("lead", "missed"), [(0.0, True), (0.01, False)])
@@ -251,6 +251,7 @@ def test_a_tie_with_a_control_is_a_miss(lead: float, missed: bool) -> None:
     ]
     assert depth.missed is missed
     assert "wanted more than 0" in depth.line()
+    assert ("inconclusive" in depth.line()) is missed
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])

@@ -24,6 +24,7 @@ class Verdict:
         why: Why it cannot be had.
         failed: Whether ``got`` is missing because our own arm did not reach the limit.
         above: Whether a tie is a miss.
+        overlap: Whether the seeds of both span a common range: the means' order may be chance.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Verdict:
     why: str = ""
     failed: bool = False
     above: bool = False
+    overlap: bool = False
 
     @property
     def missed(self) -> bool:
@@ -45,6 +47,7 @@ class Verdict:
         if self.got is None:
             return f"  {self.what}: {'MISSED' if self.failed else 'open'}, {self.why}"
         word = "MISSED" if self.missed else "met"
+        word += ", but the seeds overlap: inconclusive" if self.overlap else ""
         least = "more than 0" if self.above else f"{self.wanted:+.2f}"
         return f"  {self.what}: {self.got:+.2f} points, wanted {least}: {word}"
 
@@ -147,12 +150,15 @@ def _verdict(
         ran = any(_is(row, rival) for row in nets)
         return Verdict(what, wanted, None, "not reached by it" if ran else "it has not been run")
     ours = _final(rows, contest, joint[0])
-    theirs = [value for row in others if (value := _final(rows, contest, row)) is not None]
+    theirs = [(value, row) for row in others if (value := _final(rows, contest, row)) is not None]
     if ours is None or not theirs:
         return Verdict(what, wanted, None, f"not fine-tuned with {SEEDS} seeds yet")
     # Beside a control a tie is no gain; the best peer may be equalled where no lead is asked for.
     above = rival in CONTROLS
-    return Verdict(what, wanted, 100 * (ours - max(theirs)), above=above)
+    best, row = max(theirs, key=lambda pair: pair[0])
+    mine, its = _seeds(rows, joint[0]), _seeds(rows, row)
+    overlap = bool(mine and its) and min(mine) <= max(its) and min(its) <= max(mine)
+    return Verdict(what, wanted, 100 * (ours - best), above=above, overlap=overlap)
 
 
 def _is(row: Row, rival: str) -> bool:
