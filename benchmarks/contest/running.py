@@ -73,8 +73,8 @@ def _own(
     judge: Judge, arm: str, limits: tuple[Limits, ...], *, trained: bool = True
 ) -> list[Entrant]:
     """One strategy at every limit; one search serves them all."""
-    # Before fine-tuning nothing is distilled: finalists only see more images.
-    effort = Effort(recipe=judge.recipe) if judge.recipe else Effort(rungs=((0, 1),))
+    # Before fine-tuning nothing is distilled: F1 decides.
+    effort = Effort(recipe=judge.recipe) if judge.recipe else Effort(rungs=())
     own = Own(judge.scene, arm, judge.ledger.folder() / "-".join(_words(judge, arm)), effort)
     entrants = []
     for limit in limits:

@@ -118,23 +118,19 @@ class Proxy:
         return self._known[key]
 
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
-        """F2: recalibrated and distilled for so many steps; 0 only examines more images."""
+        """F2: recalibrated and distilled for so many steps."""
         key = _key(f"F2 after {steps}", plan)
         if key not in self._known:
-            network = recalibrate(slim(self._trace, plan), self._images.train)
+            start = recalibrate(slim(self._trace, plan), self._images.train)
+            # An average over so few steps would hold little but the start.
+            recipe = replace(self.effort.recipe, steps=steps, ema=None)
             try:
-                trained = _ready(self._taught(network, steps), self._device)
-                self._note(key, self._judge(trained, self._examined(), self._expected_examined))
+                trained = train(start, self._images.train, recipe, teacher=self._trace.model)
+                network = _ready(trained.model, self._device)
+                self._note(key, self._judge(network, self._examined(), self._expected_examined))
             except InputError:  # it diverged: one network less, not the end of the search
                 self._note(key, Score(_DIVERGED, 0.0))
         return self._known[key]
-
-    def _taught(self, network: nn.Module, steps: int) -> nn.Module:
-        if not steps:
-            return network
-        # An average over so few steps would hold little but the start.
-        recipe = replace(self.effort.recipe, steps=steps, ema=None)
-        return train(network, self._images.train, recipe, teacher=self._trace.model).model
 
     def _recalibrate(self, network: nn.Module) -> None:
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -79,16 +79,6 @@ def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, ran
     assert found.accuracy == pytest.approx(accuracy)
 
 
-def test_distilled_for_no_steps_it_is_examined_on_more_images(traced, noise, random_plan, exact):
-    plan = random_plan(traced, 2)
-    effort = Effort(calibration=32, judged=20, examined=35)
-    found = Proxy(traced, noise, effort).distilled(plan, 0)
-    network = recalibrate(slim(traced, plan), noise.train)
-    loss, accuracy = expected(network, traced.model, noise.val, 35)
-    assert found.loss == pytest.approx(loss, rel=1e-4)
-    assert found.accuracy == pytest.approx(accuracy)
-
-
 def test_every_length_of_distillation_is_another_score(traced, noise, random_plan, counted):
     judge, plan = Proxy(traced, noise, EFFORT), random_plan(traced, 0)
     assert judge.distilled(plan, STEPS) != judge.distilled(plan, STEPS + 3)
