@@ -65,7 +65,7 @@ class Score:
     accuracy: float
 
 
-FEW_IMAGES = Effort(evaluations=150, rungs=((30, 3), (90, 1)))
+FEW_IMAGES = Effort(evaluations=150, finalists=6, rungs=((20, 2), (60, 1)))
 """For a few hundred images: more evaluations would fit the search to them."""
 
 
