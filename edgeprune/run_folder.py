@@ -113,7 +113,7 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        unfinished = "request" in (known := _known(out)) and known.get("status") != "done"
+        unfinished = _known(out).get("status", "done") != "done"
         way = "pass --resume to go on with its run" if unfinished else "name another folder"
         raise InputError(f"--out {out} is not empty; {way} or pass --overwrite")
     with disk_errors(out):
@@ -135,8 +135,7 @@ def reopen(out: Path | None) -> RunFolder:
     """
     if out is None:
         raise InputError("--resume without --out: name the folder of the run")
-    known = _known(out)
-    if known.get("schema") != SCHEMA or "request" not in known:
+    if not _known(out):
         raise InputError(
             f"--out {out} holds no run to go on with; leave --resume out to begin one"
         )
@@ -144,11 +143,12 @@ def reopen(out: Path | None) -> RunFolder:
 
 
 def _known(out: Path) -> dict[str, Any]:
-    """What the run in a folder has written down; nothing where that cannot be read."""
+    """What the run in a folder has written down; nothing where there is none to go on with."""
     try:
-        return RunFolder(out).read()
+        known = RunFolder(out).read()
     except (OSError, ValueError):
         return {}
+    return known if known.get("schema") == SCHEMA and "request" in known else {}
 
 
 def _restore(folder: Path) -> None:
