@@ -12,6 +12,7 @@ from edgeprune.deploy.relative import of_value
 from edgeprune.deploy.samples import LatencyReport
 from edgeprune.deploy.timing import Setting, measure
 from edgeprune.deploy.verdicts import (
+    DRIFT,
     PERCENTILE_LOOKS,
     Verdict,
     by_percentile,
@@ -132,7 +133,7 @@ def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict
     every = [ms for run in runs for ms in run]
     over, warming = sum(ms > limit for ms in every), slowdown(runs)
     said = f"{over} of {len(every)} runs in {len(runs)} processes took longer, on the device"
-    if warming > 1.05:
+    if warming > DRIFT:
         said += f"; it grew {warming - 1:.0%} slower while measuring: let it cool down"
     value = percentile(every, PERCENTILES[name])
     outcome = by_percentile(raw, limit)

@@ -17,6 +17,7 @@ from edgeprune.errors import InputError
 
 SCHEMA = "edgeprune.check/1"
 PERCENTILE_LOOKS = (3, 4, 6, 8, 12)  # processes
+DRIFT = 1.05  # how much slower a device may grow while its percentiles are measured
 
 Outcome = Literal["met", "missed", "inconclusive", "estimate"]
 Policy = Literal["warn", "fail", "pass"]
@@ -180,16 +181,23 @@ def by_ratio(raw: dict[str, Any], limit: float) -> Outcome:
 
 
 def by_percentile(raw: dict[str, Any], limit: float) -> Outcome:
-    """The exact binomial test after 3, 4, ... processes; undecided when the device warms up."""
+    """The exact binomial test after 3, 4, ... processes.
+
+    A device that slows down by more than 5 % while measuring may not be done with it: its limit
+    is kept only when it holds for runs as much slower again, and missed only when it does for
+    runs as much faster.
+    """
     runs: list[list[float]] = raw["runs_ms"]
     for look in PERCENTILE_LOOKS:
-        if look > len(runs) or slowdown(runs[:look]) > 1.05:
+        if look > len(runs):
             break
-        over = sum(ms > limit for run in runs[:look] for ms in run)
-        count = sum(map(len, runs[:look]))
-        status = percentile_verdict(count, over, raw["percentile"], ALPHA)
-        if status != "inconclusive":
-            return status
+        every = [ms for run in runs[:look] for ms in run]
+        slower = slowdown(runs[:look])
+        guard = slower if slower > DRIFT else 1.0
+        for status, at in (("met", limit / guard), ("missed", limit * guard)):
+            over = sum(ms > at for ms in every)
+            if percentile_verdict(len(every), over, raw["percentile"], ALPHA) == status:
+                return status
     return "inconclusive"
 
 

@@ -326,11 +326,18 @@ def test_percentiles_on_the_device(
     assert len(timed) == (12 if "inconclusive" in expected.values() else 3)
 
 
-def test_a_device_that_warms_up_is_undecided(record: Record, files: Files) -> None:
+@pytest.mark.parametrize(
+    ("limit", "expected", "processes"),
+    [(99.0, "met", 3), (2.5, "inconclusive", 12), (0.1, "missed", 3)],
+)
+def test_a_device_that_warms_up_must_keep_a_limit_with_as_much_to_spare(
+    record: Record, files: Files, limit: float, expected: str, processes: int
+) -> None:
     device = record(ratios=[1.0 + 0.1 * epoch for epoch in range(60)])
-    limits = {"fingerprint": identify(device.machine), "p90_ms": 99.0}
+    limits = {"fingerprint": identify(device.machine), "p90_ms": limit}
     report = check(files[0], profile(absolute=limits), Options(device=device))
-    assert outcomes(report) == {"p90_ms": "inconclusive"}
+    assert outcomes(report) == {"p90_ms": expected}
+    assert len([job for job in device.jobs if job.epochs]) == processes
     assert "let it cool down" in report.verdicts[0].evidence
 
 
