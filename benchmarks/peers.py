@@ -51,6 +51,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=("peers", "own"), help="one half of the arms")
     parser.add_argument("--arms", default="", help="only arms whose name has this pattern")
     parser.add_argument("--model", help="only the contests of this network")
+    parser.add_argument(
+        "--searches", type=int, default=1, help="seeds of the search of joint and random"
+    )
     parser.add_argument("--threads", type=int, help="torch threads for accuracy and training")
     return parser.parse_args()
 
@@ -62,7 +65,8 @@ def _contests(asked: argparse.Namespace) -> tuple[Contest, ...]:
         chosen = schedule.PAPERS
     else:
         chosen = schedule.short() if asked.short else schedule.full()
-    return tuple(each for each in chosen if asked.model in {None, each.model})
+    wanted = [each for each in chosen if asked.model in {None, each.model}]
+    return tuple(schedule.repeated(each, asked.searches) for each in wanted)
 
 
 def _run(contests: tuple[Contest, ...], asked: argparse.Namespace) -> None:

@@ -235,7 +235,7 @@ def test_after_fine_tuning_means_over_seeds_decide() -> None:
     text = part("report").text(rows, [contest])
     assert "81.00 [80.00, 82.00] 3 seeds" in text
     assert "not reached, lowest 0.900 (measured)" in text
-    assert "+1.00 points, wanted +1.00: met, but the seeds overlap: inconclusive" in text
+    assert "+1.00 points, wanted +1.00: met, but the runs overlap: inconclusive" in text
 
 
 @pytest.mark.parametrize(("lead", "missed"), [(0.0, True), (0.01, False)])
@@ -252,6 +252,31 @@ def test_a_tie_with_a_control_is_a_miss(lead: float, missed: bool) -> None:
     assert depth.missed is missed
     assert "wanted more than 0" in depth.line()
     assert ("inconclusive" in depth.line()) is missed
+
+
+@pytest.mark.parametrize(
+    ("second", "word"),
+    [
+        (0.82, "+2.00 points, wanted more than 0: met"),
+        (0.76, "-1.00 points, wanted more than 0: MISSED, but the runs overlap: inconclusive"),
+        (None, "open, not fine-tuned with 3 seeds yet"),
+    ],
+)
+def test_searches_from_several_seeds_count_with_their_mean(
+    second: float | None, word: str
+) -> None:
+    contest = part("schedule").repeated(part("schedule").short()[0], 2)
+    assert contest.own[-2:] == ("joint#1", "random#1")
+    arms = {"joint": 0.80, "joint#1": second, "random": 0.79, "random#1": 0.79}
+    rows = [net(arm, 0.7, 0.5) for arm in arms]
+    for arm, accuracy in arms.items():
+        runs = range(3 if accuracy else 0)
+        rows += [net(arm, 0.7, 0.5, kind="run", seed=n, accuracy=accuracy) for n in runs]
+    rows = [{**row, **contest.base} for row in rows]
+    (found,) = [
+        v for v in part("report").verdicts(rows, contest) if "0.7: joint over random" in v.what
+    ]
+    assert found.line().endswith(word)
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])

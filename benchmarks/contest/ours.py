@@ -10,11 +10,13 @@ from torch import nn
 
 from contest.bitmask import Bitmask
 from contest.scene import Scene
+from contest.schedule import strategy
 from edgeprune import finalist
 from edgeprune.errors import PromiseError
 from edgeprune.finalist import Candidate, Field
 from edgeprune.prune import strategies
 from edgeprune.prune.fitness import Limits
+from edgeprune.prune.front import Settings
 from edgeprune.prune.ground import Ground
 from edgeprune.prune.joint import Joint
 from edgeprune.prune.proxy import Effort
@@ -59,7 +61,7 @@ class Own:
 
     Attributes:
         scene: What it is judged on.
-        arm: Its name.
+        arm: Its name; behind a ``#`` the seed of the search, which is 0 without.
         folder: Where its unfinished search keeps what it knows.
         effort: What its scores may cost.
     """
@@ -94,6 +96,7 @@ class Own:
             *(arena.trace, arena.space, arena.costs, self.scene.images),
             effort=self.effort,
             folder=self.folder,
+            settings=Settings(seed=int(self.arm.partition("#")[2] or 0)),
         )
         return ABLATIONS[self.arm][0](plain) if self.arm in ABLATIONS else plain
 
@@ -105,7 +108,7 @@ class Own:
     def _searcher(self) -> strategies.Searcher:
         if self.arm in ABLATIONS:
             return ABLATIONS[self.arm][1](self._ground)
-        return strategies.searcher(self.arm, self._ground)
+        return strategies.searcher(strategy(self.arm), self._ground)
 
 
 def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from contest.ledger import Row, of
-from contest.schedule import Contest, label
+from contest.schedule import Contest, label, strategy
 
 SEEDS = 3
 CONTROLS = ("depth", "random")  # a search that does not beat these found nothing
@@ -24,7 +24,7 @@ class Verdict:
         why: Why it cannot be had.
         failed: Whether ``got`` is missing because our own arm did not reach the limit.
         above: Whether a tie is a miss.
-        overlap: Whether the seeds of both span a common range: the means' order may be chance.
+        overlap: Whether the runs of both span a common range: the means' order may be chance.
     """
 
     what: str
@@ -47,7 +47,7 @@ class Verdict:
         if self.got is None:
             return f"  {self.what}: {'MISSED' if self.failed else 'open'}, {self.why}"
         word = "MISSED" if self.missed else "met"
-        word += ", but the seeds overlap: inconclusive" if self.overlap else ""
+        word += ", but the runs overlap: inconclusive" if self.overlap else ""
         least = "more than 0" if self.above else f"{self.wanted:+.2f}"
         return f"  {self.what}: {self.got:+.2f} points, wanted {least}: {word}"
 
@@ -115,7 +115,10 @@ def _lowest(row: Row) -> str:
 
 
 def verdicts(rows: Sequence[Row], contest: Contest) -> list[Verdict]:
-    """The bars of a contest; an arm that did not reach its limit is never beaten."""
+    """The bars of a contest; an arm that did not reach its limit is never beaten.
+
+    A strategy that was searched from several seeds counts with the mean over its searches.
+    """
     mine = of(rows, **contest.base)
     if contest.peers == "none" or not of(mine, kind="net"):
         return []
@@ -140,8 +143,8 @@ def _verdict(
 ) -> Verdict:
     what = f"{limit}: joint over {rival}"
     nets = of(rows, kind="net", limit=limit)
-    joint = of(nets, arm="joint")
-    if joint and not _reached(joint[0]):
+    joint = [row for row in nets if strategy(row["arm"]) == "joint"]
+    if not all(map(_reached, joint)):
         return Verdict(what, wanted, None, "joint did not reach it", failed=True)
     others = [row for row in nets if _is(row, rival) and _reached(row)]
     if not joint:
@@ -149,25 +152,32 @@ def _verdict(
     if not others:
         ran = any(_is(row, rival) for row in nets)
         return Verdict(what, wanted, None, "not reached by it" if ran else "it has not been run")
-    ours = _final(rows, contest, joint[0])
-    theirs = [(value, row) for row in others if (value := _final(rows, contest, row)) is not None]
-    if ours is None or not theirs:
-        return Verdict(what, wanted, None, f"not fine-tuned with {SEEDS} seeds yet")
+    ours, theirs = _finals(rows, contest, joint), _finals(rows, contest, others)
     # Beside a control a tie is no gain; the best peer may be equalled where no lead is asked for.
     above = rival in CONTROLS
-    best, row = max(theirs, key=lambda pair: pair[0])
-    mine, its = _seeds(rows, joint[0]), _seeds(rows, row)
+    if len(ours) < len(joint) or len(theirs) < (len(others) if above else 1):
+        return Verdict(what, wanted, None, f"not fine-tuned with {SEEDS} seeds yet")
+    if not above:
+        theirs = [max(theirs, key=lambda pair: pair[0])]
+    lead = mean(value for value, _ in ours) - mean(value for value, _ in theirs)
+    mine, its = ([run for _, row in arms for run in _seeds(rows, row)] for arms in (ours, theirs))
     overlap = bool(mine and its) and min(mine) <= max(its) and min(its) <= max(mine)
-    return Verdict(what, wanted, 100 * (ours - best), above=above, overlap=overlap)
+    return Verdict(what, wanted, 100 * lead, above=above, overlap=overlap)
 
 
 def _is(row: Row, rival: str) -> bool:
     arm = str(row["arm"])
-    return arm.startswith("tp-") if rival == "the best peer" else arm == rival
+    return arm.startswith("tp-") if rival == "the best peer" else strategy(arm) == rival
+
+
+def _finals(rows: Sequence[Row], contest: Contest, arms: list[Row]) -> list[tuple[float, Row]]:
+    """What a bar compares of each arm that is ready to be compared."""
+    found = [(_final(rows, contest, row), row) for row in arms]
+    return [(value, row) for value, row in found if value is not None]
 
 
 def _final(rows: Sequence[Row], contest: Contest, row: Row) -> float | None:
-    """What a bar compares: the mean over all seeds, or accuracy before in a contest without."""
+    """The mean over all seeds, or accuracy before in a contest without."""
     if contest.recipe is None:
         return row.get("before")
     found = _seeds(rows, row)

@@ -6,6 +6,7 @@ from edgeprune.prune import strategies
 from edgeprune.prune.finetune import Recipe
 from edgeprune.prune.fitness import Limits
 
+SEARCHED = ("joint", "random")  # what they find depends on the seed of the search
 ABLATIONS = ("joint-no-wavelet", "joint-bitmask", "joint-flat", "joint-macs")
 SEEN = "the checkpoint has seen the validation images; every accuracy below is of test images"
 SHORT = Recipe(steps=400, batch=128)
@@ -53,6 +54,17 @@ class Contest:
     def latencies(self) -> tuple[float, ...]:
         """Latency limits; a peer is held to no other."""
         return tuple(limit.latency for limit in self.limits if limit.latency is not None)
+
+
+def repeated(contest: Contest, searches: int) -> Contest:
+    """The same with the arms that draw searched from so many seeds: ``joint``, ``joint#1``, ..."""
+    more = [f"{arm}#{n}" for n in range(1, searches) for arm in SEARCHED if arm in contest.own]
+    return replace(contest, own=(*contest.own, *more))
+
+
+def strategy(arm: str) -> str:
+    """Which strategy an arm is a search of."""
+    return arm.partition("#")[0]
 
 
 def label(limits: Limits) -> str:
