@@ -23,8 +23,8 @@ class Surveyor(Protocol):
         """Every network scored so far that none beats in both predicted latency and loss."""
 
 
-def add(folder: Path, search: object, chosen: Choice, strategy: str) -> None:
-    """Bring front.csv up to date after a choice.
+def add(folder: Path, search: object, chosen: Choice | None, strategy: str) -> None:
+    """Bring front.csv up to date after a search.
 
     Latency is predicted by the table, MACs and params are counted; loss (cross-entropy plus
     divergence from the dense model) and accuracy are those on held-out images before any
@@ -33,12 +33,14 @@ def add(folder: Path, search: object, chosen: Choice, strategy: str) -> None:
     Args:
         folder: The run folder; what the file holds already stays, unless it is beaten.
         search: Asked for its front where it is a :class:`Surveyor`.
-        chosen: Stays in the file, beaten or not.
+        chosen: Stays in the file, beaten or not; None where nothing kept the limits.
         strategy: Where the networks come from.
     """
     seen = search.front() if isinstance(search, Surveyor) else ()
     rows = [_row(choice, strategy, "") for choice in seen]
-    rows += [*_read(folder / NAME), _row(chosen, strategy, "yes")]
+    rows += _read(folder / NAME)
+    if chosen is not None:
+        rows.append(_row(chosen, strategy, "yes"))
     lines = io.StringIO()
     table = csv.DictWriter(lines, HEADINGS, lineterminator="\n")
     table.writeheader()

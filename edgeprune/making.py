@@ -72,15 +72,22 @@ class Workshop:
     def _chosen(self, limits: Limits, folder: RunFolder) -> Candidate:
         field = self.scene.field
         who = f"strategy {self.scene.request.strategy}"
-        for candidate in finalist.settle(field, self.search, limits, who):
-            told = _plain(candidate)
-            self.folder.event("candidate", limit=limits.latency, **told)
-        front_file.add(
-            self.folder.path, self.search, candidate.choice, self.scene.request.strategy
-        )
+        told: dict[str, object] = {}
+        try:
+            for candidate in finalist.settle(field, self.search, limits, who):
+                told = _plain(candidate)
+                self.folder.event("candidate", limit=limits.latency, **told)
+        except finalist.Unreached:
+            if told:  # what was searched in vain still shows what can be had
+                self._survey(None)
+            raise
+        self._survey(candidate.choice)
         folder.write("plan.json", candidate.choice.plan(field.model).to_plain())
         folder.record(chosen=told)
         return candidate
+
+    def _survey(self, chosen: Choice | None) -> None:
+        front_file.add(self.folder.path, self.search, chosen, self.scene.request.strategy)
 
     def _recovered(self, chosen: Candidate, folder: RunFolder) -> Recovered:
         """Slim, recalibrate, distil; an interrupted training goes on."""

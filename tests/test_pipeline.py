@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from edgeprune import making, scene, walk
+from edgeprune import finalist, making, scene, walk
 from edgeprune.delivery import Made
 from edgeprune.deploy import artifact, gate
+from edgeprune.deploy.intervals import Interval
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.files import write_whole
 from edgeprune.pipeline import Request, run_search
@@ -192,6 +193,17 @@ def test_a_budget_out_of_reach_keeps_the_run_folder_and_says_the_best(outcome, r
     record = json.loads((here / "tight" / "run.json").read_text())
     assert record["status"] == "failed"
     assert "best that can be had" in record["reason"]
+
+
+def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monkeypatch):
+    monkeypatch.setattr(finalist, "_measured", lambda *_: Interval(0.8, 0.9, 1.0))
+    wanted = replace(request_, strategy="joint", effort=SMALL, out=Path("vain"))
+    with pytest.raises(PromiseError, match=r"best that can be had is 1\.000x \(measured\)"):
+        run_search(wanted)
+    with (here / "vain" / "front.csv").open(newline="") as file:
+        seen = list(csv.DictReader(file))
+    assert len(seen) > 1
+    assert {row["chosen"] for row in seen} == {""}
 
 
 def test_an_interrupted_run_leaves_a_readable_folder(outcome, request_, here, monkeypatch):
