@@ -1,6 +1,6 @@
 """What does a search on real images reach? ``python benchmarks/cifar.py SHARED`` [--epochs 3].
 
-SHARED holds ``cifar10-jpeg.tar.xz`` (train/CLASS, test/CLASS) and ``checkpoints/``. Runs
+SHARED holds ``data/cifar10-jpeg.tar.xz`` (train/CLASS, test/CLASS) and ``data/checkpoints/``. Runs
 ``edgeprune search`` on resnet20-jpeg45k.pt, whose last 500 train images a class were held out,
 with an empty cache; prints the summary, the time of each step, that of the search without the
 latency table and the final fine-tuning (limit 12 minutes), and the peak memory (limit 4 GB).
@@ -37,7 +37,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        with tarfile.open(asked.shared / "cifar10-jpeg.tar.xz") as archive:
+        with tarfile.open(asked.shared / "data" / "cifar10-jpeg.tar.xz") as archive:
             archive.extractall(work / "images", filter="data")
         out = asked.out or work / "run"
         start = time.monotonic()
@@ -50,7 +50,7 @@ def main() -> None:
                 "--model",
                 "resnet20",
                 "--weights",
-                str(asked.shared / "checkpoints" / "resnet20-jpeg45k.pt"),
+                str(asked.shared / "data" / "checkpoints" / "resnet20-jpeg45k.pt"),
                 "--data",
                 str(image_root(work / "images")),
                 "--out",
