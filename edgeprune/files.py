@@ -15,10 +15,16 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def write_whole(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     """Write a file under a temporary name and rename it, so nobody ever sees half of it.
 
-    Without ``overwrite``, of several processes that write one path the first wins and the
-    others get the InputError of :func:`refuse_existing`.
+    A symbolic link keeps pointing where it did, and a device or a pipe is written to, as it is no
+    file that could be replaced. Without ``overwrite``, of several processes that write one path
+    the first wins and the others get the InputError of :func:`refuse_existing`.
     """
     with disk_errors(path):
+        if overwrite:
+            if path.exists() and not path.is_file():
+                path.write_bytes(content)
+                return
+            path = path.resolve()
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as f:

@@ -27,3 +27,26 @@ def test_an_existing_file_is_kept_unless_overwrite_is_set(tmp_path):
     files.refuse_existing(path, overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
         files.refuse_existing(path, overwrite=False)
+
+
+def test_a_link_keeps_pointing_where_it_did(tmp_path):
+    real, link = tmp_path / "there" / "real.json", tmp_path / "link.json"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    files.write_whole(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+
+
+def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_whole(pipe, b"new")
+        assert os.read(reader, 10) == b"new"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
