@@ -31,15 +31,22 @@ def open_image(path: Path) -> Image.Image:
     """Decode one image file to RGB.
 
     Raises:
-        InputError: The file cannot be read as an image; the line names it.
+        InputError: The file cannot be read as an image, or holds more than 8 bits a channel,
+            which a conversion would cut off at white; the line names it.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            if image.mode[0] not in "IF":
+                return image.convert("RGB")
+            mode = image.mode
     except _UNREADABLE as error:
         raise InputError(
             f"cannot read the image {path}; replace or remove it ({type(error).__name__})"
         ) from error
+    raise InputError(
+        f"{path} holds more than 8 bits a channel ({mode}); convert the images to 8 bits, the way "
+        "those were that the model was trained on"
+    )
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

@@ -94,6 +94,15 @@ def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
         open_image(path)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_what_would_turn_white_is_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "deep.tif"
+    kind = {"I;16": np.uint16, "F": np.float32}[mode]
+    Image.fromarray(np.full((8, 8), 20000, kind)).save(path)
+    with pytest.raises(InputError, match=r"deep\.tif holds more than 8 bits a channel"):
+        open_image(path)
+
+
 def test_decoding_stops_at_an_unreadable_image(listing: Listing, tmp_path: Path) -> None:
     listing.paths[2].write_bytes(listing.paths[2].read_bytes()[:60])
     with pytest.raises(InputError, match=r"2\.png"):
