@@ -204,17 +204,30 @@ def _is_state_dict(content: Any) -> bool:
 
 def _check_types(path: Path, checkpoint: Checkpoint) -> None:
     shape = checkpoint.input_shape
+    right_shape = (
+        isinstance(shape, (tuple, list))
+        and len(shape) == 3
+        and all(isinstance(n, int) and n > 0 for n in shape)
+    )
+    channels = shape[0] if right_shape else 0
     right = {
         "model": isinstance(checkpoint.model, str),
         "kwargs": isinstance(checkpoint.kwargs, Mapping),
         "plan": checkpoint.plan is None or isinstance(checkpoint.plan, Mapping),
         "state_dict": _is_state_dict(checkpoint.state_dict),
-        "input_shape": isinstance(shape, (tuple, list))
-        and len(shape) == 3
-        and all(isinstance(n, int) and n > 0 for n in shape),
+        "input_shape": right_shape,
+        "mean": _are((int, float), checkpoint.mean) and len(checkpoint.mean) == channels,
+        "std": _are((int, float), checkpoint.std) and len(checkpoint.std) == channels,
+        "classes": _are(str, checkpoint.classes),
         "history": isinstance(checkpoint.history, Mapping),
-        "images": checkpoint.images is None or isinstance(checkpoint.images, Tensor),
+        "images": checkpoint.images is None
+        or (isinstance(checkpoint.images, Tensor) and checkpoint.images.dtype == torch.uint8),
     }
     for name, ok in right.items():
         if not ok:
             raise InputError(f"{path}: {name!r} is not what it should be; write the file again")
+
+
+def _are(kind: type | tuple[type, ...], values: Any) -> bool:
+    """Whether this is a row of such values."""
+    return isinstance(values, (tuple, list)) and all(isinstance(v, kind) for v in values)

@@ -136,6 +136,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(
         ({"state_dict": {"w": 1}}, "'state_dict' is not what it should be"),
         ({"input_shape": (3, 32)}, "'input_shape' is not what it should be"),
         ({"plan": [1]}, "'plan' is not what it should be"),
+        ({"mean": "abc"}, "'mean' is not what it should be"),
+        ({"std": (1.0,)}, "'std' is not what it should be"),
+        ({"classes": None}, "'classes' is not what it should be"),
+        ({"images": torch.zeros(1, 3, 8, 8)}, "'images' is not what it should be"),
     ],
 )
 def test_a_model_file_with_wrong_content_names_it(change, message, content, tmp_path):
