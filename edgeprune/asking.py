@@ -51,7 +51,8 @@ class Flags:
         device: Where to measure.
         strategy: How channels are chosen, if given.
         resume: Go on with an unfinished run.
-        judging: Networks scored per search and the wavelet of its criterion, each if given.
+        judging: Networks scored per search, those distilled, and the wavelet of its criterion,
+            each if given.
         recipe: How the slim model is fine-tuned; see :func:`recipe`.
     """
 
@@ -68,7 +69,7 @@ class Flags:
     device: str
     strategy: str | None
     resume: bool
-    judging: tuple[int | None, str | None] = (None, None)
+    judging: tuple[int | None, int | None, str | None] = (None, None, None)
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -103,7 +104,7 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
         recovery=recipe(flags.data, {**flags.recipe, "epochs": epochs, "seed": seed}),
         search=Settings(seed=seed),
         effort=_effort(flags),
-        wavelet=WaveletOptions(wavelet=flags.judging[1] or "haar"),
+        wavelet=WaveletOptions(wavelet=flags.judging[2] or "haar"),
         device=flags.device,
         strategy=strategy,
         family=_family(flags),
@@ -115,7 +116,15 @@ def request(flags: Flags, weights: Path | None, out: Path | None, *, overwrite: 
 
 def _effort(flags: Flags) -> Effort:
     usual = FEW_IMAGES if flags.data == "digits" else Effort()
-    return replace(usual, evaluations=flags.judging[0] or usual.evaluations)
+    evaluations = flags.judging[0] or usual.evaluations
+    # Who asks for less gets shorter stages, too: they would not fit.
+    share = min(1.0, evaluations / usual.evaluations)
+    return replace(
+        usual,
+        evaluations=evaluations,
+        stage_generations=int(share * usual.stage_generations),
+        finalists=flags.judging[1] or usual.finalists,
+    )
 
 
 def recipe(source: str, given: Mapping[str, Any]) -> Recipe:

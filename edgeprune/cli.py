@@ -63,7 +63,10 @@ Three = Annotated[
 
 def _limit(text: str) -> float:
     """A number, or infinity for ``none``: the profile's limit is dropped."""
-    return float("inf" if text == "none" else text)
+    try:
+        return float("inf" if text == "none" else text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor none") from None
 
 
 Share = Annotated[
@@ -96,7 +99,11 @@ Ema = Annotated[
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        # EDGEPRUNE_VERSION may pin what CI installs; it must not end a check with 0.
+        typer.Option("--version", help="Print the version.", allow_from_autoenv=False),
+    ] = False,
 ) -> None:
     """Set the defaults of edgeprune.toml."""
     if version:
@@ -146,7 +153,11 @@ def search(
         str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
     ] = None,
     evaluations: Annotated[
-        int | None, typer.Option(help="Networks scored by a search; 400, on digits 150.", min=1)
+        int | None, typer.Option(help="Networks to score; 400, on digits 150.", min=1)
+    ] = None,
+    finalists: Annotated[
+        int | None,
+        typer.Option(help="Networks to distil before one is chosen; 8, on digits 6.", min=1),
     ] = None,
     wavelet: Annotated[
         str | None, typer.Option(help="Of the wavelet criterion: haar, db2, sym4, ...")
@@ -182,7 +193,7 @@ def search(
             device,
             strategy,
             resume,
-            (evaluations, wavelet),
+            (evaluations, finalists, wavelet),
             _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema),
         ),
         weights,
@@ -302,6 +313,8 @@ def check(
     for path in (junit, Path(json) if json and json != "-" else None):
         if path and not path.parent.is_dir():
             raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+        if path and path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
     options = gate.Options(
         baseline=baseline,
         max_ratio=max_ratio,

@@ -23,6 +23,7 @@ from edgeprune.target import TargetProfile
 
 COUNTS = ("macs", "params", "shortcut_macs")
 RESULT = ("dense", "slim", "unit")
+_HARM = 0.005  # less is within what another seed of the fine-tuning moves
 SEEN = (
     "the dense model came as a checkpoint and may have seen the validation images, so what is "
     "lost on them is overstated; the test images were read once, at the end"
@@ -119,7 +120,7 @@ def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder)
     files = dense_file, slim_file
     medians = _medians(report, files, timing)
     rows = _rows(accuracy, (dense.history, slim.history), files, medians)
-    notes = _notes(scene, report) + _walked(folder.read().get("walk", []))
+    notes = _notes(scene, report, accuracy) + _walked(folder.read().get("walk", []))
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
     return Outcome(folder.path, rows, report, notes)
@@ -138,14 +139,21 @@ def recall(folder: RunFolder) -> Outcome | None:
     return Outcome(folder.path, rows, report, tuple(known["notes"]))
 
 
-def _notes(scene: Scene, report: Report) -> tuple[str, ...]:
+def _notes(scene: Scene, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
     """What must be known beside the verdicts."""
     notes = [SEEN] if scene.origin.seen_validation else []
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":
         notes.append(
-            f"the best that can be had within the other budgets loses {lost.value:.2f} points, "
-            f"{lost.limit:g} were allowed"
+            f"the best that strategy {scene.request.strategy} came to within the other budgets "
+            f"loses {lost.value:.2f} points, {lost.limit:g} were allowed; more --epochs may win "
+            "them back, or loosen another budget"
+        )
+    before, after = accuracy["val_before_finetune"], accuracy["val_slim"]
+    if after < before - _HARM:
+        notes.append(
+            f"fine-tuning lowered the validation accuracy from {before:.2%} to {after:.2%}; more "
+            "--epochs or a lower --lr"
         )
     return tuple(notes)
 

@@ -8,9 +8,10 @@ import typer
 
 from edgeprune import interrupt
 from edgeprune.cli import app
+from edgeprune.deploy.lines import one_line
 from edgeprune.errors import EdgepruneError
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # what typer makes of it
 
 
 def main() -> NoReturn:
@@ -23,14 +24,14 @@ def main() -> NoReturn:
     except (Exception, KeyboardInterrupt) as error:
         _end_by(error)
     if code == INTERRUPTED:
-        _end("interrupted", code)
+        _end(*interrupt.ending())
     sys.exit(code)
 
 
 def _end_by(error: BaseException) -> NoReturn:
     """Say in one line what stopped the command."""
     if interrupt.happened() or isinstance(error, KeyboardInterrupt):
-        _end("interrupted", INTERRUPTED)
+        _end(*interrupt.ending())
     try:
         raise error
     except EdgepruneError as known:
@@ -42,7 +43,8 @@ def _end_by(error: BaseException) -> NoReturn:
     except Exception:
         if os.environ.get("EDGEPRUNE_DEBUG"):
             raise
-        _end(f"internal error: {error!r}; EDGEPRUNE_DEBUG=1 shows where, please report it", 70)
+        what = one_line(repr(error))
+        _end(f"internal error: {what}; EDGEPRUNE_DEBUG=1 shows where, please report it", 70)
 
 
 def _end_usage(message: str, code: int) -> NoReturn:

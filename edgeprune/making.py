@@ -77,6 +77,7 @@ class Workshop:
             for candidate in finalist.settle(field, self.search, limits, who):
                 told = _plain(candidate)
                 self.folder.event("candidate", limit=limits.latency, **told)
+                self.tell(_remark(candidate, limits.latency), 0, 0)
         except finalist.Unreached:
             if told:  # what was searched in vain still shows what can be had
                 self._survey(None)
@@ -132,6 +133,14 @@ def _plain(candidate: Candidate) -> dict[str, object]:
         "measured": list(candidate.measured),
         "scores": dict(choice.scores),
     }
+
+
+def _remark(candidate: Candidate, limit: float | None) -> str:
+    measured = candidate.measured
+    said = f"candidate measured at {measured.mid:.3f}x [{measured.low:.3f}, {measured.high:.3f}]"
+    if limit is None:
+        return said
+    return f"{said}, {'within' if measured.high <= limit else 'not surely within'} {limit:g}x"
 
 
 def _restored(scene: Scene, folder: RunFolder) -> Candidate | None:

@@ -1,12 +1,12 @@
 """One search run, top to bottom: the only file that knows every step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from edgeprune import __version__, interrupt, run_folder
 from edgeprune.delivery import Made, Outcome, deliver, recall
-from edgeprune.errors import InputError, PromiseError
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.family import Family, descend, family, recall_family
 from edgeprune.finalist import Unreached, dense_ms
 from edgeprune.making import RECOVERY, Teller, Workshop, workshop
@@ -73,8 +73,11 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
             folder.discard()
             raise
         status = "interrupted" if stopped else "failed"
-        folder.event(status, reason=str(error))
-        folder.record(status=status, reason=str(error))
+        reason = status if stopped else str(error)
+        interrupt.advise(f"the same command with --out {folder.path} --resume goes on")
+        with suppress(MachineError):  # of a full disk the error itself is told
+            folder.event(status, reason=reason)
+            folder.record(status=status, reason=reason)
         raise
     folder.event("done")
     folder.finish()

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """Called with a step's name, how much of it is done, and how much there is."""
+    """Called with a step's name, how much of it is done, and how much there is.
+
+    With none in all (0 of 0) the name is a remark, shown as it is.
+    """
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """Show it."""
@@ -45,9 +48,13 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
         request: What was asked for.
         target: The profile as it was named.
     """
-    table(
-        ("", "dense", "slim", "slim / dense"), [_cells(row) for row in outcome.rows if row.dense]
-    )
+    judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
+    rows = [
+        _cells(row, judged.get("latency") if row.name == "latency" else None)
+        for row in outcome.rows
+        if row.dense
+    ]
+    table(("", "dense", "slim", "slim / dense"), rows)
     folder = outcome.folder
     lines = [
         "",
@@ -149,13 +156,15 @@ def show_probe(report: "ProbeReport") -> None:
     table(("", ""), rows)
 
 
-def _cells(row: "Row") -> tuple[str, str, str, str]:
+def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
+    """A row; the ratio that was judged, of interleaved pairs, stands before that of medians."""
+
     def text(value: float) -> str:
         decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
         return f"{value:{decimals}} {row.unit}".strip()
 
     points = f"{row.slim - row.dense:+.2f} points"
-    ratio = f"{row.slim / row.dense:.3f}x" if row.dense else ""
+    ratio = f"{judged or row.slim / row.dense:.3f}x" if row.dense else ""
     share = points if row.unit == "%" else ratio
     return (row.name, text(row.dense), text(row.slim), share)
 
@@ -178,6 +187,9 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, step: str, done: int, total: int) -> None:
+        if not total:
+            self._bars.console.print(step, soft_wrap=True)
+            return
         if step not in self._tasks:
             for finished in self._tasks.values():
                 self._bars.stop_task(finished)
@@ -193,7 +205,10 @@ class _Lines:
         self._said: dict[str, int] = {}
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        quarter = 4 * done // max(total, 1)
+        if not total:
+            self._console.print(step, soft_wrap=True)
+            return
+        quarter = 4 * done // total
         if self._said.get(step) != quarter:
             self._said[step] = quarter
             self._console.print(f"{step}: {25 * quarter} %")

@@ -146,11 +146,14 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
     """
     content = profile.model_dump(by_alias=True)
     for setting in settings:
-        name, _, value = setting.partition("=")
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"--budget wants NAME=VALUE, not {setting!r}")
         kinds = [kind for kind in content["budget"] if name in _budgets(content, kind)]
         if len(kinds) != 1:
             known = [n for kind in content["budget"] for n in _budgets(content, kind)]
-            raise InputError(f"--budget wants NAME=VALUE, not {setting!r}{nearest(name, known)}")
+            hint = nearest(name, known) or f"; known: {', '.join(known)}"
+            raise InputError(f"--budget {setting}: there is no budget {name!r}{hint}")
         content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
     try:
         return TargetProfile.model_validate(content)

@@ -193,7 +193,11 @@ def test_exit_codes(run, monkeypatch, error, code, said):
         (["search", "--max-accuracy-drop", "nan"], "--max-accuracy-drop"),
         (["channels", "--image-size", "0"], "--image-size"),
         (["check", "m.onnx", "--budget", "p90=6"], "did you mean 'p90_ms'"),
-        (["check", "m.onnx", "--budget", "macs=6"], "--budget wants NAME=VALUE"),
+        (["check", "m.onnx", "--budget", "macs=6"], "did you mean 'relative.macs'"),
+        (["check", "m.onnx", "--budget", "foo=6"], "no budget 'foo'; known: relative.latency"),
+        (["check", "m.onnx", "--budget", "p90_ms"], "--budget wants NAME=VALUE"),
+        (["check", "m.onnx", "--json", "."], "is a folder"),
+        (["search", "--max-latency-ratio", "abc"], "'abc' is neither a number nor none"),
         (["check", "m.onnx", "--budget", "p90_ms=-6"], "budget.absolute.p90_ms"),
         (["check", "m.onnx", "--junit", "no/where.xml"], "no folder no"),
     ],
@@ -213,17 +217,31 @@ def test_a_pinned_shape_that_no_search_can_use_is_refused_at_once(run, tmp_path)
     refused(run("search", "--target", "./t.toml", "--image-size", "64"), 2, "--image-size 64")
 
 
-def test_an_interrupt_that_surfaces_as_another_error_is_still_one(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_an_interrupt_that_surfaces_as_another_error_is_still_one(
+    run, monkeypatch, number, code, word
+):
     def confused(*args, **kwargs):
+        interrupt.advise("--resume goes on")
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         except KeyboardInterrupt:
             raise ImportError("a library made this of it") from None
 
-    monkeypatch.setattr(interrupt, "_seen", False)
+    monkeypatch.setattr(interrupt, "_seen", None)
+    monkeypatch.setattr(interrupt, "_advice", "")
     monkeypatch.setattr(pipeline, "run_search", confused)
-    code, _, err = run("search")
-    assert (code, err) == (130, "edgeprune: interrupted\n")
+    ended, _, err = run("search")
+    assert (ended, err) == (code, f"edgeprune: {word}; --resume goes on\n")
+
+
+def test_a_version_in_the_environment_ends_no_check(run, monkeypatch):
+    for pinned in ("1", "0.1.0"):
+        monkeypatch.setenv("EDGEPRUNE_VERSION", pinned)
+        refused(run("check", "none.onnx"), 2, "none.onnx")
 
 
 def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path):
@@ -241,6 +259,25 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
     run("search")
     run("search", "--max-latency-ratio", "0.4")
     assert seen == [load_target("mobile-cpu").budget.relative.latency, 0.6, 0.5, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("words", "effort"),
+    [
+        ([], (150, 3, 6)),
+        (["--evaluations", "60", "--finalists", "2"], (60, 1, 2)),
+        (["--evaluations", "40"], (40, 0, 6)),
+        (["--evaluations", "1000"], (1000, 3, 6)),
+    ],
+)
+def test_a_search_may_be_made_shorter(run, monkeypatch, words, effort):
+    def remember(request, watch):
+        found = request.effort
+        assert (found.evaluations, found.stage_generations, found.finalists) == effort
+        raise InputError("enough")
+
+    monkeypatch.setattr(pipeline, "run_search", remember)
+    refused(run("search", *words), 2, "enough")
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,11 @@ def test_a_budget_out_of_reach_keeps_the_run_folder_and_says_the_best(outcome, r
 def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monkeypatch):
     monkeypatch.setattr(finalist, "_measured", lambda *_: Interval(0.8, 0.9, 1.0))
     wanted = replace(request_, strategy="joint", effort=SMALL, out=Path("vain"))
+    told = []
     with pytest.raises(PromiseError, match=r"best that can be had is 1\.000x \(measured\)"):
-        run_search(wanted)
+        run_search(wanted, lambda step, done, total: told.append(step))
+    remark = "candidate measured at 0.900x [0.800, 1.000], not surely within 0.97x"
+    assert remark in told
     with (here / "vain" / "front.csv").open(newline="") as file:
         seen = list(csv.DictReader(file))
     assert len(seen) > 1

@@ -25,11 +25,14 @@ class Archive:
     Attributes:
         ground: What the search stands on.
         coding: What genomes mean.
+        expected: How many will be scored for the first limits, for whoever waits; the effort's
+            evaluations without.
         scores: F1 by canonical genome, in the order in which they were asked for.
     """
 
     ground: Ground
     coding: Coding
+    expected: int = 0
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
     _last: Limits | None = None
 
@@ -40,7 +43,7 @@ class Archive:
             key = tuple(genome.tolist())
             if key not in self.scores:
                 self.scores[key] = self.ground.proxy.score(self.coding.plan(genome))
-                wanted = self.ground.effort.evaluations
+                wanted = self.expected or self.ground.effort.evaluations
                 self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
             found.append(self.scores[key].loss)
         return _comparable(found)

@@ -30,9 +30,9 @@ from edgeprune.prune.sensitivity import Sensitivity
 Floats = NDArray[np.float64]
 Genome = NDArray[np.int64]
 _POPULATION = 16
-_STAGE_GENERATIONS = 3
 _GREEDY_LOOK, _GREEDY_STEP = 4, 0.05
 _ENTRANTS = 8
+_OF_GROUP = 2 * sensitivity.MEASURED_LEVELS + 3  # F0 and the greedy rule
 _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keeping it
 
 
@@ -58,7 +58,15 @@ class Joint:
     @cached_property
     def archive(self) -> Archive:
         """Every network scored so far."""
-        return Archive(self.ground, self.coding)
+        return Archive(self.ground, self.coding, self._expected())
+
+    def _expected(self) -> int:
+        """About how many networks the first budget scores, for whoever waits for it."""
+        effort, groups = self.ground.effort, self.ground.space.groups
+        stages = len({group.stage for group in groups}) if self.staged else 0
+        each = _POPULATION * (effort.stage_generations + 1) if effort.stage_generations else 0
+        needed = _OF_GROUP * len(groups) + stages * each + effort.evaluations // 5
+        return max(effort.evaluations, needed)
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
@@ -114,7 +122,7 @@ class Joint:
     def _seeds(self, repair: Repair) -> Genomes:
         """Rules, joined stage fronts and what earlier budgets found, brought to this budget."""
         given = list(self.rule_seeds.values())
-        if self.staged:
+        if self.staged and self.ground.effort.stage_generations:
             given.append(self._joined(repair))
         found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
         return np.concatenate([np.array(given, np.int64), *found])
@@ -204,7 +212,7 @@ class Joint:
             replace(
                 self.ground.settings,
                 population=_POPULATION,
-                generations=_STAGE_GENERATIONS,
+                generations=self.ground.effort.stage_generations,
                 seed=self.ground.settings.seed + stage,
             ),
             coding.full[None][:, members],
@@ -250,7 +258,7 @@ class Joint:
     def _finalists(self, repair: Repair) -> Genomes:
         """The two best rules, the best networks of different size, and the next best."""
         archive, wanted = self.archive, self.ground.effort.finalists
-        entitled = max(1, wanted // 4)
+        entitled = wanted // 4
         raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:entitled]

@@ -33,10 +33,12 @@ class Effort:
     """What the proxies may cost.
 
     Attributes:
-        evaluations: Networks that are slimmed, recalibrated and scored (F1) per search.
+        evaluations: Networks that are slimmed, recalibrated and scored (F1) per search. joint
+            needs some for F0, its rules and its stages, and a fifth of this for its polish.
+        stage_generations: Generations that joint solves a stage for; 0 leaves the stages out.
         calibration: Training images that BatchNorm is recalibrated on for each.
         judged: Validation images that each is scored on.
-        finalists: Networks that are distilled (F2) before one is chosen.
+        finalists: Networks that are distilled (F2) before one is chosen; 1 lets F1 decide.
         rungs: Steps that those left are distilled for, and how many of them are left then; none
             lets F1 decide.
         examined: Validation images that a distilled network is scored on.
@@ -44,6 +46,7 @@ class Effort:
     """
 
     evaluations: int = 400
+    stage_generations: int = 3
     calibration: int = 256
     judged: int = 768
     finalists: int = 8

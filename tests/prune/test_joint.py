@@ -1,5 +1,6 @@
 """The joint search: under the limits, no worse than any rule, the same again, and resumable."""
 
+import dataclasses
 import json
 import math
 
@@ -238,6 +239,27 @@ def test_a_whole_search_without_stages(judged_ground):
     assert networks(whole.proxy) != networks(staged.proxy)
 
 
+def test_without_stage_generations_fewer_are_scored(judged_ground):
+    staged, short = judged_ground("residual"), judged_ground("residual")
+    effort = dataclasses.replace(short.effort, stage_generations=0)
+    search = Joint(dataclasses.replace(short, effort=effort))
+    vars(search.ground)["proxy"] = short.proxy
+    Joint(staged)(LIMITS)
+    assert within(search(LIMITS), LIMITS)
+    assert len(networks(short.proxy)) < 0.7 * len(networks(staged.proxy))
+
+
+def test_one_finalist_is_the_best_by_f1_and_nothing_is_distilled(judged_ground):
+    ground = judged_ground("residual")
+    effort = dataclasses.replace(ground.effort, finalists=1)
+    search = Joint(dataclasses.replace(ground, effort=effort))
+    vars(search.ground)["proxy"] = ground.proxy
+    choice = search(LIMITS)
+    best = search.archive.ranked(LIMITS)[:1]
+    assert choice.scores["loss"] == search.archive.choice(best[0]).scores["loss"]
+    assert "F2 loss" not in choice.scores
+
+
 def test_one_criterion_is_enough(judged_ground):
     ground = judged_ground("residual")
     object.__setattr__(ground, "criteria_names", ("l1",))
@@ -246,11 +268,14 @@ def test_one_criterion_is_enough(judged_ground):
     assert set(search.rule_seeds) == {"uniform", "depth", "knapsack", "greedy", "l1"}
 
 
-def test_steps_are_told(judged_ground):
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_are_told(judged_ground, kind):
     steps = []
-    Joint(judged_ground("plain", watch=lambda *step: steps.append(step)))(LIMITS)
+    Joint(judged_ground(kind, watch=lambda *step: steps.append(step)))(LIMITS)
     assert {name for name, _, _ in steps} == {"scoring networks", "distilling finalists"}
     assert all(0 <= done <= total for _, done, total in steps)
+    scored = [total for name, _, total in steps if name == "scoring networks"]
+    assert len(scored) <= 1.1 * scored[0]  # the bar does not sit at its end
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg", "bottleneck"])
