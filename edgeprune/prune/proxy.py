@@ -179,7 +179,8 @@ class Proxy:
         if self._notes is not None:
             line = json.dumps({"key": key, "loss": score.loss, "accuracy": score.accuracy})
             with disk_errors(self._notes), self._notes.open("a", encoding="utf-8") as file:
-                file.write("\n" + line)  # what was cut off stays a line of its own
+                # What was cut off stays a line of its own.
+                file.write(("\n" if file.tell() else "") + line)
 
 
 def _key(fidelity: str, plan: PruningPlan) -> str:
