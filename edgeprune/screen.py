@@ -164,8 +164,7 @@ def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
         return f"{value:{decimals}} {row.unit}".strip()
 
     points = f"{row.slim - row.dense:+.2f} points"
-    ratio = f"{judged or row.slim / row.dense:.3f}x" if row.dense else ""
-    share = points if row.unit == "%" else ratio
+    share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
     return (row.name, text(row.dense), text(row.slim), share)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from contest.bitmask import Bitmask
 from contest.scene import Scene
-from contest.schedule import strategy
+from contest.schedule import search_seed, strategy
 from edgeprune import finalist
 from edgeprune.errors import PromiseError
 from edgeprune.finalist import Candidate, Field
@@ -29,6 +29,10 @@ def _without_wavelet(ground: Ground) -> Ground:
     return replace(ground, criteria_names=names)
 
 
+def _flat(ground: Ground) -> Ground:
+    return replace(ground, effort=replace(ground.effort, stage_generations=0))
+
+
 def _on_macs(ground: Ground) -> Ground:
     """MACs stand where latency stood; what comes out is measured all the same."""
     _, macs, params = ground.costs.predictors
@@ -40,7 +44,7 @@ ABLATIONS: dict[str, tuple[Callable[[Ground], Ground], Callable[[Ground], strate
 ABLATIONS = {
     "joint-no-wavelet": (_without_wavelet, Joint),
     "joint-macs": (_on_macs, Joint),
-    "joint-flat": (lambda ground: ground, partial(Joint, staged=False)),
+    "joint-flat": (_flat, Joint),
     "joint-bitmask": (lambda ground: ground, Bitmask),
 }
 
@@ -96,7 +100,7 @@ class Own:
             *(arena.trace, arena.space, arena.costs, self.scene.images),
             effort=self.effort,
             folder=self.folder,
-            settings=Settings(seed=int(self.arm.partition("#")[2] or 0)),
+            settings=Settings(seed=search_seed(self.arm)),
         )
         return ABLATIONS[self.arm][0](plain) if self.arm in ABLATIONS else plain
 

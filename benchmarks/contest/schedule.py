@@ -67,6 +67,11 @@ def strategy(arm: str) -> str:
     return arm.partition("#")[0]
 
 
+def search_seed(arm: str) -> int:
+    """From which seed an arm is searched."""
+    return int(arm.partition("#")[2] or 0)
+
+
 def label(limits: Limits) -> str:
     """Such as ``latency 0.7``."""
     given = {each.name: getattr(limits, each.name) for each in fields(limits)}

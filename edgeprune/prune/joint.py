@@ -42,12 +42,10 @@ class Joint:
 
     Attributes:
         ground: What it stands on.
-        staged: Solve stage by stage before the whole; without, the whole alone.
         rule_seeds: What each rule gave for the budget at hand, by name.
     """
 
     ground: Ground
-    staged: bool = True
     rule_seeds: dict[str, Genome] = field(default_factory=dict)
 
     @cached_property
@@ -63,9 +61,10 @@ class Joint:
     def _expected(self) -> int:
         """About how many networks the first budget scores, for whoever waits for it."""
         effort, groups = self.ground.effort, self.ground.space.groups
-        stages = len({group.stage for group in groups}) if self.staged else 0
-        each = _POPULATION * (effort.stage_generations + 1) if effort.stage_generations else 0
-        needed = _OF_GROUP * len(groups) + stages * each + effort.evaluations // 5
+        needed = _OF_GROUP * len(groups) + effort.evaluations // 5
+        if effort.stage_generations:
+            stages = len({group.stage for group in groups})
+            needed += stages * _POPULATION * (effort.stage_generations + 1)
         return max(effort.evaluations, needed)
 
     @cached_property
@@ -122,7 +121,7 @@ class Joint:
     def _seeds(self, repair: Repair) -> Genomes:
         """Rules, joined stage fronts and what earlier budgets found, brought to this budget."""
         given = list(self.rule_seeds.values())
-        if self.staged and self.ground.effort.stage_generations:
+        if self.ground.effort.stage_generations:
             given.append(self._joined(repair))
         found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
         return np.concatenate([np.array(given, np.int64), *found])
