@@ -18,9 +18,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeprune.deploy.fingerprint import check_device
+from edgeprune.deploy.devices.fingerprint import check_device
 
-COMMAND = [sys.executable, "-c", "from edgeprune.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from edgeprune.cli.main import main; main()"]
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeprune.deploy.fingerprint import check_device
+from edgeprune.deploy.devices.fingerprint import check_device
 
-COMMAND = [sys.executable, "-c", "from edgeprune.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from edgeprune.cli.main import main; main()"]
 REPEATS = 5
 
 

@@ -26,9 +26,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.deploy.fingerprint import check_device
-from edgeprune.deploy.gate import Options, check
-from edgeprune.deploy.timing import Setting, compare_many
+from edgeprune.deploy.devices.fingerprint import check_device
+from edgeprune.deploy.gate.check import Options, check
+from edgeprune.deploy.timing.protocol import Setting, compare_many
 from edgeprune.target import TargetProfile
 
 PROFILE = TargetProfile.model_validate({"schema": 1, "name": "gate-benchmark"})

@@ -22,18 +22,18 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.deploy import records
-from edgeprune.deploy.assemble import assemble
-from edgeprune.deploy.device import connect
-from edgeprune.deploy.facts import count_macs
-from edgeprune.deploy.fingerprint import check_device
-from edgeprune.deploy.fitting import rank_correlation
-from edgeprune.deploy.network import Network
-from edgeprune.deploy.records import Timed
-from edgeprune.deploy.table import Probe, ProbeReport, network_id, probe
-from edgeprune.prune.blocks import to_network
-from edgeprune.prune.channels import trace
-from edgeprune.prune.models import ModelSpec, build
+from edgeprune.deploy.artifact.facts import count_macs
+from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.devices.fingerprint import check_device
+from edgeprune.deploy.table import storage
+from edgeprune.deploy.table.assemble import assemble
+from edgeprune.deploy.table.fitting import rank_correlation
+from edgeprune.deploy.table.network import Network
+from edgeprune.deploy.table.probe import Probe, ProbeReport, network_id, probe
+from edgeprune.deploy.table.storage import Timed
+from edgeprune.export.blocks import to_network
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.tracing.trace import trace
 from edgeprune.target import TargetProfile
 
 PROFILE = TargetProfile.model_validate({"schema": 1, "name": "table-benchmark"})
@@ -119,7 +119,7 @@ def show(name: str, network: Network, report: ProbeReport, seconds: float) -> li
     Returns:
         The bars that were missed.
     """
-    timed = records.read(report.path).networks[network_id(network, report.grid)]
+    timed = storage.read(report.path).networks[network_id(network, report.grid)]
     held = timed.held_out
     true = np.array([time for _, time in held])
     tabled = report.model.sums(np.array([widths for widths, _ in held]))

@@ -24,7 +24,7 @@ from contest.running import run
 from contest.scene import scene, unpacked
 from contest.schedule import Contest
 
-from edgeprune.deploy.fingerprint import check_device
+from edgeprune.deploy.devices.fingerprint import check_device
 
 
 def main() -> int:

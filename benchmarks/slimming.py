@@ -20,12 +20,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from edgeprune.prune.channels import Trace, trace
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.models import ModelSpec, build
-from edgeprune.prune.slim import slim
-from edgeprune.prune.space import PruningPlan
-from edgeprune.prune.space import build as build_space
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.space.widths import build as build_space
+from edgeprune.prune.tracing.trace import Trace, trace
 
 REPEATS = 5
 

@@ -17,10 +17,11 @@ import pywt
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.prune.channels import ChannelGroup
-from edgeprune.prune.descriptors import Descriptors
-from edgeprune.prune.fitness import Costs, StageFitness
-from edgeprune.prune.space import PruningSpace
+from edgeprune.prune.saliency.descriptors import Descriptors
+from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
+from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.space.widths import PruningSpace
+from edgeprune.prune.tracing.trace import ChannelGroup
 
 GROUPS, CHANNELS, SIDE, IMAGES = 10, 64, 8, 64
 GRID = (16, 32, 48, 64)

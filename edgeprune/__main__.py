@@ -1,6 +1,6 @@
 """The commands as ``python -m edgeprune``, which is how torchrun starts them."""
 
-from edgeprune.main import main
+from edgeprune.cli.main import main
 
 if __name__ == "__main__":
     main()

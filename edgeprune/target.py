@@ -1,6 +1,5 @@
 """Target profiles: what a device runs, the widths it likes, the budgets a model must meet."""
 
-import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from edgeprune.errors import InputError
+from edgeprune.text import nearest
 
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -201,12 +201,6 @@ def _find(name: str) -> Path:
     raise InputError(
         f"unknown target {name!r}{nearest(name, known)}; `edgeprune targets` lists them"
     )
-
-
-def nearest(word: str, known: Any) -> str:
-    """``, did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
-    match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.4)
-    return f", did you mean {match[0]!r}?" if match else ""
 
 
 def _first_problem(error: ValidationError) -> str:

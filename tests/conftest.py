@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.prune.channels import Trace
-from edgeprune.prune.space import PruningPlan, check
+from edgeprune.prune.space.plan import PruningPlan, check
+from edgeprune.prune.tracing.trace import Trace
 
 Net = tuple[nn.Module, Tensor]
 

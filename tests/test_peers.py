@@ -12,10 +12,10 @@ import torch
 from onnxruntime import InferenceSession
 from torch import nn
 
-from edgeprune.deploy.intervals import Interval
-from edgeprune.export import to_onnx
-from edgeprune.prune.models import ModelSpec, build
-from edgeprune.prune.shortcuts import ZeroPadShortcut, rewrite_shortcuts
+from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.export.exporter import to_onnx
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut, rewrite_shortcuts
+from edgeprune.prune.models.zoo import ModelSpec, build
 
 
 @pytest.fixture(autouse=True)
@@ -298,7 +298,7 @@ def test_schedules_never_share_a_result() -> None:
     for contest in contests:
         base = tuple(contest.base.values())
         assert recipes.setdefault(base, contest.recipe) == contest.recipe, base
-        assert set(contest.own) <= {*ours.strategies.NAMES, *ours.ABLATIONS}
+        assert set(contest.own) <= {*ours.registry.NAMES, *ours.ABLATIONS}
     assert all(contest.needs_cuda for contest in schedule.full())
 
 

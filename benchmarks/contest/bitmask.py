@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.prune.choice import Choice
-from edgeprune.prune.evolution import Genomes, Objectives, evolve
-from edgeprune.prune.fitness import Limits
-from edgeprune.prune.ground import Ground
-from edgeprune.prune.space import PruningPlan, Widths
+from edgeprune.prune.search.engine.nsga2 import evolve
+from edgeprune.prune.search.engine.population import Genomes, Objectives
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.choice import Choice
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.space.widths import Widths
 
 _POPULATION = 16
 

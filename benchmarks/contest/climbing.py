@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgeprune.deploy.intervals import Interval
+from edgeprune.deploy.timing.statistics import Interval
 
 STEPS = 16  # of the first climb: the multiples of 1/16 are where whole blocks fall off
 FINEST = 1 / 256  # where the climb passes a limit, halves are tried down to this

@@ -9,8 +9,10 @@ from torch import nn
 
 from contest.ledger import Ledger
 from contest.scene import Scene
-from edgeprune.prune.evaluate import evaluate, recalibrate
-from edgeprune.prune.finetune import Recipe, train
+from edgeprune.prune.training.batchnorm import recalibrate
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.loop import train
+from edgeprune.prune.training.recipe import Recipe
 
 Judges = Literal["test", "val"]
 

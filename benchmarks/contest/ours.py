@@ -11,17 +11,17 @@ from torch import nn
 from contest.bitmask import Bitmask
 from contest.scene import Scene
 from contest.schedule import search_seed, strategy
-from edgeprune import finalist
 from edgeprune.errors import PromiseError
-from edgeprune.finalist import Candidate, Field
-from edgeprune.prune import strategies
-from edgeprune.prune.fitness import Limits
-from edgeprune.prune.front import Settings
-from edgeprune.prune.ground import Ground
-from edgeprune.prune.joint import Joint
-from edgeprune.prune.proxy import Effort
-from edgeprune.prune.slim import slim
-from edgeprune.prune.space import PruningPlan
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies.joint import Joint
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.run import measured_search
+from edgeprune.run.measured_search import Candidate, Field
 
 
 def _without_wavelet(ground: Ground) -> Ground:
@@ -40,7 +40,7 @@ def _on_macs(ground: Ground) -> Ground:
 
 
 # What is changed of the ground, and the search that then stands on it, by the ablation's name.
-ABLATIONS: dict[str, tuple[Callable[[Ground], Ground], Callable[[Ground], strategies.Searcher]]]
+ABLATIONS: dict[str, tuple[Callable[[Ground], Ground], Callable[[Ground], registry.Searcher]]]
 ABLATIONS = {
     "joint-no-wavelet": (_without_wavelet, Joint),
     "joint-macs": (_on_macs, Joint),
@@ -79,7 +79,7 @@ class Own:
         """Search, measure, and search again with a tighter aim where the measurement misses."""
         measured = []
         try:
-            for candidate in finalist.settle(self._field, self._searcher, limits):
+            for candidate in measured_search.settle(self._field, self._searcher, limits):
                 measured.append(candidate)
         except PromiseError as error:
             return Reached(None, None, _lowest(measured), str(error))
@@ -109,10 +109,10 @@ class Own:
         return replace(self.scene.field, costs=self._ground.costs)
 
     @cached_property
-    def _searcher(self) -> strategies.Searcher:
+    def _searcher(self) -> registry.Searcher:
         if self.arm in ABLATIONS:
             return ABLATIONS[self.arm][1](self._ground)
-        return strategies.searcher(strategy(self.arm), self._ground)
+        return registry.searcher(strategy(self.arm), self._ground)
 
 
 def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from contest.climbing import Climb
 from contest.resizing import resized
 from contest.scene import Scene
-from edgeprune.deploy import timing
-from edgeprune.deploy.intervals import Interval
-from edgeprune.prune.data import sample
-from edgeprune.prune.images import Images
-from edgeprune.prune.shortcuts import ZeroPadShortcut
+from edgeprune.deploy.timing import protocol
+from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.prune.images.datasets import sample
+from edgeprune.prune.images.held import Images
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 
 SCREENING = 5  # epochs of a climb; what is reported is measured with the usual number
 GRADIENT_IMAGES = 2048
@@ -144,7 +144,7 @@ class Peers:
         new = {k: n for k, n in zip(keys, networks, strict=True) if k not in self.timed}
         if new:
             files = [self._file(network, final) for network in new.values()]
-            epochs = timing.EPOCHS if final else SCREENING
+            epochs = protocol.EPOCHS if final else SCREENING
             found = self.scene.latencies(files, epochs=epochs)
             self.timed.update(zip(new, found, strict=True))
         return [self.timed[key] for key in keys]

@@ -15,9 +15,9 @@ from contest.ledger import Ledger, Row, of
 from contest.ours import Own
 from contest.scene import Scene
 from contest.schedule import Contest, label
-from edgeprune.prune.evaluate import evaluate
-from edgeprune.prune.fitness import Limits
-from edgeprune.prune.proxy import Effort
+from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.training.evaluation import evaluate
 
 _log = logging.getLogger(__name__)
 

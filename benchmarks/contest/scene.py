@@ -11,22 +11,25 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edgeprune.deploy import table, timing
-from edgeprune.deploy.device import connect
-from edgeprune.deploy.gate import Options
-from edgeprune.deploy.intervals import Interval
-from edgeprune.deploy.timing import Setting
+from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.gate.check import Options
+from edgeprune.deploy.table import probe
+from edgeprune.deploy.timing import protocol
+from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError
-from edgeprune.export import to_onnx
-from edgeprune.finalist import Field, Timing
-from edgeprune.prune import baseline, blocks, data
-from edgeprune.prune.channels import Trace, trace
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.data import DataSet
-from edgeprune.prune.fitness import Costs
-from edgeprune.prune.models import ModelSpec, build, load_dense
-from edgeprune.prune.shortcuts import rewrite_shortcuts
-from edgeprune.prune.space import build as build_space
+from edgeprune.export import blocks
+from edgeprune.export.exporter import to_onnx
+from edgeprune.prune.images import datasets
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.models.zoo import ModelSpec, build, load_dense
+from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.widths import build as build_space
+from edgeprune.prune.tracing.trace import Trace, trace
+from edgeprune.prune.training.dense import obtain
+from edgeprune.run.measured_search import Field, Timing
 from edgeprune.target import TargetProfile, load_target
 
 TARGET = "mobile-cpu"
@@ -68,7 +71,7 @@ class Scene:
     def field(self) -> Field:
         """What edgeprune's own arms choose from; measures the latency table where needed."""
         clock = Timing(self.profile, connect("local://"))
-        latency = table.load_or_build(blocks.to_network(self.trace), self.profile)
+        latency = probe.load_or_build(blocks.to_network(self.trace), self.profile)
         space = build_space(self.trace.groups, latency.grid)
         costs = Costs(space.full, (latency.predict, self.counts.macs, self.counts.params))
         return Field(self.name, self.trace, space, costs, latency.error, self.proto, clock)
@@ -84,14 +87,16 @@ class Scene:
         """A network as it is deployed."""
         return to_onnx(network, self.images.input_shape).SerializeToString()
 
-    def latencies(self, files: Sequence[bytes], *, epochs: int = timing.EPOCHS) -> list[Interval]:
+    def latencies(
+        self, files: Sequence[bytes], *, epochs: int = protocol.EPOCHS
+    ) -> list[Interval]:
         """Measured latency of each ONNX file over the dense network's, all in turn with it.
 
         Raises:
             MachineError: the machine was too busy for two epochs of each.
         """
         reference = self.proto.SerializeToString()
-        pairs = timing.compare_many(files, reference, self.setting, epochs=epochs)
+        pairs = protocol.compare_many(files, reference, self.setting, epochs=epochs)
         intervals = [pair.interval for pair in pairs]
         if any(interval is None for interval in intervals):
             raise MachineError("too few epochs to compare; try again on a quieter machine")
@@ -124,7 +129,7 @@ def scene(model: str, weights: Path | None, images: DataSet) -> Scene:
     if weights is not None:
         network = load_dense(spec, weights)
     elif torch.cuda.is_available():
-        network = baseline.obtain(spec, images, None).model
+        network = obtain(spec, images, None).model
     else:
         network = build(spec)
     return Scene(model, rewrite_shortcuts(network).eval(), images, load_target(TARGET))
@@ -139,4 +144,4 @@ def unpacked(shared: Path, work: Path) -> DataSet:
             archive.extractall(partial, filter="data")
         partial.rename(folder)
     root = next(path.parent for path in folder.rglob("train") if path.is_dir())
-    return data.load(str(root), cache=work / "decoded")
+    return datasets.load(str(root), cache=work / "decoded")

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, fields, replace
 
-from edgeprune.prune import strategies
-from edgeprune.prune.finetune import Recipe
-from edgeprune.prune.fitness import Limits
+from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.training.recipe import Recipe
 
 SEARCHED = ("joint", "random")  # what they find depends on the seed of the search
 ABLATIONS = ("joint-no-wavelet", "joint-bitmask", "joint-flat", "joint-macs")
@@ -100,7 +100,7 @@ BAR = tuple(
 
 _CORE = ("joint", "random", "uniform", "depth")
 _SHORT = Contest("short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6), _CORE, recipe=SHORT)
-_REST = tuple(name for name in strategies.NAMES if name not in _CORE)
+_REST = tuple(name for name in registry.NAMES if name not in _CORE)
 
 PAPERS = (
     Contest(

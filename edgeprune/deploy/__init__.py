@@ -1,1 +1,1 @@
-"""From an ONNX file to a verdict; never imports torch."""
+"""The deploy wing, from an ONNX file to a verdict; never imports torch."""

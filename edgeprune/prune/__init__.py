@@ -1,1 +1,1 @@
-"""From a dense model to a slim, recovered one; needs torch."""
+"""The prune wing, from a dense model to a slim, recovered one; needs torch."""

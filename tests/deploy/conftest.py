@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.deploy.job import Job, Line
+from edgeprune.deploy.devices.job import Job, Line
 
 MACHINE = {
     "arch": "x86_64",

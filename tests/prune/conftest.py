@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.prune.channels import ChannelGroup, trace
-from edgeprune.prune.coding import Coding
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.data import DataSet
-from edgeprune.prune.evolution import Settings
-from edgeprune.prune.fitness import Costs
-from edgeprune.prune.ground import Ground
-from edgeprune.prune.images import IMAGENET, HeldImages
-from edgeprune.prune.proxy import Effort, Score
-from edgeprune.prune.space import PruningPlan, PruningSpace, Widths, build
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.held import IMAGENET, HeldImages
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.evaluator import Effort, Score
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.space.widths import PruningSpace, Widths, build
+from edgeprune.prune.tracing.trace import ChannelGroup, trace
 
 
 class Judged(nn.Module):

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeprune.prune.channels import trace
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.slim import slim
-from edgeprune.prune.space import check
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import check
+from edgeprune.prune.tracing.trace import trace
 
 Step = Callable[[nn.Module, list[Tensor]], Tensor]
 

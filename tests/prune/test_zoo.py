@@ -18,11 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from edgeprune.prune.channels import Trace, trace
-from edgeprune.prune.cost import CostModel
-from edgeprune.prune.models import ModelSpec, build
-from edgeprune.prune.slim import slim
-from edgeprune.prune.space import PruningPlan, check
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import PruningPlan, check
+from edgeprune.prune.tracing.trace import Trace, trace
 
 pytestmark = pytest.mark.zoo
 

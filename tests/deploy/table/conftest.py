@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeprune.deploy.assemble import assemble
-from edgeprune.deploy.job import Job, Line
-from edgeprune.deploy.network import Block, Network, Op, Width
+from edgeprune.deploy.devices.job import Job, Line
+from edgeprune.deploy.table.assemble import assemble
+from edgeprune.deploy.table.network import Block, Network, Op, Width
 
 MACHINE = {
     "arch": "x86_64",

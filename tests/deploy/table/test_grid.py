@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgeprune.deploy.grid import levels, rewarded
-from edgeprune.deploy.table import Probe, probe
+from edgeprune.deploy.table.grid import levels, rewarded
+from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.target import Channels, TargetProfile
 
 Make = Callable[..., Any]

@@ -1,0 +1,219 @@
+"""What a person sees in a terminal: tables and progress bars (the only file with rich)."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgeprune.deploy.gate import formats
+
+if TYPE_CHECKING:
+    from edgeprune.deploy.table.probe import ProbeReport
+    from edgeprune.run.family import Family, Member
+    from edgeprune.run.outcome import Outcome, Row
+    from edgeprune.run.request import Request
+
+
+class Watch(Protocol):
+    """Called with a step's name, how much of it is done, and how much there is.
+
+    With none in all (0 of 0) the name is a remark, shown as it is.
+    """
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show it."""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print a table; columns of numbers are aligned right, nothing is cut off."""
+    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for heading, column in zip(headings, zip(*rows, strict=True), strict=True):
+        numbers = all(cell[:1].isdigit() or cell[:1] in "-+." for cell in column if cell)
+        shown.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    _console().print(shown)
+
+
+def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
+    """Print what a search came to, and the commands that repeat its last steps.
+
+    Args:
+        outcome: The result.
+        request: What was asked for.
+        target: The profile as it was named.
+    """
+    judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
+    rows = [
+        _cells(row, judged.get("latency") if row.name == "latency" else None)
+        for row in outcome.rows
+        if row.dense
+    ]
+    table(("", "dense", "slim", "slim / dense"), rows)
+    folder = outcome.folder
+    lines = [
+        "",
+        formats.to_text(outcome.report),
+        *(f"note: {note}" for note in outcome.notes),
+        f"{outcome.report.outcome}: everything lies in {folder}",
+        f"  {_export_command(folder, request)}",
+        f"  {_check_command(outcome, request, target)}",
+    ]
+    _console().print("\n".join(lines), soft_wrap=True)
+
+
+def show_family(family: "Family", request: "Request", target: str) -> None:
+    """Print one line a model, why some could not be had, and how each is checked again."""
+    headings = ("asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict", "folder")
+    reached = [member.outcome for member in family.members if member.outcome]
+    dense = [_dense_cells(reached[0].rows)] if reached else []
+    table(headings, [*dense, *map(_member_cells, family.members)])
+    lines = [f"{m.latency:g}x not reached: {m.reason}" for m in family.members if not m.outcome]
+    lines += [
+        f"{member.latency:g}x {verdict.message}"
+        for member in family.members
+        for verdict in (member.outcome.report.verdicts if member.outcome else ())
+        if verdict.outcome != "met"
+    ]
+    told = [(*each.notes, *each.report.notes) for each in reached]
+    lines += [f"note: {note}" for note in (told or [()])[0] if all(note in each for each in told)]
+    lines += [f"everything lies in {family.folder}"]
+    for member in family.members:
+        if member.outcome:
+            own = request.within(member.latency)
+            lines.append(f"  {_check_command(member.outcome, own, target)}")
+    _console().print("\n".join(["", *lines]), soft_wrap=True)
+
+
+def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
+    row = {row.name: row for row in rows}
+    latency, accuracy = row["latency"].dense, row["accuracy"].dense
+    return ("dense", "", f"{latency:.3f} ms", f"{accuracy:.2f} %", "", "", "", "", "")
+
+
+def _member_cells(member: "Member") -> tuple[str, ...]:
+    asked, folder = f"{member.latency:g}x", member.folder.name
+    if member.outcome is None:
+        return (asked, "", "", "", "", "", "", "not reached", folder)
+    row = {row.name: row for row in member.outcome.rows}
+    latency, accuracy = row["latency"], row["accuracy"]
+    verdicts = {verdict.name: verdict for verdict in member.outcome.report.verdicts}
+    return (
+        asked,
+        f"{verdicts['latency'].value:.3f}x",
+        f"{latency.slim:.3f} ms",
+        f"{accuracy.slim:.2f} %",
+        f"{accuracy.dense - accuracy.slim:.2f}",
+        *(f"{row[name].slim / row[name].dense:.3f}x" for name in ("MACs", "params")),
+        member.outcome.report.outcome,
+        folder,
+    )
+
+
+def _export_command(folder: Path, request: "Request") -> str:
+    trust = ["--trust-factory"] if request.model.is_factory else []
+    return shlex.join(["edgeprune", "export", str(folder / "model.pt"), "--overwrite", *trust])
+
+
+def _check_command(outcome: "Outcome", request: "Request", target: str) -> str:
+    folder = outcome.folder
+    words = ["edgeprune", "check", str(folder / "model.onnx"), "--target", target]
+    words += ["--baseline", str(folder / "dense.onnx")]
+    profile = request.target.budget.relative
+    for name, limit in request.budget:
+        if limit != getattr(profile, name):
+            value = "none" if limit is None else f"{limit:g}"
+            words += ["--budget", f"relative.{name}={value}"]
+    if request.latency_ms is not None:
+        words += ["--budget", f"p50_ms={request.latency_ms:g}"]
+        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
+    if request.device != "local://":
+        words += ["--device", request.device]
+    return shlex.join(words)
+
+
+def show_probe(report: "ProbeReport") -> None:
+    """Print what a device rewards and how well its table predicts."""
+    fit, machine = report.model.fit, report.conditions
+    rows = [
+        ("table", str(report.path)),
+        ("machine", f"{machine.machine}, onnxruntime {machine.onnxruntime}"),
+        ("channel grid", " ".join(map(str, report.grid))),
+        ("measured now", f"{report.timed_now} units, {report.doubtful} of them doubtful"),
+        (
+            "held-out error",
+            f"mean {fit.mean_error:.1%}, largest {fit.max_error:.1%}, "
+            f"rank correlation {fit.rank:.3f}",
+        ),
+    ]
+    if report.dropped:
+        rows.append(("measured again", report.dropped))
+    table(("", ""), rows)
+
+
+def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
+    """A row; the ratio that was judged, of interleaved pairs, stands before that of medians."""
+
+    def text(value: float) -> str:
+        decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
+        return f"{value:{decimals}} {row.unit}".strip()
+
+    points = f"{row.slim - row.dense:+.2f} points"
+    share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
+    return (row.name, text(row.dense), text(row.slim), share)
+
+
+@contextmanager
+def progress() -> Iterator[Watch]:
+    """Progress bars on stderr, one a step; plain lines where it is no terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if not total:
+            self._bars.console.print(step, soft_wrap=True)
+            return
+        if step not in self._tasks:
+            for finished in self._tasks.values():
+                self._bars.stop_task(finished)
+            self._tasks[step] = self._bars.add_task(step, total=total)
+        self._bars.update(self._tasks[step], completed=done, total=total)
+
+
+class _Lines:
+    """A log keeps one line a quarter of a step."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: dict[str, int] = {}
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if not total:
+            self._console.print(step, soft_wrap=True)
+            return
+        quarter = 4 * done // total
+        if self._said.get(step) != quarter:
+            self._said[step] = quarter
+            self._console.print(f"{step}: {25 * quarter} %")
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    # A log or a pipe has no width; tables there must not be folded at 80.
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=160)

@@ -1,0 +1,1 @@
+"""The sealed ONNX file: seal, provenance, parity and counts."""

@@ -1,0 +1,118 @@
+"""Does an ONNX file answer as the network it was made from?"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.deploy.artifact.parity_samples import network_input
+from edgeprune.deploy.artifact.provenance import Provenance
+from edgeprune.deploy.devices.sessions import open as open_session
+from edgeprune.errors import InputError, PromiseError
+from edgeprune.target import Parity, Runtime, TargetProfile
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far found logits are from expected ones.
+
+    Attributes:
+        images: How many were compared.
+        max_abs: Largest difference of a logit.
+        p99_abs: 99th percentile of the differences.
+        sqnr_db: Signal to error ratio of the logits, dB; infinite where all are equal.
+        top1_agreement: Share of images with the same first class, 0..1.
+        worst_image: Index of the image with the largest difference.
+        passed: Whether every logit is within ``atol + rtol * |expected|``.
+    """
+
+    images: int
+    max_abs: float
+    p99_abs: float
+    sqnr_db: float
+    top1_agreement: float
+    worst_image: int
+    passed: bool
+
+
+def compare(expected: Floats, found: Floats, *, atol: float, rtol: float) -> ParityReport:
+    """Compare logits (N, classes); a NaN or an infinity on either side never passes."""
+    finite = np.isfinite(expected) & np.isfinite(found)
+    wanted = np.where(finite, expected, 0).astype(np.float64)
+    error = np.where(finite, np.abs(np.where(finite, found, 0) - wanted), np.inf)
+    return ParityReport(
+        images=len(expected),
+        max_abs=float(error.max()),
+        p99_abs=float(np.percentile(error, 99, method="higher")),
+        sqnr_db=_decibel(float(np.sum(wanted**2)), float(np.sum(error**2))),
+        top1_agreement=float(np.mean(expected.argmax(1) == found.argmax(1))),
+        worst_image=int(error.reshape(len(error), -1).max(axis=1).argmax()),
+        passed=bool(np.all(error <= atol + rtol * np.abs(wanted))),
+    )
+
+
+def _decibel(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    ratio = signal / noise
+    return 10 * math.log10(ratio) if ratio > 0 else -math.inf
+
+
+def check(
+    model: Path | bytes,
+    images: Floats,
+    expected: Floats,
+    tolerance: Parity,
+    runtime: Runtime | None = None,
+) -> ParityReport:
+    """Run images in the file's batch, or by one and by three where it takes any.
+
+    Args:
+        model: The ONNX file or its content.
+        images: Shape (N, C, H, W), normalised.
+        expected: Logits, shape (N, classes).
+        tolerance: How far a logit may be off.
+        runtime: How the file is opened; one CPU thread by default.
+
+    Returns:
+        The report of the worse of the two ways.
+
+    Raises:
+        InputError: onnxruntime does not load the file, or the images do not fit it.
+        MachineError: it cannot run here.
+    """
+    session = open_session(model, runtime or Runtime())
+    batch = session.input_shape[0]
+    reports = []
+    for size in (batch,) if isinstance(batch, int) else (1, 3):
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
+        found = np.concatenate([session.run(part) for part in parts])
+        reports.append(compare(expected, found, atol=tolerance.atol, rtol=tolerance.rtol))
+    return min(reports, key=lambda report: (report.passed, -report.max_abs))
+
+
+def replay(path: Path, provenance: Provenance, target: TargetProfile) -> ParityReport:
+    """Ask a sealed file about the images it carries, opened as on the target; needs no torch.
+
+    Raises:
+        InputError: the file carries no images.
+        MachineError: it cannot run here.
+        PromiseError: an answer differs from the recorded one.
+    """
+    samples = provenance.parity
+    if samples is None:
+        raise InputError(f"{path} carries no parity samples; `edgeprune export` adds them")
+    size = provenance.input_shape[1:]
+    images = network_input(samples.pixels, size, provenance.mean, provenance.std)
+    expected = np.asarray(samples.logits, np.float32)
+    report = check(path, images, expected, target.parity, target.runtime)
+    if not report.passed:
+        raise PromiseError(
+            f"{path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off on "
+            f"sample {report.worst_image}; try another onnxruntime, or export again"
+        )
+    return report

@@ -1,0 +1,105 @@
+"""Sessions that are not timed: open a model as deployed, run batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.deploy.devices import runner
+from edgeprune.deploy.devices.job import refused
+from edgeprune.errors import InputError, MachineError
+from edgeprune.target import Runtime
+from edgeprune.text import one_line
+
+ELEMENTS: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open model with one image input.
+
+    Attributes:
+        name: For messages.
+        input_name: Of its only input.
+        input_shape: As the file has it: a size, or a name where an axis is open.
+        element: Type of the input's elements.
+        providers: That it really runs on.
+        session: The ``onnxruntime.InferenceSession``.
+    """
+
+    name: str
+    input_name: str
+    input_shape: tuple[int | str, ...]
+    element: type[np.generic]
+    providers: tuple[str, ...]
+    session: Any
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The first output for a batch.
+
+        Args:
+            batch: Shape (N, C, H, W) as the model takes it; cast to its element type.
+
+        Raises:
+            InputError: the shape does not fit.
+            MachineError: the runtime failed, for instance out of memory.
+        """
+        fits = len(batch.shape) == len(self.input_shape) and all(
+            isinstance(axis, str) or axis == size
+            for axis, size in zip(self.input_shape, batch.shape, strict=True)
+        )
+        if not fits:
+            raise InputError(
+                f"{self.name} takes {list(self.input_shape)}, not a batch of {list(batch.shape)}"
+            )
+        feed = {self.input_name: np.ascontiguousarray(batch, self.element)}
+        try:
+            return np.asarray(self.session.run(None, feed)[0])
+        except Exception as error:
+            said = one_line(error)[:300]
+            raise MachineError(f"{self.name} does not run: {said}") from error
+
+
+def open(model: Path | bytes, runtime: Runtime) -> Session:
+    """Open an ONNX file as the target deploys it.
+
+    Raises:
+        InputError: not an ONNX file, truncated, an opset or IR newer than onnxruntime loads, or
+            not exactly one input.
+        MachineError: a provider that is not there or does not start; never a silent fallback.
+    """
+    name = model.name if isinstance(model, Path) else "the model"
+    try:
+        session = _sessions(model, name, runtime).open(0)
+    except runner.Refusal as refusal:
+        raise refused(refusal.code, str(refusal), "this machine") from refusal
+    return _described(name, session)
+
+
+def _sessions(model: Path | bytes, name: str, runtime: Runtime) -> runner.Sessions:
+    if isinstance(model, Path) and not model.is_file():
+        raise InputError(f"{model} does not exist")
+    source = model if isinstance(model, bytes) else str(model)
+    job = {**runtime.model_dump(), "models": [source], "names": [name], "clock": ""}
+    return runner.Sessions(runner.import_runtime(), job)
+
+
+def _described(name: str, session: Any) -> Session:
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = one_line(", ".join(node.name for node in inputs)) or "none"
+        raise InputError(f"{name} has {len(inputs)} inputs ({names}); edgeprune takes one image")
+    node = inputs[0]
+    if node.type not in ELEMENTS:
+        raise InputError(f"{name} takes {node.type}; edgeprune feeds images, not that")
+    shape = tuple(axis if isinstance(axis, int) else str(axis or "?") for axis in node.shape)
+    providers = tuple(session.get_providers())
+    return Session(name, node.name, shape, ELEMENTS[node.type], providers, session)

@@ -1,0 +1,192 @@
+"""Measure on another machine over ssh, and leave nothing behind there.
+
+Three kinds of channels on one connection: a guardian that makes the temporary folder and removes
+it as soon as its stdin closes (which a lost connection does too), one upload per file, and the
+runner. Host keys are checked against known_hosts; the user's ssh config names keys and agent.
+"""
+
+import asyncio
+import shlex
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from edgeprune.deploy.devices.job import BrokenOff, Job, Line, Model, broken_off, parsed, silent
+from edgeprune.errors import InputError, MachineError
+
+RUNNER = Path(__file__).with_name("runner.py")
+CONNECT_SECONDS = 15
+CHUNK = 1 << 20
+GUARDIAN = (
+    "trap '' HUP INT TERM; umask 077; "
+    'd=$(mktemp -d "${TMPDIR:-/tmp}/edgeprune-XXXXXXXX") || exit 1; '
+    'echo "$d"; cat > /dev/null; rm -rf "$d"'
+)
+
+
+class Remote:
+    """A device at ``ssh://[user@]host[:port][?python=/path/to/python]``."""
+
+    def __init__(self, uri: str) -> None:
+        """Parse the address; nothing is contacted yet.
+
+        Raises:
+            InputError: not such an address.
+        """
+        self.uri = uri
+        try:
+            parts = urlsplit(uri)
+            query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+            self.host, self.user, self.port = parts.hostname, parts.username, parts.port
+        except ValueError as error:
+            raise InputError(f"device {uri!r}: {error}") from None
+        if not self.host or parts.path not in ("", "/") or set(query) - {"python"}:
+            raise InputError(f"device {uri!r} is not ssh://user@host[:port][?python=PATH]")
+        if parts.password is not None:
+            raise InputError("a password in an address is seen by everybody; use a key or agent")
+        self.python = query.get("python", ["python3"])[0]
+
+    def run(self, job: Job) -> Generator[Line]:
+        """See ``Device.run``.
+
+        Raises:
+            MachineError: unknown host key, refused login, lost connection, full disk, no Python,
+                no onnxruntime, wrong architecture, or silence.
+        """
+        stderr: list[str] = []
+        with closing(self._lines(job, stderr)) as lines:
+            try:
+                yield from parsed(lines, self.uri)
+            except BrokenOff:
+                raise broken_off(self.uri, "".join(stderr)) from None
+
+    def _lines(self, job: Job, stderr: list[str]) -> Generator[str]:
+        ssh = _asyncssh()
+        answer = self._answer(ssh, job, stderr)
+
+        async def following() -> str:
+            async with _explained(ssh, self.uri):
+                return await anext(answer, "")
+
+        with asyncio.Runner() as loop:
+            try:
+                while line := loop.run(following()):
+                    yield line
+            finally:
+                loop.run(_closed(answer))
+
+    async def _answer(
+        self, ssh: ModuleType, job: Job, stderr: list[str]
+    ) -> AsyncGenerator[str, None]:
+        async with await self._connection(ssh) as connection, _folder(connection) as folder:
+            await _upload(connection, RUNNER, f"{folder}/runner.py")
+            paths = [f"{folder}/{number}.onnx" for number in range(len(job.models))]
+            for model, path in zip(job.models, paths, strict=True):
+                await _upload(connection, model, path)
+            command = f"exec {shlex.quote(self.python)} {folder}/runner.py"
+            async with connection.create_process(_shell(command)) as process:
+                process.stdin.write(job.to_json(paths) + "\n")
+                while line := await self._next(process.stdout, job.timeout):
+                    yield line
+                stderr.append(await process.stderr.read())
+
+    async def _next(self, stream: Any, seconds: float) -> str:
+        try:
+            return str(await asyncio.wait_for(stream.readline(), seconds))
+        except TimeoutError:
+            raise silent(self.uri, seconds) from None
+
+    async def _connection(self, ssh: ModuleType) -> Any:
+        named = {"username": self.user, "port": self.port}
+        options = await ssh.SSHClientConnectionOptions.construct(
+            config=(),  # the default places; without it no config is read
+            host=self.host,
+            connect_timeout=CONNECT_SECONDS,
+            login_timeout=CONNECT_SECONDS,
+            keepalive_interval=10,
+            **{key: value for key, value in named.items() if value is not None},
+        )
+        if options.known_hosts is None:  # the one setting by which asyncssh trusts anybody
+            raise MachineError(
+                f"{self.uri}: the ssh config says UserKnownHostsFile none; edgeprune sends no "
+                "model to a host whose key is not checked"
+            )
+        return await ssh.connect(self.host, options=options)
+
+
+@asynccontextmanager
+async def _folder(connection: Any) -> AsyncGenerator[str, None]:
+    async with connection.create_process(_shell(GUARDIAN)) as guardian:
+        folder = (await guardian.stdout.readline()).strip()
+        if not folder:
+            raise broken_off(_peer(connection), await guardian.stderr.read())
+        try:
+            yield folder
+        finally:
+            if not connection.is_closed():
+                guardian.stdin.write_eof()
+                await asyncio.wait_for(guardian.wait_closed(), CONNECT_SECONDS)
+
+
+async def _upload(connection: Any, model: Model, path: str) -> None:
+    content = model if isinstance(model, bytes) else model.read_bytes()
+    command = _shell(f"cat > {shlex.quote(path)}")
+    async with connection.create_process(command, encoding=None) as process:
+        with suppress(OSError):  # the far side gave up reading: its stderr says why
+            for start in range(0, len(content), CHUNK):
+                process.stdin.write(content[start : start + CHUNK])
+                await process.stdin.drain()
+            process.stdin.write_eof()
+        done = await process.wait()
+    if done.exit_status != 0:
+        said = bytes(done.stderr or b"").decode(errors="replace")
+        raise broken_off(_peer(connection), said or f"cat ended with {done.exit_status}")
+
+
+@asynccontextmanager
+async def _explained(ssh: ModuleType, uri: str) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    except ssh.HostKeyNotVerifiable:
+        host = uri.partition("?")[0]
+        raise MachineError(
+            f"{uri}: its host key is not in known_hosts, or another one is; connect once with "
+            f"`ssh {host}` and check the key"
+        ) from None
+    except ssh.PermissionDenied:
+        raise MachineError(f"{uri} refused the login; check user, agent and key files") from None
+    except (ssh.ConnectionLost, ssh.ChannelOpenError, BrokenPipeError, ConnectionResetError):
+        raise MachineError(f"{uri}: the connection was lost while measuring; try again") from None
+    except (OSError, TimeoutError) as error:
+        raise MachineError(f"{uri} cannot be reached: {_reason(error)}") from None
+    except (ssh.Error, ValueError) as error:
+        raise MachineError(f"{uri}: ssh failed: {_reason(error)}") from None
+
+
+def _asyncssh() -> ModuleType:
+    try:
+        import asyncssh
+    except ImportError:
+        raise MachineError("ssh:// needs asyncssh: pip install 'edgeprune[ssh]'") from None
+    module: ModuleType = asyncssh
+    return module
+
+
+async def _closed(answer: AsyncGenerator[str, None]) -> None:
+    await answer.aclose()
+
+
+def _shell(command: str) -> str:
+    # The login shell over there may be anything; this is written for sh.
+    return f"sh -c {shlex.quote(command)}"
+
+
+def _peer(connection: Any) -> str:
+    return f"ssh://{connection.get_extra_info('username')}@{connection.get_extra_info('host')}"
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The gate: every budget of a target judged, and the report written."""

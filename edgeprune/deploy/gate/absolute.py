@@ -1,0 +1,157 @@
+"""Budgets in units of the device: counts gate anywhere, milliseconds only on that device."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from edgeprune.deploy.artifact.facts import Facts
+from edgeprune.deploy.gate.relative import of_value
+from edgeprune.deploy.gate.verdicts import (
+    DRIFT,
+    PERCENTILE_LOOKS,
+    Verdict,
+    by_percentile,
+    by_spread,
+    slowdown,
+)
+from edgeprune.deploy.timing.protocol import Setting, measure
+from edgeprune.deploy.timing.samples import LatencyReport
+from edgeprune.deploy.timing.statistics import percentile
+from edgeprune.errors import MachineError
+from edgeprune.target import AbsoluteBudget
+
+PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
+FOOTPRINTS = {"load_ms": ("load_ns", 1e6, " ms"), "peak_bytes": ("peak_bytes", 1.0, " bytes")}
+
+
+@dataclass(frozen=True)
+class Here:
+    """The machine that measures.
+
+    Attributes:
+        fingerprint: Of that machine.
+        is_device: Whether it is the one the profile names.
+    """
+
+    fingerprint: str
+    is_device: bool
+
+
+def counts(candidate: Facts, budget: AbsoluteBudget) -> list[Verdict]:
+    """MACs, params and bytes of the file, where the budget limits them."""
+    found = []
+    for name in ("macs", "params", "file_bytes"):
+        limit = getattr(budget, name)
+        if limit is None:
+            continue
+        recorded = None if name == "file_bytes" else candidate.number(name)
+        value = getattr(candidate, name) if recorded is None else recorded
+        how = "counted from the file" if recorded is None else "as the file records it"
+        unit = " bytes" if name == "file_bytes" else ""
+        found.append(of_value(name, limit, value, unit, how))
+    return found
+
+
+def percentiles(
+    candidate: Facts,
+    budget: AbsoluteBudget,
+    setting: Setting,
+    here: Here,
+    known: LatencyReport | None,
+) -> tuple[list[Verdict], LatencyReport | None]:
+    """p50 and p90: the exact binomial test on the device, an estimate elsewhere.
+
+    Args:
+        candidate: The model.
+        budget: Its limits.
+        setting: How and where to time; on the device wall time unless the profile says ``cpu``.
+        here: The machine that measures.
+        known: The candidate's latency, when a comparison has measured it.
+
+    Returns:
+        The verdicts, and what was measured for them.
+    """
+    limits = {name: getattr(budget, name) for name in PERCENTILES}
+    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    if not limits:
+        return [], None
+    if not here.is_device:
+        report = known or measure(candidate.path, setting)
+        values = {name: percentile(report.samples_ms, PERCENTILES[name]) for name in limits}
+        return [estimate(name, limits[name], values[name], " ms", here) for name in limits], report
+    reports = _reports(candidate, limits, setting)
+    return _percentiles(limits, reports), reduce(LatencyReport.joined, reports)
+
+
+def footprints(
+    candidate: Facts, budget: AbsoluteBudget, setting: Setting, here: Here
+) -> list[Verdict]:
+    """Load time and peak memory, each in three processes of its own.
+
+    Raises:
+        MachineError: this system does not tell the peak memory of a process.
+    """
+    limits = {name: getattr(budget, name) for name in FOOTPRINTS}
+    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    if not limits:
+        return []
+    lines = [_footprint(candidate, setting) for _ in range(3)]
+    found = []
+    for name, limit in limits.items():
+        key, scale, unit = FOOTPRINTS[name]
+        values = sorted(line[key] / scale for line in lines)
+        if not values[0]:
+            raise MachineError(f"{name} cannot be read on {setting.device.uri}; drop that budget")
+        if not here.is_device:
+            found.append(estimate(name, limit, values[1], unit, here))
+            continue
+        raw = {"values": values}
+        span, outcome = (values[0], values[-1]), by_spread(raw, limit)
+        said = "three fresh processes on the device"
+        found.append(Verdict(name, outcome, limit, values[1], unit, span, said, "spread", raw))
+    return found
+
+
+def estimate(name: str, limit: float, value: float, unit: str, here: Here) -> Verdict:
+    """What another machine measured; never met, never missed.
+
+    It carries no range: how far two machines lie apart is not known before both were measured.
+    """
+    said = f"measured on {here.fingerprint}; says nothing about the device, measure there"
+    return Verdict(name, "estimate", limit, value, unit, None, said, "estimate", {"value": value})
+
+
+def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
+    runs = [report.samples_ms for report in reports]
+    return [_percentile(name, limit, runs) for name, limit in limits.items()]
+
+
+def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict:
+    raw: dict[str, Any] = {"percentile": PERCENTILES[name], "runs_ms": list(runs)}
+    every = [ms for run in runs for ms in run]
+    over, warming = sum(ms > limit for ms in every), slowdown(runs)
+    said = f"{over} of {len(every)} runs in {len(runs)} processes took longer, on the device"
+    if warming > DRIFT:
+        said += f"; it grew {warming - 1:.0%} slower while measuring: let it cool down"
+    value = percentile(every, PERCENTILES[name])
+    outcome = by_percentile(raw, limit)
+    return Verdict(name, outcome, limit, value, " ms", None, said, "percentile", raw)
+
+
+def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[LatencyReport]:
+    end = setting.now() + setting.max_seconds
+    wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
+    found: list[LatencyReport] = []
+    while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):
+        found.append(measure(candidate.path, wall, epochs=4))
+        if all(verdict.outcome != "inconclusive" for verdict in _percentiles(limits, found)):
+            break
+    return found
+
+
+def _footprint(candidate: Facts, setting: Setting) -> dict[str, Any]:
+    job = replace(setting.job([candidate.path], []), memory=(0,))
+    with closing(setting.device.run(job)) as lines:
+        return next(line for line in lines if line["kind"] == "memory")

@@ -1,0 +1,257 @@
+"""Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
+
+import math
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeprune.deploy.artifact import parity, seal
+from edgeprune.deploy.artifact.facts import Facts, read
+from edgeprune.deploy.devices.device import Device, Local
+from edgeprune.deploy.devices.fingerprint import identify
+from edgeprune.deploy.gate import absolute, relative
+from edgeprune.deploy.gate.absolute import Here
+from edgeprune.deploy.gate.kernel_layout import Layout, layout
+from edgeprune.deploy.gate.relative import Timed, check_limit, of_value
+from edgeprune.deploy.gate.verdicts import Policy, Report, Verdict
+from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.samples import Health, LatencyReport
+from edgeprune.errors import InputError, PromiseError
+from edgeprune.target import TargetProfile
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may say beside the profile; None leaves it to the profile.
+
+    Attributes:
+        baseline: The reference of every relative budget; None: ``dense.onnx`` beside the model,
+            when it is the one that the model records.
+        max_ratio: Limit of the latency ratio.
+        on_inconclusive: What an undecided budget means.
+        max_seconds: Longest time for each timed budget.
+        device: Where to measure.
+        now: Seconds that only grow; tests pass their own.
+    """
+
+    baseline: Path | None = None
+    max_ratio: float | None = None
+    on_inconclusive: Policy = "warn"
+    max_seconds: float | None = None
+    device: Device = field(default_factory=Local)
+    now: Callable[[], float] = time.monotonic
+
+    def setting(self, profile: TargetProfile, shape: tuple[int, ...]) -> Setting:
+        """How to time on this profile.
+
+        Raises:
+            InputError: ``max_seconds`` is no time that passes.
+        """
+        seconds = profile.measure.max_seconds if self.max_seconds is None else self.max_seconds
+        if not 0 < seconds < math.inf:
+            raise InputError(f"--max-seconds = {seconds:g} is not a positive number of seconds")
+        return Setting(
+            runtime=profile.runtime,
+            device=self.device,
+            clock=profile.measure.clock,
+            max_seconds=seconds,
+            shape=shape,
+            now=self.now,
+        )
+
+
+def check(path: Path, profile: TargetProfile, options: Options | None = None) -> Report:
+    """Judge a model by every budget of its target; all misses are listed.
+
+    Args:
+        path: The ONNX file.
+        profile: The target, with its budgets.
+        options: What the command line adds.
+
+    Raises:
+        InputError: a file or a limit that cannot be judged, or a relative budget without a
+            reference.
+        MachineError: the device cannot measure.
+    """
+    options = options or Options()
+    start = options.now()
+    limit = _latency_limit(profile, options)
+    candidate = read(path, profile.input.shape)
+    reference = _reference(candidate, profile, options, needed=limit is not None)
+    setting = options.setting(profile, candidate.input_shape)
+    machine, layouts = _inspect(candidate, reference, setting)
+    timed = relative.latency(candidate, reference, setting, limit) if reference and limit else None
+    verdicts = _as_sealed(candidate, profile, options) + ([timed.verdict] if timed else [])
+    verdicts += _relative(candidate, reference, profile, layouts)
+    limits, name = profile.budget.absolute, identify(machine)
+    here = Here(name, name == limits.fingerprint)
+    known = timed.attempts[-1].candidate if timed else None
+    in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
+    verdicts += [*in_ms, *absolute.counts(candidate, limits)]
+    verdicts += absolute.footprints(candidate, limits, setting, here)
+    if not verdicts:
+        raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
+    health = _health(timed, alone)
+    return Report(
+        model=_named(candidate),
+        reference=_named(reference) if reference else None,
+        target={
+            "name": profile.name,
+            "sha256": profile.sha256,
+            "proxy_for": profile.proxy_for,
+        },
+        verdicts=tuple(verdicts),
+        on_inconclusive=options.on_inconclusive,
+        notes=(
+            *_crowded(profile, machine),
+            *(_off_layout(layouts[0]) if reference is None else ()),
+            *_notes(candidate, reference, profile, health),
+        ),
+        machine=machine | {"fingerprint": name, "device": options.device.uri},
+        health=asdict(health) | {"doubts": list(health.doubts)} if health else None,
+        latency=_latencies(timed, alone),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=options.now() - start,
+        versions={"edgeprune": version("edgeprune"), "onnxruntime": machine["onnxruntime"]},
+    )
+
+
+def _latency_limit(profile: TargetProfile, options: Options) -> float | None:
+    if options.max_ratio is not None:
+        return check_limit(options.max_ratio, "--max-ratio")
+    limit = profile.budget.relative.latency
+    return None if limit is None else check_limit(limit, "budget.relative.latency")
+
+
+def _reference(
+    candidate: Facts, profile: TargetProfile, options: Options, needed: bool
+) -> Facts | None:
+    budget = profile.budget.relative
+    path = options.baseline or _recorded_dense(candidate)
+    if path is None:
+        if needed or budget.macs or budget.params:
+            raise InputError(
+                f"{candidate.path} has a budget relative to a dense model, and no dense.onnx that "
+                "it records lies beside it; name one with --baseline"
+            )
+        return None
+    reference = read(path, profile.input.shape)
+    if reference.input_shape != candidate.input_shape:
+        raise InputError(
+            f"the baseline {path} takes {list(reference.input_shape)}, "
+            f"{candidate.path} takes {list(candidate.input_shape)}: they cannot be compared"
+        )
+    return reference
+
+
+def _recorded_dense(candidate: Facts) -> Path | None:
+    beside = candidate.path.with_name("dense.onnx")
+    recorded = candidate.recorded.get("dense_sha256")
+    if recorded and beside.is_file() and seal.file_sha256(beside) == recorded:
+        return beside
+    return None
+
+
+def _inspect(
+    candidate: Facts, reference: Facts | None, setting: Setting
+) -> tuple[dict[str, Any], list[Layout]]:
+    models = [candidate.path, *([reference.path] if reference else [])]
+    job = replace(setting.job(models, []), graphs=tuple(range(len(models))))
+    with closing(setting.device.run(job)) as answer:
+        lines = list(answer)
+    graphs = [layout(b64decode(line["onnx"])) for line in lines if line["kind"] == "graph"]
+    return lines[0]["machine"], graphs
+
+
+def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:
+    """Is the file as it was exported, and does it still answer its own images?"""
+    if not candidate.recorded:
+        return []
+    try:
+        sealed = seal.verify(candidate.path)
+    except PromiseError as error:
+        return [of_value("seal", 0, 1, "", str(error))]
+    found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
+    if sealed.parity is None or options.device.uri != Local.uri:
+        return found
+    try:
+        report = parity.replay(candidate.path, sealed, profile)
+    except PromiseError as error:
+        return [*found, of_value("parity", 0, 1, "", str(error))]
+    said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
+    return [*found, of_value("parity", 0, 0, "", said)]
+
+
+def _relative(
+    candidate: Facts, reference: Facts | None, profile: TargetProfile, layouts: list[Layout]
+) -> list[Verdict]:
+    budget, found = profile.budget.relative, []
+    if reference:
+        limits = {"macs": budget.macs, "params": budget.params}
+        for name, limit in limits.items():
+            if limit is not None:
+                found.append(relative.counts(candidate, reference, name, limit))
+    if budget.accuracy_drop is not None:
+        lost = relative.accuracy(candidate, budget.accuracy_drop)
+        found += [lost] if lost else []
+    if reference:
+        found.append(relative.kernels(*layouts))
+    return found
+
+
+def _notes(
+    candidate: Facts, reference: Facts | None, profile: TargetProfile, health: Health | None
+) -> tuple[str, ...]:
+    recorded = candidate.recorded.get("dense_sha256")
+    accuracies = {"accuracy_dense", "accuracy_slim"} <= candidate.recorded.keys()
+    doubts = health.doubts if health else ()
+    notes = {
+        f"{profile.name} stands in for {profile.proxy_for}": bool(profile.proxy_for),
+        "the baseline is not the dense model that the file records": (
+            reference is not None and recorded not in (None, reference.sha256)
+        ),
+        "the file records no dense model: the baseline is taken on trust": (
+            reference is not None and recorded is None
+        ),
+        "accuracy_drop is not judged: the file records no accuracy": (
+            profile.budget.relative.accuracy_drop is not None and not accuracies
+        ),
+        **{f"this machine was not quiet: {doubt}": True for doubt in doubts},
+    }
+    return tuple(note for note, applies in notes.items() if applies)
+
+
+def _crowded(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
+    threads, cores = profile.runtime.threads, machine["allowed_cores"]
+    if threads <= cores:
+        return []
+    return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
+
+
+def _off_layout(found: Layout) -> list[str]:
+    """Without a reference nothing can have left the blocked layout; what is not on it is told."""
+    worth = found.blocked and (found.plain or found.reorders)
+    return [f"kernel layout: {found.describe()}"] if worth else []
+
+
+def _named(facts: Facts) -> dict[str, Any]:
+    return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
+
+
+def _health(timed: Timed | None, alone: LatencyReport | None) -> Health | None:
+    if timed:
+        return timed.attempts[-1].health
+    return alone.health if alone else None
+
+
+def _latencies(timed: Timed | None, alone: LatencyReport | None) -> dict[str, dict[str, float]]:
+    if timed is None:
+        return {"candidate": alone.summary()} if alone else {}
+    last = timed.attempts[-1]
+    return {"candidate": last.candidate.summary(), "reference": last.reference.summary()}

@@ -1,0 +1,1 @@
+"""The latency table: blocks timed once, any widths predicted."""

@@ -1,0 +1,94 @@
+"""How do the blocks of a network add up? Read off whole networks that were timed."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.deploy.table.latency_model import Fit, LatencyModel
+from edgeprune.deploy.table.lookup import Pieces, tables_of
+from edgeprune.deploy.table.network import Network
+from edgeprune.deploy.table.storage import Table, Timed
+from edgeprune.deploy.table.units import Family
+
+Floats = NDArray[np.float64]
+
+# Blocks timed in context should simply add up, and pay what a cold cache costs when they do not
+# fit: scale 1, more 1, offset 0. The networks say how far that is off; a share of 1 % of a
+# network's time is what their own times are worth.
+EXPECTED = np.array([1.0, 1.0, 0.0])
+SPREAD = np.array([0.05, 0.3, 0.1])
+NOISE = 0.01
+STEPS = 9
+
+
+def fitted(
+    network: Network,
+    grid: tuple[int, ...],
+    blocks: Sequence[Sequence[tuple[Family, Pieces]]],
+    measured: Table,
+) -> LatencyModel:
+    """Fit how the blocks of a network add up, on the whole networks that were timed.
+
+    Args:
+        network: The network.
+        grid: Widths the device rewards.
+        blocks: For every block its family and pieces, then those without its branch.
+        measured: The units of these blocks and the timed networks of this network alone.
+    """
+    (nets,) = measured.networks.values()
+    tables, constant = tables_of(network, blocks)
+    start = Fit(1.0, 1.0, 0.0, 0.0, 1.0, nets.reference_ms)
+    model = LatencyModel(network, grid, start, measured.to_json(), tables, constant)
+    model = replace(model, fit=_best_fit(model, nets.fitted))
+    return replace(model, fit=_judged(model, nets.held_out))
+
+
+def _best_fit(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
+    """Try where the cache may fit and spill, and keep what leaves least."""
+    sums = model.sums(np.array([widths for widths, _ in timed]))
+    times = np.array([time for _, time in timed])
+    sizes = np.unique(np.append(0.0, np.quantile(sums[:, 2], np.linspace(0, 1, STEPS))))
+    if len(sizes) == 1:
+        sizes = np.array([0.0, 1.0])
+    found = [
+        _solved(replace(model.fit, fits=float(fits), spills=float(spills)), sums, times)
+        for fits, spills in itertools.combinations(sizes, 2)
+    ]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _solved(fit: Fit, sums: Floats, times: Floats) -> tuple[float, Fit]:
+    """Least relative squares around what is expected, and what they leave."""
+    unit = replace(fit, reference_ms=1.0)
+    columns = [replace(unit, scale=a, more=c, offset=b).apply(sums) for a, c, b in np.eye(3)]
+    rows = np.vstack([np.stack(columns, 1) / times[:, None] / NOISE, np.diag(1 / SPREAD)])
+    goal = np.append(np.full(len(times), 1 / NOISE), EXPECTED / SPREAD)
+    answer = np.linalg.lstsq(rows, goal, rcond=None)[0]
+    left = float(((rows @ answer - goal) ** 2).sum())
+    scale, more, offset = answer.tolist()
+    return left, replace(fit, scale=scale, more=more, offset=offset)
+
+
+def _judged(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
+    """The fit with its errors on networks it has not seen."""
+    predicted = model.predict(np.array([widths for widths, _ in timed])) / model.fit.reference_ms
+    times = np.array([time for _, time in timed])
+    errors = np.abs(predicted / times - 1)
+    return replace(
+        model.fit,
+        mean_error=float(errors.mean()),
+        max_error=float(errors.max()),
+        rank=rank_correlation(predicted, times),
+    )
+
+
+def rank_correlation(left: Floats, right: Floats) -> float:
+    """Spearman's rank correlation of two series (N,); 1.0 where one of them is constant."""
+    series = (left, right)
+    ranks = np.array([[np.mean(s < v) + np.mean(s <= v) for v in s] for s in series])
+    if np.ptp(ranks, axis=1).min() == 0:
+        return 1.0
+    return float(np.corrcoef(ranks)[0, 1])

@@ -1,0 +1,75 @@
+"""How many bytes of weights does a block read, at any widths?
+
+A network whose weights fit into the cache finds them there at its next run; a larger one does
+not. So the footprint of the whole network says which of two measured times holds for its blocks.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprune.deploy.table.network import Block, Op, Width
+from edgeprune.deploy.table.surface import Floats, Ints
+
+BYTES = 4
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A quadratic form in the widths of a block's groups, in bytes.
+
+    Attributes:
+        parts: Its coefficients by the groups they multiply, ascending: none, one, one twice, two.
+    """
+
+    parts: dict[tuple[int, ...], float]
+
+    @property
+    def constant(self) -> float:
+        """The part that no width changes."""
+        return self.parts.get((), 0.0)
+
+    def curve(self, group: int, widths: Ints) -> Floats:
+        """The part (P,) that one group adds alone, at its widths (P,)."""
+        own = widths.astype(np.float64)
+        linear, square = self.parts.get((group,), 0.0), self.parts.get((group, group), 0.0)
+        return own * linear + own**2 * square
+
+    def joint(self, pair: tuple[int, int], left: Ints, right: Ints) -> Floats:
+        """The part (L, R) that a pair adds, at widths (L,) of the first and (R,) of the second."""
+        part = np.outer(left, right) * self.parts.get(pair, 0.0)
+        return np.asarray(part, np.float64)
+
+
+def weights_of(block: Block, groups: Sequence[int]) -> Footprint:
+    """Bytes of the fp32 weights of a block; groups that are not among ``groups`` are 0 wide."""
+    places = {group: place for place, group in enumerate(groups)}
+    widths = {block.input: block.input_width}
+    parts: dict[tuple[int, ...], float] = defaultdict(float)
+    for op in block.ops:
+        reads = widths[op.inputs[0]]
+        widths[op.output] = op.width
+        if op.kind in ("Conv", "Gemm"):
+            scale, left, right = _factors(op, reads)
+            for one, a in _terms(left, places):
+                for other, b in _terms(right, places):
+                    parts[tuple(sorted(one + other))] += scale * a * b
+    return Footprint(dict(parts))
+
+
+def _terms(width: Width, places: dict[int, int]) -> list[tuple[tuple[int, ...], int]]:
+    """A width as (place of its group, times); its fixed part has no place."""
+    terms = [((places[group],), times) for group, times in width.terms if group in places]
+    return [((), width.fixed), *terms]
+
+
+def _factors(op: Op, reads: Width) -> tuple[float, Width, Width]:
+    """Bytes of a weight are the product of these."""
+    kernel = dict(op.attributes).get("kernel_shape", ())
+    taps = math.prod(kernel) if isinstance(kernel, tuple) else 1
+    if op.grouping.terms:  # the channels of a group stay, their number does not
+        return BYTES * taps * reads.terms[0][1] / op.grouping.terms[0][1], Width(1), op.width
+    return BYTES * taps / op.grouping.fixed, reads, op.width

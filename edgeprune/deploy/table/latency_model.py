@@ -1,0 +1,145 @@
+"""How long will a population of networks take? Sums of small tables, looked up all at once."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.deploy.table.grid import levels
+from edgeprune.deploy.table.lookup import Tables
+from edgeprune.deploy.table.network import Network
+from edgeprune.errors import InputError
+
+Floats = NDArray[np.float64]
+
+_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the sums over blocks become the time of the network, and how well they do.
+
+    The time in times of the reference is ``scale * hot + more * share * extra + offset``: what
+    the blocks take with their weights in the cache, and what they take more without. ``share``
+    grows from 0 to 1 while the network's weights grow from ``fits`` to ``spills`` bytes.
+
+    Attributes:
+        scale: Factor of the sum of the blocks.
+        more: Factor of what cold weights add.
+        offset: What a run costs beyond its blocks.
+        fits: Bytes of weights of a network up to which the cache keeps them.
+        spills: Bytes of weights from which it keeps none.
+        reference_ms: Milliseconds of the reference unit.
+        mean_error: Mean of |predicted/measured - 1| on networks that the fit has not seen.
+        max_error: The largest of these.
+        rank: Spearman's rank correlation on the same networks.
+    """
+
+    scale: float
+    more: float
+    offset: float
+    fits: float
+    spills: float
+    reference_ms: float
+    mean_error: float = float("nan")
+    max_error: float = float("nan")
+    rank: float = float("nan")
+
+    def apply(self, sums: Floats) -> Floats:
+        """Milliseconds (P,) from the sums (P, 3) of :data:`families.PIECES`."""
+        hot, extra, weights = sums.T
+        share = ((weights - self.fits) / (self.spills - self.fits)).clip(0, 1)
+        ms: Floats = self.scale * hot + self.more * share * extra + self.offset
+        return ms * self.reference_ms
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Predicts the latency of a network at any widths of its grid.
+
+    Attributes:
+        network: The network.
+        grid: Widths the device rewards.
+        fit: How the blocks add up, with the held-out error.
+        document: The measurements it is made of, canonical JSON, for the run folder.
+        tables: Parts of the sums (..., 3), by the columns they are looked up with, see lookup.py.
+        constant: Part of the sums (3,) that nothing changes.
+    """
+
+    network: Network
+    grid: tuple[int, ...]
+    fit: Fit
+    document: bytes
+    tables: Tables
+    constant: Floats
+
+    @property
+    def error(self) -> float:
+        """Mean relative error on networks that were not used for the fit, as a fraction."""
+        return self.fit.mean_error
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the measurements."""
+        return hashlib.sha256(self.document).hexdigest()
+
+    def levels(self, group: int) -> tuple[int, ...]:
+        """Widths of a group that can be predicted, ascending; 0 first where it can be dropped."""
+        dropped = (0,) if group in self.network.droppable else ()
+        return (*dropped, *levels(self.network, group, self.grid))
+
+    def predict(self, widths: NDArray[np.integer]) -> Floats:
+        """Predicted latencies (P,) in ms of networks with widths (P, G).
+
+        Raises:
+            InputError: not G widths, or a width that is not on the grid.
+        """
+        return self.fit.apply(self.sums(widths))
+
+    def sums(self, widths: NDArray[np.integer]) -> Floats:
+        """Sums (P, 3) over the blocks of networks with widths (P, G).
+
+        Raises:
+            InputError: not G widths, or a width that is not on the grid.
+        """
+        population = np.atleast_2d(np.asarray(widths))
+        if population.shape[1] != len(self.network.full):
+            raise InputError(f"{population.shape[1]} widths for {len(self.network.full)} groups")
+        total = np.empty((len(population), len(self.constant)))
+        for start in range(0, len(population), _CHUNK):
+            self._sum(population[start : start + _CHUNK], total[start : start + _CHUNK])
+        return total
+
+    def _sum(self, widths: NDArray[np.integer], total: Floats) -> None:
+        columns = self._columns(widths)
+        total[:] = self.constant
+        for keys, table in self.tables:
+            flat = columns[keys[0]]
+            for key, size in zip(keys[1:], table.shape[1:], strict=False):
+                flat = flat * size + columns[key]
+            total += table.reshape(-1, table.shape[-1]).take(flat, axis=0)
+
+    def _columns(self, widths: NDArray[np.integer]) -> list[NDArray[np.int32]]:
+        """Levels of the groups, then flags of the dropped branches, each (P,)."""
+        columns = [self._places(group, widths[:, group]) for group in range(widths.shape[1])]
+        for branch in self.network.branches:
+            gone = np.minimum.reduce([columns[group] for group in branch]) == 0
+            for group in branch if len(branch) > 1 else ():
+                columns[group] = np.where(gone, np.int32(0), columns[group])
+            columns.append(gone.astype(np.int32))
+        return columns
+
+    def _places(self, group: int, widths: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Place (P,) of each width among the levels of its group."""
+        full, known = self.network.full[group], self.levels(group)
+        places = np.full(full + 2, -1, np.int32)
+        places[list(known)] = np.arange(len(known), dtype=np.int32)
+        found = places.take(np.where((widths < 0) | (widths > full), full + 1, widths))
+        if found.min(initial=0) < 0:
+            wrong = int(widths[int(found.argmin())])
+            raise InputError(
+                f"width {wrong} of group {group} was not measured; it may be one of "
+                + ", ".join(map(str, known))
+            )
+        return found

@@ -1,0 +1,156 @@
+"""Which units have to be timed to know every block of a network at every width?
+
+Blocks that differ only in the groups they use are one family. A residual block with its branch
+dropped is a family of its own, since it is another piece of work.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from edgeprune.deploy.table.assemble import in_context
+from edgeprune.deploy.table.footprint import weights_of
+from edgeprune.deploy.table.grid import levels
+from edgeprune.deploy.table.network import Block, Network
+from edgeprune.deploy.table.surface import Additive, Ints, Shape, learn
+
+LEAST_POINTS = 24
+MOST_POINTS = 40
+MOST_CANDIDATES = 3000
+NOISE_OF_COLD = 0.1
+PIECES = ("in the cache", "more when out of it", "bytes of weights")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Blocks of one signature and the widths they come in.
+
+    Attributes:
+        block: One of them.
+        groups: Its groups, without those of a dropped branch.
+        levels: Widths of each of these groups, ascending, without 0.
+        dropped: Groups of its branch that are 0 here.
+        leads: Whether it is the first block, which reads the network's input.
+        batch: Images per run.
+    """
+
+    block: Block
+    groups: tuple[int, ...]
+    levels: tuple[tuple[int, ...], ...]
+    dropped: tuple[int, ...]
+    leads: bool
+    batch: int
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for families whose blocks cost the same at the same local widths."""
+        order = self.block.groups
+        dropped = tuple(order.index(group) for group in self.dropped)
+        return self.block.signature, self.levels, dropped, self.leads, self.batch
+
+    @property
+    def shape(self) -> Shape:
+        """What the time depends on: the pairs of groups that one of its operators joins."""
+        full = tuple(widths[-1] for widths in self.levels)
+        if self.dropped:
+            return Shape(full, tuple(itertools.combinations(range(len(full)), 2)))
+        place = {group: position for position, group in enumerate(self.groups)}
+        pairs = {tuple(sorted((place[a], place[b]))) for a, b in self.block.joined}
+        return Shape(full, tuple(sorted((a, b) for a, b in pairs)))
+
+    @cached_property
+    def points(self) -> Ints:
+        """Widths (N, D) to time."""
+        candidates = self._candidates()
+        count = min(MOST_POINTS, max(LEAST_POINTS, sum(map(len, self.levels))))
+        return candidates[list(self.shape.most_telling(candidates, count))]
+
+    def _candidates(self) -> Ints:
+        sizes = [len(widths) for widths in self.levels]
+        total = int(np.prod(sizes, dtype=np.int64))
+        places = np.arange(total)
+        if total > MOST_CANDIDATES:
+            places = np.random.default_rng(0).choice(total, MOST_CANDIDATES, replace=False)
+            places = np.unique(np.append(places, (0, total - 1)))
+        if not sizes:
+            return _NO_GROUPS
+        indices = np.unravel_index(places, sizes)
+        columns = [np.array(w)[i] for w, i in zip(self.levels, indices, strict=True)]
+        return np.array(columns, np.int64).T
+
+    def at(self, widths: Sequence[int]) -> Block:
+        """A block of the family at its local widths (D,)."""
+        chosen = dict(zip(self.groups, map(int, widths), strict=True))
+        return self.block.at(chosen | dict.fromkeys(self.dropped, 0))
+
+    def units(self) -> dict[str, Block]:
+        """What to time, by key: blocks in their context, and their contexts alone."""
+        pairs = (self._pair(self.at(point)) for point in self.points)
+        return {self._key(block): block for pair in pairs for block in pair}
+
+    def pieces(self, times: Mapping[str, tuple[float, float]]) -> tuple[Additive, ...]:
+        """What a block of the family adds to a network, see :data:`PIECES`.
+
+        Args:
+            times: Time of every unit of :meth:`units`, in the cache and out of it, by key.
+        """
+        own = np.zeros((len(self.points), 2))
+        for row, point in zip(own, self.points, strict=True):
+            for sign, block in zip((1, -1), self._pair(self.at(point)), strict=False):
+                row += sign * np.array(times[self._key(block)])
+        hot, cold = own.T
+        return (
+            learn(self.shape, self.points, hot),
+            learn(self.shape, self.points, cold - hot, NOISE_OF_COLD),
+            weights_of(self.block, self.groups),
+        )
+
+    def _pair(self, block: Block) -> tuple[Block, ...]:
+        """The unit, and what has to be taken off it; nothing where no operator is left."""
+        if not block.ops:
+            return ()
+        return (block,) if self.leads else (in_context(block), in_context(replace(block, ops=())))
+
+    def _key(self, block: Block) -> str:
+        return f"{self.batch}x{block.key}"
+
+
+_NO_GROUPS = np.empty((1, 0), np.int64)
+
+
+@dataclass(frozen=True)
+class Variants:
+    """The families one block of a network belongs to.
+
+    Attributes:
+        whole: With its branch.
+        dropped: Without it; None where it has none that can be dropped.
+    """
+
+    whole: Family
+    dropped: Family | None
+
+    @property
+    def both(self) -> tuple[Family, ...]:
+        """One family or two."""
+        return (self.whole, self.dropped) if self.dropped else (self.whole,)
+
+
+def variants(network: Network, grid: Sequence[int]) -> tuple[Variants, ...]:
+    """The families of every block (B,), in order; ``grid`` as in :func:`levels`."""
+    droppable = network.droppable
+
+    def family(block: Block, dropped: tuple[int, ...]) -> Family:
+        groups = tuple(group for group in block.groups if group not in dropped)
+        widths = tuple(levels(network, group, grid) for group in groups)
+        leads = block is network.blocks[0]
+        return Family(block, groups, widths, dropped, leads, network.batch)
+
+    branches = [tuple(g for g in block.groups if g in droppable) for block in network.blocks]
+    return tuple(
+        Variants(family(block, ()), family(block, branch) if branch else None)
+        for block, branch in zip(network.blocks, branches, strict=True)
+    )

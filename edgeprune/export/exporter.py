@@ -1,0 +1,204 @@
+"""How does a torch network become one ONNX file that gives the same answers?"""
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+from edgeprune.deploy.artifact.parity import ParityReport, check
+from edgeprune.deploy.artifact.parity_samples import ParitySamples, network_input, pack, thumbnail
+from edgeprune.deploy.artifact.seal import strip_paths
+from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.export.divergence import first_divergence
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.target import Parity
+
+OPSET = 20
+NEWEST_IR = 10
+
+
+def to_onnx(
+    model: nn.Module, example: Tensor | Sequence[int], *, dynamic_batch: bool = False
+) -> onnx.ModelProto:
+    """Export a network as deployed: evaluation mode, float32, BatchNorm folded.
+
+    Padded (option-A) shortcuts are exported as the equal 1x1 convolution. Same weights and
+    same input shape give the same bytes, whatever the folder, the user or the thread count.
+
+    Args:
+        model: Any mode, dtype and device; it is left as it is.
+        example: One input, or its shape (N, C, H, W) or (C, H, W).
+        dynamic_batch: Let the file take any number of images; else exactly N.
+
+    Returns:
+        A model at opset 20 and IR 10 at most, input ``input``, output ``logits`` of shape
+        (N, classes), weights inside, without notes of the exporter.
+
+    Raises:
+        InputError: the input does not fit the network, or the network cannot be exported.
+        MachineError: the installed exporter writes another opset.
+    """
+    network = rewrite_shortcuts(_plain(model))
+    inputs = _example(example, at_least=2 if dynamic_batch else 1)
+    _check_answer(network, inputs)
+    proto = strip_paths(_exported(network, inputs, dynamic_batch))
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    if opsets != {"": OPSET}:
+        raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")
+    return proto
+
+
+def parity_samples(
+    model: nn.Module,
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> ParitySamples:
+    """Real images and the network's answers, to be sealed in the file.
+
+    The answers are computed in float64, so that they do not depend on machine or threads.
+
+    Args:
+        model: The network that is exported.
+        pixels: Real images, shape (N, C, H, W); they are thinned to at most 32x32.
+        size: Height and width the network takes.
+        mean: Per channel, of pixels in 0..1.
+        std: Per channel, of pixels in 0..1.
+    """
+    small = thumbnail(pixels)
+    inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
+    with torch.inference_mode():
+        logits = _plain(model).double()(inputs)
+    return pack(small, logits.numpy())
+
+
+def parity(
+    model: nn.Module,
+    onnx_file: Path | bytes,
+    images: Tensor,
+    *,
+    atol: float = 1e-4,
+    rtol: float = 1e-3,
+) -> ParityReport:
+    """Compare torch and ONNX Runtime on real images, and refuse a file that differs.
+
+    Args:
+        model: The network as given to :func:`to_onnx`; it runs as float32 on the CPU.
+        onnx_file: The file or its content.
+        images: Normalised, shape (N, C, H, W); they go one by one, and by three too where
+            the file takes any batch.
+        atol: Absolute part of the tolerance.
+        rtol: Part of the tolerance that grows with the value.
+
+    Raises:
+        InputError: no images, or a file that ONNX Runtime does not load.
+        PromiseError: a logit is out of tolerance; the message names the first such layer.
+    """
+    if not len(images):
+        raise InputError("parity needs at least one image")
+    content = onnx_file if isinstance(onnx_file, bytes) else onnx_file.read_bytes()
+    network = _plain(model)
+    inputs = images.detach().cpu().float()
+    with torch.inference_mode():
+        expected = torch.cat([network(part) for part in torch.split(inputs, 64)]).numpy()
+    tolerance = Parity(atol=atol, rtol=rtol)
+    report = check(content, inputs.numpy(), expected, tolerance)
+    if report.passed:
+        return report
+    worst = inputs[report.worst_image][None]
+    layer = first_divergence(rewrite_shortcuts(network), content, worst, tolerance)
+    where = f"first at layer {layer}" if layer else "at no single layer"
+    raise PromiseError(
+        f"parity failed: the ONNX file is up to {report.max_abs:.2g} off torch on "
+        f"{report.images} images (allowed {atol:g} + {rtol:g} of the value), {where}; "
+        "try other versions of torch and onnxscript, or widen [parity] of the target"
+    )
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """A copy as the file stands for it: evaluation mode, float32, on the CPU."""
+    if any(map(is_lazy, model.parameters())):
+        raise InputError("the model has lazy layers without weights; run it on one image first")
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"layer {name} normalises by the batch at hand, so its answers depend on other "
+                "images; train it with track_running_stats"
+            )
+    return copy.deepcopy(model).eval().cpu().float()
+
+
+def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:
+    """Zeros of the wanted shape; the exporter takes a dynamic batch of 1 for a constant."""
+    shape = tuple(example.shape) if isinstance(example, Tensor) else tuple(example)
+    shape = shape if len(shape) == 4 else (1, *shape)
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f"input shape {tuple(shape)} is not (N, C, H, W)")
+    return torch.zeros(max(shape[0], at_least), *shape[1:])
+
+
+def _check_answer(network: nn.Module, inputs: Tensor) -> None:
+    shape = tuple(inputs.shape)
+    try:
+        with torch.inference_mode():
+            answer = network(inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"input shape {shape} does not fit the model: {reason}") from None
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(inputs):
+        found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise InputError(f"the model must return logits (N, classes), it returns {found}")
+
+
+def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.ModelProto:
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                network,
+                (inputs,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = _root(error).splitlines()[0]
+        raise InputError(f"the model cannot be exported to ONNX: {reason}") from None
+    if program is None:
+        raise MachineError("the exporter returned no program; update torch and onnxscript")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter's warnings and log lines from the user; they name its own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Images: data sets, folders, decoding, and how batches are served."""

@@ -1,0 +1,205 @@
+"""Which images does a name or a path stand for, and how are they split?"""
+
+import difflib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from edgeprune.errors import InputError, MachineError
+from edgeprune.prune.images.decoding import Progress, decode, fingerprint
+from edgeprune.prune.images.folders import Listing, list_splits
+from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
+from edgeprune.prune.images.streamed import StreamedImages
+
+__all__ = ["NAMES", "DataSet", "load", "sample"]
+
+NAMES = ("digits", "cifar10", "cifar100")
+LARGEST_HELD = 96
+DIGITS_TEST, DIGITS_VAL = 597, 200
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images to train on, to search with, and to judge by once, at the end.
+
+    Attributes:
+        name: ``digits``, ``cifar10``, ``cifar100`` or the folder's name.
+        classes: Class names; their order is that of the labels.
+        train: What training and calibration may see.
+        val: Held out from train; what the search may see.
+        test: What only the final figures may see.
+        size: Side of the square RGB images in pixels.
+        normalisation: What every batch went through.
+        fingerprint: Changes when an image does; part of cache keys and provenance.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    val: Images
+    test: Images
+    size: int
+    normalisation: Normalisation
+    fingerprint: str
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (3, size, size)."""
+        return (3, self.size, self.size)
+
+    def to(self, device: torch.device) -> "DataSet":
+        """The same set with batches delivered on ``device``."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device),
+            test=self.test.to(device),
+        )
+
+
+def load(
+    source: str,
+    *,
+    size: int = 32,
+    normalisation: Normalisation = IMAGENET,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Load a data set by name or from a folder of images.
+
+    Args:
+        source: ``digits``, ``cifar10``, ``cifar100``, or a folder with ``train/CLASS/*``
+            and ``test/CLASS/*`` (``val/CLASS/*`` where present).
+        size: Side of the square input in pixels; folders above 96 are streamed.
+        normalisation: Mean and standard deviation of the network's input.
+        cache: Folder for downloads and decoded images; the user's cache without one.
+        progress: Called with the images decoded so far and the images in all.
+
+    Returns:
+        The set, held in memory on the CPU or streamed from its files.
+
+    Raises:
+        InputError: No such set or folder, or something is wrong in the folder.
+        MachineError: The download failed or a package is missing.
+    """
+    if size < 1:
+        raise InputError(f"the image size must be at least 1 pixel, not {size}")
+    if source == "digits":
+        return _digits(size, normalisation)
+    if source in NAMES:
+        return _cifar(source, size, normalisation, cache)
+    root = Path(source)
+    if not root.is_dir():
+        close = difflib.get_close_matches(source, NAMES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known names: {', '.join(NAMES)}"
+        raise InputError(f"no folder and no data set {source!r}; {hint}")
+    return _folder(root, size, normalisation, cache, progress)
+
+
+def sample(images: Images, count: int, *, seed: int = 0) -> Images:
+    """A part of ``count`` images in which every class keeps its share."""
+    return images.subset(stratified(images.labels, count, seed))
+
+
+def _digits(size: int, normalisation: Normalisation) -> DataSet:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MachineError(
+            'the digits need scikit-learn; pip install "edgeprune[search]"'
+        ) from error
+    bunch = load_digits()
+    scans = torch.from_numpy(bunch.images).float().mul(255 / 16).unsqueeze(1)
+    scaled = F.interpolate(scans, size=(size, size), mode="bilinear", align_corners=False)
+    pixels = scaled.round().to(torch.uint8).repeat(1, 3, 1, 1)
+    # A mirrored 2 is no 2: no flip.
+    whole = HeldImages(pixels, torch.from_numpy(bunch.target).long(), normalisation, flip=False)
+    rest, test = _parted(whole, DIGITS_TEST)
+    train, val = _parted(rest, DIGITS_VAL)
+    names = tuple(str(digit) for digit in range(10))
+    return DataSet("digits", names, train, val, test, size, normalisation, "digits-1")
+
+
+def _parted(images: HeldImages, count: int) -> tuple[HeldImages, HeldImages]:
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    chosen[stratified(images.labels, count, _SPLIT_SEED)] = True
+    return images.subset((~chosen).nonzero().flatten()), images.subset(chosen.nonzero().flatten())
+
+
+def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | None) -> DataSet:
+    if size != 32:
+        raise InputError(f"{name} has images of 32x32 pixels, the model wants {size}x{size}")
+    folder = cache or user_cache_path("edgeprune") / "downloads"
+    classes, train_pixels, train_labels = _download(name, folder, train=True)
+    _, test_pixels, test_labels = _download(name, folder, train=False)
+    train = HeldImages(train_pixels, train_labels, normalisation)
+    held = _last_tenth(train_labels)
+    return DataSet(
+        name,
+        classes,
+        train.subset((~held).nonzero().flatten()),
+        train.subset(held.nonzero().flatten()),
+        HeldImages(test_pixels, test_labels, normalisation),
+        size,
+        normalisation,
+        f"{name}-1",
+    )
+
+
+def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = kind(str(folder), train=train, download=True)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MachineError(
+            f"cannot download {name} ({reason}); put {kind.filename} into {folder}, "
+            "or give a folder of images with --data PATH"
+        ) from error
+    pixels = torch.from_numpy(np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)))
+    return tuple(found.classes), pixels, torch.tensor(found.targets, dtype=torch.int64)
+
+
+def _last_tenth(labels: Tensor) -> Tensor:
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(int(labels.max()) + 1):
+        of_class = (labels == label).nonzero().flatten()
+        held[of_class[-max(1, len(of_class) // 10) :]] = True
+    return held
+
+
+def _folder(
+    root: Path,
+    size: int,
+    normalisation: Normalisation,
+    cache: Path | None,
+    progress: Progress | None,
+) -> DataSet:
+    classes, listed = list_splits(root)
+    key = fingerprint(listed, root)
+    splits: dict[str, Images]
+    if size > LARGEST_HELD:
+        splits = {
+            name: StreamedImages(files, size, normalisation) for name, files in listed.items()
+        }
+    else:
+        pixels = decode(listed, size, key, cache=cache, progress=progress)
+        splits = {
+            name: HeldImages(torch.from_numpy(pixels[name]), _labels(files), normalisation)
+            for name, files in listed.items()
+        }
+    train, val, test = splits["train"], splits["val"], splits["test"]
+    return DataSet(root.name, classes, train, val, test, size, normalisation, key)
+
+
+def _labels(files: Listing) -> Tensor:
+    return torch.from_numpy(files.labels)

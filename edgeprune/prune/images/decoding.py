@@ -1,0 +1,156 @@
+"""What do image files look like as pixels: decoded once, in parallel, and kept in a cache."""
+
+import hashlib
+import io
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from platformdirs import user_cache_path
+
+from edgeprune.errors import InputError, MachineError
+from edgeprune.files import write_whole
+from edgeprune.prune.images.folders import Listing
+
+_log = logging.getLogger(__name__)
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_CACHE_VERSION = 1
+_CHUNK = 256
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode one image file to RGB.
+
+    Raises:
+        InputError: The file cannot be read as an image, or holds more than 8 bits a channel,
+            which a conversion would cut off at white; the line names it.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] not in "IF":
+                return image.convert("RGB")
+            mode = image.mode
+    except _UNREADABLE as error:
+        raise InputError(
+            f"cannot read the image {path}; replace or remove it ({type(error).__name__})"
+        ) from error
+    raise InputError(
+        f"{path} holds more than 8 bits a channel ({mode}); convert the images to 8 bits, the way "
+        "those were that the model was trained on"
+    )
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Scale the short side to ``size`` pixels and cut the middle out."""
+    if image.size == (size, size):
+        return image
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return scaled.crop((left, top, left + size, top + size))
+
+
+def fingerprint(splits: dict[str, Listing], root: Path) -> str:
+    """A short hash of the names, sizes and times of every file, the same after a move."""
+    digest = hashlib.sha256()
+    for split, listing in splits.items():
+        for path in listing.paths:
+            stat = path.stat()
+            relative = path.relative_to(root).as_posix()
+            digest.update(f"{split}\0{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def decode(
+    splits: dict[str, Listing],
+    size: int,
+    key: str,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Pixels]:
+    """Pixels of every split, from the cache where an intact copy lies there.
+
+    Args:
+        splits: What to decode.
+        size: Side of the square images in pixels.
+        key: From :func:`fingerprint`.
+        cache: Folder of the copies; the user's cache folder without one.
+        progress: Called with the images done and the images in all.
+
+    Returns:
+        For each split, uint8 of shape (N, 3, size, size).
+
+    Raises:
+        InputError: An image cannot be read; the line names it.
+    """
+    folder = cache or user_cache_path("edgeprune") / "images"
+    path = folder / f"v{_CACHE_VERSION}-{key}-{size}.npz"
+    shapes = {name: (len(listing), 3, size, size) for name, listing in splits.items()}
+    cached = _read(path, shapes)
+    if cached is not None:
+        return cached
+    listed = [file for listing in splits.values() for file in listing.paths]
+    pixels = _decode_all(listed, size, progress)
+    borders = np.cumsum([len(listing) for listing in splits.values()])[:-1]
+    decoded = dict(zip(splits, np.split(pixels, borders), strict=True))
+    _write(path, decoded)
+    return decoded
+
+
+def _decode_all(paths: Sequence[Path], size: int, progress: Progress | None) -> Pixels:
+    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+
+    def decode_chunk(start: int) -> int:
+        for index in range(start, min(start + _CHUNK, len(paths))):
+            image = square(open_image(paths[index]), size)
+            pixels[index] = np.asarray(image).transpose(2, 0, 1)
+        return min(start + _CHUNK, len(paths))
+
+    with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as threads:
+        try:
+            for done in threads.map(decode_chunk, range(0, len(paths), _CHUNK)):
+                if progress is not None:
+                    progress(done, len(paths))
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+    return pixels
+
+
+def _read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Pixels] | None:
+    """The cached pixels, or None; the zip format's own checksums find a damaged file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            pixels: dict[str, Pixels] = {name: stored[name] for name in shapes}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("image cache %s is damaged (%s) and is made again", path, error)
+        return None
+    fits = all(
+        pixels[name].shape == shape and pixels[name].dtype == np.uint8
+        for name, shape in shapes.items()
+    )
+    return pixels if fits else None
+
+
+def _write(path: Path, pixels: dict[str, Pixels]) -> None:
+    """Keep a copy; a cache that cannot be written costs time at the next start, no more."""
+    content = io.BytesIO()
+    np.savez(content, **pixels)  # type: ignore[arg-type]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())
+    except (OSError, MachineError) as error:
+        _log.warning("image cache not kept: %s", error)

@@ -1,0 +1,1 @@
+"""Dense networks: built by name, their weights loaded, placed on a device."""

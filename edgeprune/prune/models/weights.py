@@ -1,0 +1,113 @@
+"""Do these weights fit this network, and if not, which network would they fit?"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.errors import InputError
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+
+_SHOWN = 3
+
+
+def fit(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    candidates: Mapping[str, Callable[[int], nn.Module]],
+) -> None:
+    """Load weights into a network of exactly these names and shapes.
+
+    BatchNorm's batch counters may be missing (old checkpoints), and so may the 0/1 weights of
+    rewritten shortcuts, which are known.
+
+    Args:
+        model: Changed in place.
+        state: Weights by name.
+        source: What error lines call the weights, e.g. the file's name.
+        candidates: Networks by name, each built for a number of classes, for the hint.
+
+    Raises:
+        InputError: Names or shapes differ; the line has the first ones and a hint.
+    """
+    own = model.state_dict()
+    missing = [name for name in own if name not in state and not _implied(model, name)]
+    unknown = [name for name in state if name not in own]
+    unequal = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or unknown or unequal:
+        differences = _differences(own, state, missing, unknown, unequal)
+        raise InputError(
+            f"{source} does not fit the model: {differences}{_hint(own, state, candidates)}"
+        )
+    model.load_state_dict({**own, **state})
+
+
+def classes_of(state: Mapping[str, Tensor]) -> int | None:
+    """Outputs of the last linear layer among the weights; None where there is none."""
+    matrices = [t for name, t in state.items() if t.ndim == 2 and name.endswith("weight")]
+    return int(matrices[-1].shape[0]) if matrices else None
+
+
+def _implied(model: nn.Module, name: str) -> bool:
+    owner, _, attribute = name.rpartition(".")
+    shortcut = isinstance(model.get_submodule(owner), ZeroPadShortcut)
+    return shortcut or attribute == "num_batches_tracked"
+
+
+def _differences(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    missing: list[str],
+    unknown: list[str],
+    unequal: list[str],
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"it lacks {_first(missing)}")
+    if unknown:
+        parts.append(f"it has {_first(unknown)}, which the model lacks")
+    if unequal:
+        name = unequal[0]
+        shapes = f"{tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
+        parts.append(f"{name} has shape {shapes}")
+    return "; ".join(parts)
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _hint(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    candidates: Mapping[str, Callable[[int], nn.Module]],
+) -> str:
+    classes = classes_of(state)
+    if classes is None:
+        return "; it holds no linear layer: is it the state_dict of a classifier?"
+    if classes != classes_of(own) and not set(own) ^ _counted(state):
+        return f"; it has {classes} classes, the data has {classes_of(own)}"
+    shapes = _shapes(state)
+    for name, make in candidates.items():
+        with torch.device("meta"):
+            other = _shapes(make(classes).state_dict())
+        if other == shapes:
+            return f"; it looks like --model {name} with {classes} classes"
+    return ""
+
+
+def _counted(state: Mapping[str, Tensor]) -> set[str]:
+    """Names in the weights, with those of the batch counters that old checkpoints lack."""
+    counters = {
+        re.sub("running_mean$", "num_batches_tracked", name)
+        for name in state
+        if name.endswith("running_mean")
+    }
+    return set(state) | counters
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {n: tuple(t.shape) for n, t in state.items() if not n.endswith("batches_tracked")}

@@ -1,0 +1,180 @@
+"""Which network does a name stand for, and do these weights fit it?"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgeprune.errors import InputError, MachineError
+from edgeprune.prune.models import checkpoint, weights
+from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
+from edgeprune.prune.models.factory import Plain, imported, one_line, working_directory_importable
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+
+__all__ = [
+    "CIFAR",
+    "TORCHVISION",
+    "ModelSpec",
+    "build",
+    "load_dense",
+    "model_names",
+    "rewrite_shortcuts",
+]
+
+CIFAR: dict[str, Callable[..., nn.Module]] = {
+    **{f"resnet{depth}": partial(CifarResNet, depth) for depth in RESNET_DEPTHS},
+    **{f"vgg{depth}": partial(CifarVGG, depth) for depth in VGG_CONVOLUTIONS},
+}
+_TORCHVISION_RESNETS = (18, 34, 50, 101, 152)
+_TORCHVISION_VGGS = (11, 13, 16, 19)
+TORCHVISION: tuple[str, ...] = (
+    *(f"resnet{depth}" for depth in _TORCHVISION_RESNETS),
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    *(f"vgg{depth}{suffix}" for depth in _TORCHVISION_VGGS for suffix in ("", "_bn")),
+)
+_PREFIX = "torchvision/"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that is needed to build a dense network again.
+
+    Attributes:
+        name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or
+            ``torchvision/vgg16`` where the bare one is taken), or ``package.module:factory``.
+        num_classes: Width of the last layer.
+        kwargs: Further plain arguments, e.g. ``{"shortcut": "A-conv"}``.
+    """
+
+    name: str
+    num_classes: int = 10
+    kwargs: Mapping[str, Plain] = field(default_factory=dict)
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether the name points at a user's own code."""
+        return ":" in self.name
+
+
+def model_names() -> tuple[str, ...]:
+    """Every name :func:`build` knows, without users' own factories."""
+    taken = (f"{_PREFIX}{name}" if name in CIFAR else name for name in TORCHVISION)
+    return (*CIFAR, *taken)
+
+
+def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
+    """Build the dense network with random weights, in training mode, on the CPU.
+
+    Args:
+        spec: Name, classes and arguments.
+        seed: Seed of the random weights; torch's global generator is left as it was.
+
+    Returns:
+        The network; a factory's is returned as the factory made it.
+
+    Raises:
+        InputError: Unknown name or argument, or the factory cannot be imported or called.
+    """
+    if spec.num_classes < 1:
+        raise InputError(f"{spec.name} needs at least 1 class, not {spec.num_classes}")
+    factory = _factory(spec.name)
+    arguments = _arguments(factory, spec)
+    with torch.random.fork_rng(devices=[]), working_directory_importable():
+        torch.manual_seed(seed)
+        try:
+            model = factory(**arguments)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"model {spec.name} with {arguments} cannot be built: {one_line(error)}"
+            ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module; "
+            "name a function that returns the network"
+        )
+    return model
+
+
+def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
+    """Build a dense network and load weights of any common wrapping into it.
+
+    Args:
+        spec: The network.
+        path: A bare state_dict, one under ``state_dict``, with or without ``module.``
+            prefixes, or a dense model.pt.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: The file is missing, damaged or needs code to be read, or its weights do
+            not fit; the first names that differ are given, with a hint where one is known.
+    """
+    model = build(spec)
+    state = checkpoint.read_state_dict(path)
+    weights.fit(model, state, str(path), _candidates())
+    return model.eval()
+
+
+def _candidates() -> dict[str, Callable[[int], nn.Module]]:
+    return {name: partial(_built, name) for name in model_names()}
+
+
+def _built(name: str, classes: int) -> nn.Module:
+    return build(ModelSpec(name, classes))
+
+
+def _arguments(factory: Callable[..., object], spec: ModelSpec) -> dict[str, Plain]:
+    """Classes and kwargs; a user's factory without ``num_classes`` is called without it."""
+    arguments: dict[str, Plain] = {"num_classes": spec.num_classes, **spec.kwargs}
+    accepted = _accepted(factory)
+    if accepted is None:
+        return arguments
+    unknown = [name for name in spec.kwargs if name not in accepted]
+    if unknown:
+        known = ", ".join(sorted(accepted)) or "none"
+        raise InputError(f"model {spec.name} has no argument {unknown[0]!r}; it takes: {known}")
+    return {name: value for name, value in arguments.items() if name in accepted}
+
+
+def _accepted(factory: Callable[..., object]) -> frozenset[str] | None:
+    """Names a call may carry, or None where any name goes."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(p.name for p in parameters if p.kind in kinds)
+
+
+def _factory(name: str) -> Callable[..., object]:
+    if ":" in name:
+        return imported(name)
+    if name in CIFAR:
+        return CIFAR[name]
+    bare = name.removeprefix(_PREFIX)
+    if bare in TORCHVISION:
+        return _torchvision(bare)
+    close = difflib.get_close_matches(name, model_names(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(model_names())}"
+    raise InputError(f"unknown model {name!r}; {hint} Your own: package.module:factory")
+
+
+def _torchvision(name: str) -> Callable[..., object]:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise MachineError(
+            f'model {name} needs torchvision; pip install "edgeprune[search]"'
+        ) from error
+    return partial(models.get_model, name, weights=None)

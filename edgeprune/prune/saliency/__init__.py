@@ -1,0 +1,1 @@
+"""Channel saliency: wavelet descriptors and the classic criteria."""

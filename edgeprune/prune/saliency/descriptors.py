@@ -1,0 +1,92 @@
+"""What do descriptors say of single channels, and of whole sets of channels?
+
+Part of our reconstruction of the wavelet channel aggregation; the sources are in saliency.py.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgeprune.prune.models.placement import one_thread
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """What is known of the channels of one group; all float32, on one device.
+
+    Attributes:
+        representative: Mean approximation energy per pixel, shape (C,).
+        discriminative: Between-class over within-class scatter of the energies, shape (C,).
+        saliency: Weighted ranks of both inside the group, 0..1, shape (C,).
+        cosine: Absolute cosine between centred approximations, pooled to 2 x 2 (the halves of an
+            odd side share its middle), shape (C, C).
+    """
+
+    representative: Tensor
+    discriminative: Tensor
+    saliency: Tensor
+    cosine: Tensor
+
+    def to(self, device: torch.device) -> "Descriptors":
+        """The same descriptors on ``device``."""
+        return Descriptors(
+            self.representative.to(device),
+            self.discriminative.to(device),
+            self.saliency.to(device),
+            self.cosine.to(device),
+        )
+
+
+@one_thread()
+def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1) -> Tensor:
+    """Score a population of channel sets of one group by matrix products.
+
+    The kept share of all saliency, less ``redundancy`` times the mean absolute cosine
+    between two kept channels (0 where fewer than two are kept).
+
+    Args:
+        masks: Kept channels, shape (P, C), bool or 0/1, on the device of ``descriptors``.
+        descriptors: The group's.
+        redundancy: Weight b of the cosine term.
+
+    Returns:
+        Scores, shape (P,), float32; higher is better.
+    """
+    kept = masks.to(descriptors.saliency.dtype)
+    share = descriptors.saliency / descriptors.saliency.sum().clamp_min(TINY)
+    others = descriptors.cosine - torch.diag(descriptors.cosine.diagonal())
+    likeness = ((kept @ others) * kept).sum(1)
+    count = kept.sum(1)
+    pairs = (count * (count - 1)).clamp_min(1)
+    return kept @ share - redundancy * likeness / pairs
+
+
+def scatter_ratio(vectors: Tensor, labels: Tensor) -> Tensor:
+    """Fisher's ratio: trace of between-class over trace of within-class scatter.
+
+    Args:
+        vectors: Shape (N, C, D).
+        labels: Class indices, shape (N,), int64, same device.
+
+    Returns:
+        Ratio per channel, shape (C,); 0 for a channel that never changes.
+    """
+    _, label, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    sums = vectors.new_zeros(len(counts), *vectors.shape[1:]).index_add_(0, label, vectors)
+    means = sums / counts.view(-1, 1, 1)
+    offsets = (means - vectors.mean(0)).square().sum(-1)
+    between = (counts.view(-1, 1) * offsets).sum(0)
+    within = (vectors - means[label]).square().sum((0, 2))
+    return torch.div(between, within.clamp_min(TINY))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks scaled to 0..1, shape (C,); equal values share their mean rank."""
+    if len(values) == 1:
+        return torch.ones_like(values)
+    below = (values[None, :] < values[:, None]).sum(1)
+    equal = (values[None, :] == values[:, None]).sum(1)
+    return (below + (equal - 1) / 2) / (len(values) - 1)

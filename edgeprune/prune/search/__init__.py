@@ -1,0 +1,1 @@
+"""Search: strategies, what a candidate is worth, and the evolution under them."""

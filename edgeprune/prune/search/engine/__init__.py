@@ -1,0 +1,1 @@
+"""Multi-objective evolution that knows nothing of networks."""

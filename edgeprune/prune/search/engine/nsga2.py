@@ -1,0 +1,270 @@
+"""Constrained NSGA-II on DEAP: the one engine under every search strategy.
+
+Reference:
+    K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
+    algorithm: NSGA-II, IEEE Transactions on Evolutionary Computation 6(2), 2002.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from deap import base, tools
+
+from edgeprune.prune.search.engine.dominance import fronts
+from edgeprune.prune.search.engine.population import (
+    Evaluate,
+    Front,
+    Genomes,
+    Objectives,
+    Repair,
+    Settings,
+    Watch,
+    comparable,
+)
+from edgeprune.prune.search.engine.record import Standing, key_of, load, save
+
+__all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
+
+
+class _Fitness(base.Fitness):  # type: ignore[misc]
+    """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.
+
+    DEAP's own ConstrainedFitness never tells two infeasible points apart.
+    """
+
+    violation = math.inf
+
+    def dominates(self, other: "_Fitness", obj: slice = slice(None)) -> bool:
+        if self.violation != other.violation:
+            return self.violation < other.violation
+        return bool(super().dominates(other, obj))
+
+
+class _Individual(list[int]):
+    """A genome with the fitness that DEAP's operators look for."""
+
+    def __init__(self, genes: Sequence[int], fitness: type[_Fitness]) -> None:
+        super().__init__(genes)
+        self.fitness = fitness()
+
+
+def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by name
+    evaluate: Evaluate,
+    choices: Sequence[int],
+    settings: Settings,
+    seeds: Genomes | None = None,
+    watch: Watch = lambda done, total: None,
+    *,
+    repair: Repair | None = None,
+    screen: Evaluate | None = None,
+    keep: Path | None = None,
+) -> Front:
+    """Run constrained NSGA-II.
+
+    Objectives are rounded to 4 decimals before anything is compared, so noise in the last bits
+    decides nothing; a violation above 0 stays above 0. NaN or infinite objectives count as
+    infinitely infeasible, so they survive only where nothing else was ever found.
+
+    Args:
+        evaluate: Population (P, G) to objectives, at most one call a generation.
+        choices: For each of the G genes, how many values it takes: 0 .. choices-1.
+        settings: Population, generations, operators and seed.
+        seeds: Genomes to start from, shape (S, G); the rest is random.
+        watch: Called with (generations done, generations in all), after the record is written.
+        repair: Brings genomes (P, G) to their canonical, feasible form, row by row, before
+            they are looked at in any way.
+        screen: A cheap ``evaluate``, its objectives need not be as many. With it,
+            ``settings.brood`` times as many offspring are bred and the best of those that were
+            never evaluated, by NSGA-II on the screen alone, are evaluated in full.
+        keep: A file that records every generation. Where it holds this very run (same
+            settings, choices and seeds), the run goes on from there and ends as if it had never
+            stopped, at once if it was done; a record of another run is replaced. It cannot
+            tell one ``evaluate`` from another: ``settings.problem`` has to.
+
+    Returns:
+        The final front; the same for the same arguments.
+
+    Raises:
+        InputError: ``keep`` is a file, but no record that can be read.
+    """
+    run = _Run(evaluate, tuple(choices), settings, repair, screen)
+    key = run.key(seeds)
+    standing = load(keep, key) if keep else None
+    with _seeded(settings.seed):
+        if standing:
+            population = run.take_up(standing)
+        else:
+            population = run.start(seeds)
+            run.record(keep, key, 0, population)
+        for done in range(standing.generation if standing else 0, settings.generations):
+            population = run.generation(population)
+            run.record(keep, key, done + 1, population)
+            watch(done + 1, settings.generations)
+    return _front(population)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """DEAP draws from the global ``random``: seed it here alone and give it back as it was."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@dataclass
+class _Run:
+    """What stays the same over the generations, and the genomes that were evaluated."""
+
+    evaluate: Evaluate
+    choices: tuple[int, ...]
+    settings: Settings
+    repair: Repair | None
+    screen: Evaluate | None
+    tried: dict[tuple[int, ...], None] = field(default_factory=dict)
+
+    def key(self, seeds: Genomes | None) -> str:
+        extras = [self.repair is not None, self.screen is not None]
+        given = None if seeds is None else seeds.tolist()
+        return key_of(asdict(self.settings), list(map(int, self.choices)), given, extras)
+
+    def start(self, seeds: Genomes | None) -> list[_Individual]:
+        given: list[list[int]] = [] if seeds is None else seeds.tolist()
+        missing = max(0, self.settings.population - len(given))
+        drawn = [[random.randrange(n) for n in self.choices] for _ in range(missing)]
+        return self._survivors(self._scored(self._repaired(given + drawn)))
+
+    def generation(self, parents: list[_Individual]) -> list[_Individual]:
+        brood = self.settings.brood if self.screen else 1
+        count = self.settings.population * brood
+        known = self.tried if self.screen else {tuple(parent) for parent in parents}
+        bred = self._repaired(_offspring(parents, self.choices, self.settings, count))
+        fresh = [genes for genes in bred if genes not in known]
+        return self._survivors(parents + self._scored(self._screened(fresh)))
+
+    def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
+        return _selected(individuals, self.settings.population)
+
+    def _repaired(self, genomes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """Each once: else a small space fills up with copies of one genome."""
+        array = np.asarray(genomes, np.int64)
+        rows = array if self.repair is None else self.repair(array)
+        return list(dict.fromkeys(map(tuple, rows.tolist())))
+
+    def _screened(self, genomes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        if self.screen is None or len(genomes) <= self.settings.population:
+            return genomes
+        judged = _individuals(genomes, self.screen(np.asarray(genomes, np.int64)))
+        return [tuple(individual) for individual in self._survivors(judged)]
+
+    def _scored(self, genomes: list[tuple[int, ...]]) -> list[_Individual]:
+        if not genomes:
+            return []
+        if self.screen:
+            self.tried.update(dict.fromkeys(genomes))
+        return _individuals(genomes, self.evaluate(np.asarray(genomes, np.int64)))
+
+    def record(
+        self, path: Path | None, key: str, done: int, population: list[_Individual]
+    ) -> None:
+        if path is None:
+            return
+        fits = [individual.fitness for individual in population]
+        standing = Standing(
+            key=key,
+            generation=done,
+            genomes=tuple(tuple(individual) for individual in population),
+            values=tuple(fit.values for fit in fits),
+            violation=tuple(fit.violation for fit in fits),
+            crowding=tuple(fit.crowding_dist for fit in fits),
+            tried=tuple(self.tried),
+            state=random.getstate(),
+        )
+        save(path, standing)
+
+    def take_up(self, standing: Standing) -> list[_Individual]:
+        random.setstate(standing.state)
+        self.tried = dict.fromkeys(standing.tried)
+        values, violation = np.array(standing.values), np.array(standing.violation)
+        population = _individuals(standing.genomes, Objectives(values, violation))
+        for individual, distance in zip(population, standing.crowding, strict=True):
+            individual.fitness.crowding_dist = distance
+        return population
+
+
+@cache
+def _fitness_class(objectives: int) -> type[_Fitness]:
+    return type("Fitness", (_Fitness,), {"weights": (-1.0,) * objectives})
+
+
+def _individuals(genomes: Iterable[Sequence[int]], objectives: Objectives) -> list[_Individual]:
+    plain = comparable(objectives)
+    fitness = _fitness_class(plain.values.shape[1])
+    individuals = []
+    rows = zip(genomes, plain.values.tolist(), plain.violation.tolist(), strict=True)
+    for genes, values, violation in rows:
+        individual = _Individual(genes, fitness)
+        individual.fitness.values = tuple(values)
+        individual.fitness.violation = violation
+        individuals.append(individual)
+    return individuals
+
+
+def _selected(individuals: list[_Individual], count: int) -> list[_Individual]:
+    """NSGA-II's survivors; DEAP's selNSGA2 compares each two in Python, seconds for a brood."""
+    chosen: list[_Individual] = []
+    for indices in fronts(_worth(individuals), count):
+        front = [individuals[i] for i in indices]
+        tools.emo.assignCrowdingDist(front)
+        if len(chosen) + len(front) > count:
+            front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
+        chosen += front
+    return chosen[:count]
+
+
+def _worth(individuals: list[_Individual]) -> Objectives:
+    fits = [individual.fitness for individual in individuals]
+    return Objectives(
+        np.array([fit.values for fit in fits]), np.array([fit.violation for fit in fits])
+    )
+
+
+def _offspring(
+    parents: list[_Individual], choices: Sequence[int], settings: Settings, count: int
+) -> list[list[int]]:
+    chance = settings.mutation if settings.mutation is not None else 1.0 / len(choices)
+    top = [n - 1 for n in choices]
+    children: list[list[int]] = []
+    while len(children) < count:
+        pair = [list(_tournament(parents)) for _ in range(2)]
+        if random.random() < settings.crossover:
+            tools.cxUniform(*pair, indpb=0.5)
+        for child in pair:
+            tools.mutUniformInt(child, low=0, up=top, indpb=chance)
+        children += pair
+    return children[:count]
+
+
+def _tournament(parents: list[_Individual]) -> _Individual:
+    """Binary tournament; DEAP's selTournamentDCD wants a population divisible by four."""
+    left, right = random.choice(parents), random.choice(parents)
+    if left.fitness.dominates(right.fitness):
+        return left
+    if right.fitness.dominates(left.fitness):
+        return right
+    return left if left.fitness.crowding_dist >= right.fitness.crowding_dist else right
+
+
+def _front(population: list[_Individual]) -> Front:
+    best = [population[i] for i in fronts(_worth(population), 1)[0]]
+    best.sort(key=lambda individual: (individual.fitness.values, list(individual)))
+    worth = _worth(best)
+    return Front(np.asarray(best, np.int64), worth.values, worth.violation)

@@ -1,0 +1,97 @@
+"""What does an evolution take and give, and which of its genomes beat which?
+
+Reference:
+    K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
+    algorithm: NSGA-II, IEEE Transactions on Evolutionary Computation 6(2), 2002.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Genomes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What a population is worth; everything is minimised.
+
+    Attributes:
+        values: Objectives, shape (P, M).
+        violation: Sum of normalised constraint violations, shape (P,); 0 is feasible.
+    """
+
+    values: Floats
+    violation: Floats
+
+
+Evaluate = Callable[[Genomes], Objectives]
+Repair = Callable[[Genomes], Genomes]
+Watch = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size and operators of one run.
+
+    Attributes:
+        population: Genomes that survive a generation.
+        generations: After the start.
+        crossover: Chance per pair of parents.
+        mutation: Chance per gene, default 1/genes.
+        seed: Of every draw.
+        brood: With a screen, how many times as many offspring are bred as are evaluated.
+        problem: What else a kept record depends on (network, images, limits), as the caller
+            likes to say it; a record of another problem is not gone on from.
+    """
+
+    population: int = 64
+    generations: int = 40
+    crossover: float = 0.9
+    mutation: float | None = None
+    seed: int = 0
+    brood: int = 8
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Front:
+    """The last population's non-dominated genomes, best first objective first.
+
+    Attributes:
+        genomes: Shape (K, G), no two rows alike.
+        values: Objectives to 4 decimals, shape (K, M).
+        violation: Shape (K,); all 0 as soon as one feasible genome was found.
+    """
+
+    genomes: Genomes
+    values: Floats
+    violation: Floats
+
+
+def comparable(objectives: Objectives) -> Objectives:
+    """Numbers that compare alike whatever noise their last bits hold.
+
+    Args:
+        objectives: As an evaluation gave them.
+
+    Returns:
+        Values to 4 decimals; violations too, but never 0 where one was above it. A genome with
+        NaN or infinity anywhere gets the largest values there are and an infinite violation.
+    """
+    sound = np.isfinite(objectives.values).all(1) & np.isfinite(objectives.violation)
+    values = np.where(sound[:, None], _rounded(objectives.values), np.finfo(np.float64).max)
+    excess = np.maximum(_rounded(objectives.violation), 10.0**-_DECIMALS)
+    violation = np.where(sound, np.where(objectives.violation > 0, excess, 0.0), math.inf)
+    return Objectives(values, violation)
+
+
+def _rounded(numbers: Floats) -> Floats:
+    """To 4 decimals; numbers too large to have any stay as they are."""
+    small = np.abs(numbers) < 1e11
+    return np.where(small, np.round(np.where(small, numbers, 0.0), _DECIMALS), numbers)

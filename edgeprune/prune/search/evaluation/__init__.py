@@ -1,0 +1,1 @@
+"""What a candidate is worth: problem, evaluator, archive, encoding and repair."""

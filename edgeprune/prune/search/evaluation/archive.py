@@ -1,0 +1,149 @@
+"""Every network that a search has scored, and which of them are worth distilling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.evaluator import Score
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.choice import Choice
+
+Floats = NDArray[np.float64]
+_NEAR = 0.05
+_BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
+
+
+@dataclass
+class Archive:
+    """Genomes with their F1 scores, and how many more may be scored.
+
+    Attributes:
+        ground: What the search stands on.
+        coding: What genomes mean.
+        expected: How many will be scored for the first limits, for whoever waits; the effort's
+            evaluations without.
+        scores: F1 by canonical genome, in the order in which they were asked for.
+    """
+
+    ground: Ground
+    coding: Coding
+    expected: int = 0
+    scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
+    _last: Limits | None = None
+
+    def losses(self, genomes: Genomes) -> Floats:
+        """F1 loss of a population (P, 2 G), shape (P,)."""
+        found = []
+        for genome in self.coding.canonical(genomes):
+            key = tuple(genome.tolist())
+            if key not in self.scores:
+                self.scores[key] = self.ground.proxy.score(self.coding.plan(genome))
+                wanted = self.expected or self.ground.effort.evaluations
+                self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
+            found.append(self.scores[key].loss)
+        return _comparable(found)
+
+    def allowance(self, limits: Limits) -> int:
+        """How many networks may be scored for these limits.
+
+        The first budget has all that is left of the effort, another one a quarter of it, and
+        one that is only an aim tightened a little a tenth.
+        """
+        effort, before, self._last = self.ground.effort.evaluations, self._last, limits
+        if before is None:
+            return max(effort - len(self.scores), effort // 5)
+        near = np.allclose(limits.vector(), before.vector(), rtol=_NEAR)
+        return effort // (10 if near else 4)
+
+    @property
+    def genomes(self) -> Genomes:
+        """All that were scored, shape (N, 2 G)."""
+        return np.array(list(self.scores), np.int64).reshape(-1, 2 * self.coding.groups)
+
+    def excess(self, genomes: Genomes, limits: Limits) -> Floats:
+        """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
+        return limits.excess(self.ratios(genomes))
+
+    def ranked(self, limits: Limits, among: Genomes | None = None) -> Genomes:
+        """Scored genomes that keep the limits, least F1 loss first.
+
+        Without any, the one that comes closest.
+        """
+        genomes = self.genomes if among is None else among
+        excess = self.excess(genomes, limits)
+        if (excess > 0).all():
+            return genomes[[int(excess.argmin())]]
+        within = genomes[excess == 0]
+        ordered: Genomes = within[np.argsort(self.losses(within), kind="stable")]
+        return ordered
+
+    def decided(self, finalists: Genomes) -> Choice:
+        """The best finalist by F2, or by F1 where the effort has no distillation.
+
+        Successive halving: all are distilled, the best of them for longer. What recovers fast is
+        not always what recovers furthest: 20 steps would already let the wrong ones go, and the
+        last few are told apart near the length of a real fine-tuning.
+
+        Args:
+            finalists: Scored genomes, shape (P, 2 G).
+
+        References:
+            K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
+            Optimization, AISTATS 2016.
+        """
+        left = finalists[np.argsort(self.losses(finalists), kind="stable")]
+        told: dict[str, float] = {}
+        for steps, survivors in self.ground.effort.rungs:
+            if len(left) > survivors:
+                scores = self._distilled(left, steps)
+                order = np.argsort(_comparable([score.loss for score in scores]), kind="stable")
+                left, best = left[order[:survivors]], scores[order[0]]
+                told = {"F2 loss": best.loss, "F2 accuracy": best.accuracy}
+        return self.choice(left[0], told)
+
+    def ratios(self, genomes: Genomes) -> Floats:
+        """Predicted shares of latency, MACs and params, shape (P, 3)."""
+        shares: Floats = self.ground.costs.ratios(self.coding.widths(genomes))
+        return shares
+
+    def macs(self, genomes: Genomes) -> Floats:
+        """Share of the MACs that is kept, shape (P,)."""
+        return self.ratios(genomes)[:, 1]
+
+    def choice(self, genome: NDArray[np.int64], more: Mapping[str, float] | None = None) -> Choice:
+        """One scored genome as a choice, with what else is known of it."""
+        scores = {**vars(self.scores[tuple(genome.tolist())]), **(more or {})}
+        return self.coding.choice(genome, self.ground.costs, **scores)
+
+    def front(self) -> tuple[Choice, ...]:
+        """Networks that none scored so far beats in both predicted latency and F1 loss."""
+        genomes = self.genomes
+        if not len(genomes):
+            return ()
+        losses = self.losses(genomes)
+        latency = self.ratios(genomes)[:, 0]
+        best, front = _BROKEN, []
+        for row in np.lexsort((losses, latency)):
+            if losses[row] < best:
+                best = losses[row]
+                front.append(self.choice(genomes[row]))
+        return tuple(front)
+
+    def _distilled(self, genomes: Genomes, steps: int) -> list[Score]:
+        proxy, scores = self.ground.proxy, list[Score]()
+        for done, genome in enumerate(genomes):
+            self.ground.watch("distilling finalists", done, len(genomes))
+            scores.append(proxy.distilled(self.coding.plan(genome), steps))
+        self.ground.watch("distilling finalists", len(genomes), len(genomes))
+        return scores
+
+
+def _comparable(losses: Sequence[float]) -> Floats:
+    """Losses to 4 decimals, so that the noise of their last bits decides nothing."""
+    finite: Floats = np.nan_to_num(np.array(losses), nan=_BROKEN, posinf=_BROKEN).round(4)
+    return finite

@@ -1,0 +1,157 @@
+"""Which groups give way when a budget is broken, and which grow back into what is left?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.sensitivity import Sensitivity
+from edgeprune.prune.space.budget import Costs, Limits
+
+Floats = NDArray[np.float64]
+_STEPS = 400
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Brings genomes just under their limits, where the sensitivities say it hurts least.
+
+    Attributes:
+        coding: What the genomes mean.
+        costs: Predicted costs of widths.
+        limits: What must hold.
+        sensitivity: What each move costs in loss.
+    """
+
+    coding: Coding
+    costs: Costs
+    limits: Limits
+    sensitivity: Sensitivity
+
+    def __call__(self, genomes: Genomes) -> Genomes:
+        """Shrunk until the limits hold, then grown while they do; canonical, shape (P, 2 G)."""
+        return self.grown(self.shrunk(self.coding.canonical(genomes)))
+
+    def excess(self, genomes: Genomes) -> Floats:
+        """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
+        return self.limits.excess(self.costs.ratios(self.coding.widths(genomes)))
+
+    def shrunk(self, genomes: Genomes) -> Genomes:
+        """Least added loss per violation removed, move by move, until nothing is violated."""
+        genomes = genomes.copy()
+        for _ in range(_STEPS):
+            over = self.excess(genomes)
+            rows = np.flatnonzero(over > 0)
+            if not len(rows):
+                break
+            moved, price = self._shrinking(genomes[rows])
+            best = price.argmin(1)
+            able = np.isfinite(price[np.arange(len(rows)), best])
+            if not able.any():  # no single group saves anything: all give way at once
+                genomes[rows] = self._smallest
+                break
+            genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
+        return genomes
+
+    def cheapest(self, genome: NDArray[np.int64], count: int, least: float) -> Genomes:
+        """The cheapest moves towards the limits from one genome.
+
+        Args:
+            genome: Shape (2 G,).
+            count: At most so many.
+            least: Violation that a move must remove, or all that is left where that is less.
+
+        Returns:
+            The genomes they lead to, shape (<= count, 2 G).
+        """
+        moved, price = self._shrinking(genome[None])
+        over = float(self.excess(genome[None])[0])
+        enough = over - self.excess(moved[0]) >= min(least, over) * (1 - 1e-9)
+        order = np.argsort(price[0], kind="stable")
+        chosen: Genomes = moved[0, order[(np.isfinite(price[0]) & enough)[order]][:count]]
+        return chosen
+
+    def _shrinking(self, genomes: Genomes) -> tuple[Genomes, Floats]:
+        """Moves that save, (P, M, 2 G), and their added loss per violation removed, (P, M)."""
+        moved, legal = self._moves(genomes, up=False)
+        relief = self.excess(genomes)[:, None] - self._by_move(self.excess, moved)
+        before = self.sensitivity.losses(genomes)[:, None]
+        harm = np.maximum(self._by_move(self.sensitivity.losses, moved) - before, 1e-6)
+        price = np.where(legal & (relief > 0), harm / np.maximum(relief, 1e-9), np.inf)
+        return moved, price
+
+    def grown(self, genomes: Genomes) -> Genomes:
+        """Most loss saved by one group's growth that keeps every limit, until none does."""
+        genomes = genomes.copy()
+        rows = np.flatnonzero(self.excess(genomes) == 0)
+        for _ in range(_STEPS):
+            if not len(rows):
+                break
+            moved, legal = self._moves(genomes[rows], up=True)
+            fits = legal & (self._by_move(self.excess, moved) == 0)
+            before = self.sensitivity.losses(genomes[rows])[:, None]
+            saved = np.where(fits, before - self._by_move(self.sensitivity.losses, moved), -np.inf)
+            best = saved.argmax(1)
+            able = saved[np.arange(len(rows)), best] >= 0
+            genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
+            rows = rows[able]
+        return genomes
+
+    @cached_property
+    def _smallest(self) -> NDArray[np.int64]:
+        """The genome of all groups at their smallest legal widths, shape (2 G,)."""
+        genomes = self.coding.canonical(np.zeros((1, 2 * self.coding.groups), np.int64))
+        smallest: NDArray[np.int64] = genomes[0]
+        return smallest
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """Every (group, level), shape (M, 2)."""
+        pairs = [
+            (g, n) for g, grid in enumerate(self.coding.space.grids) for n in range(len(grid))
+        ]
+        return np.array(pairs, np.int64)
+
+    def _moves(self, genomes: Genomes, *, up: bool) -> tuple[Genomes, NDArray[np.bool_]]:
+        """All moves of one group, (P, M, 2 G), and which of them go the right way, (P, M)."""
+        groups, levels = self._places.T
+        moved = np.repeat(genomes[:, None], len(groups), 1)
+        now = genomes[:, groups]
+        moved[:, np.arange(len(groups)), groups] = levels
+        # A group that was whole or gone has no criterion yet: it gets the least harmful one.
+        had_none = (now == self.coding.full[groups]) | (
+            self.coding.widths(genomes)[:, groups] == 0
+        )
+        genes = self.coding.groups + groups
+        best = self.sensitivity.best_criteria()[groups, levels]
+        moved[:, np.arange(len(groups)), genes] = np.where(had_none, best, genomes[:, genes])
+        if up:
+            moved = self._with_branch(moved)
+        flat = self.coding.canonical(moved.reshape(-1, genomes.shape[1])).reshape(moved.shape)
+        return flat, (levels > now) if up else (levels < now)
+
+    @cached_property
+    def _together(self) -> list[tuple[NDArray[np.int64], int]]:
+        """Moves of a group whose branch has another group, and that group."""
+        groups, owners = self._places[:, 0], self.coding.space.groups
+        return [
+            (np.flatnonzero(groups == group), other)
+            for group, own in enumerate(owners)
+            for other, its in enumerate(owners)
+            if other != group and own.droppable and its.droppable and its.block == own.block
+        ]
+
+    def _with_branch(self, moved: Genomes) -> Genomes:
+        """A branch that comes back does so with all of its groups."""
+        for at, other in self._together:
+            part = moved[:, at, other]
+            moved[:, at, other] = np.where(part == 0, self.coding.full[other], part)
+        return moved
+
+    def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:
+        values: Floats = of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])
+        return values

@@ -1,0 +1,117 @@
+"""How much does each group hurt by itself, at each width, by whichever criterion?
+
+The cheapest fidelity (F0) of the joint search: the sum over groups of what slimming each one alone
+was measured to cost. NetAdapt and AMC rest on the same near-additivity.
+
+References:
+    T.-J. Yang et al., NetAdapt, ECCV 2018.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.prune.search.evaluation.encoding import Coding
+
+MEASURED_LEVELS = 4
+Floats = NDArray[np.float64]
+Losses = Callable[[Genomes], Floats]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Loss added by each group alone.
+
+    Attributes:
+        coding: What the genomes mean.
+        dense: Loss of the dense network.
+        added: By group, level and criterion, shape (G, levels, criteria); 0 at full width.
+    """
+
+    coding: Coding
+    dense: float
+    added: Floats
+
+    def losses(self, genomes: Genomes) -> Floats:
+        """Predicted loss of a population (P, 2 G), shape (P,)."""
+        levels, criteria = np.split(genomes, [self.coding.groups], 1)
+        groups = np.arange(self.coding.groups)
+        total: Floats = self.dense + self.added[groups, levels, criteria].sum(1)
+        return total
+
+    def best_criteria(self) -> NDArray[np.int64]:
+        """The least harmful criterion by group and level, shape (G, levels)."""
+        best: NDArray[np.int64] = self.added.argmin(2)
+        return best
+
+
+def measure(coding: Coding, losses: Losses) -> Sensitivity:
+    """Slim one group at a time and score the network.
+
+    Of a group's levels at most :data:`MEASURED_LEVELS` are measured, the ends among them, and
+    all criteria at the middle one alone; what lies between is interpolated.
+
+    Args:
+        coding: What the genomes mean.
+        losses: Genomes (P, 2 G) to losses (P,).
+    """
+    full = coding.full
+    dense = float(losses(full[None])[0])
+    most = max(len(grid) for grid in coding.space.grids)
+    added = np.zeros((coding.groups, most, len(coding.saliencies)))
+    for group in range(coding.groups):
+        added[group] = _of_group(coding, group, most, lambda g: losses(g) - dense)
+    return Sensitivity(coding, dense, added)
+
+
+def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
+    grid, owner = coding.space.grids[group], coding.space.groups[group]
+    result = np.zeros((most, len(coding.saliencies)))
+    levels = np.arange(len(grid) - 1)
+    partial = levels[1:] if grid[0] == 0 else levels
+    if grid[0] == 0:
+        sharing = sum(g.block == owner.block for g in coding.space.groups if g.droppable)
+        result[0] = max(added(alone(coding, group, [0], [0]))[0], 0.0) / sharing
+    if not len(partial):
+        return result
+    chosen = _spread(partial)
+    middle = chosen[len(chosen) // 2]
+    everyone = list(range(len(coding.saliencies)))
+    at_middle = np.maximum(added(alone(coding, group, [middle] * len(everyone), everyone)), 0)
+    best = int(at_middle.argmin())
+    others = [level for level in chosen if level != middle]
+    known = {middle: float(at_middle[best])}
+    if others:
+        measured = added(alone(coding, group, others, [best] * len(others)))
+        known |= dict(zip(others, measured.tolist(), strict=True))
+    # A narrower network that scores better does so by chance.
+    points = sorted(known)
+    curve = np.maximum.accumulate([max(known[p], 0.0) for p in points][::-1])[::-1]
+    widths = [grid[p] for p in points] + [grid[-1]]
+    line = np.interp([grid[p] for p in partial], widths, [*curve, 0.0])
+    result[partial] = line[:, None] * (at_middle + 1e-6) / (at_middle[best] + 1e-6)
+    return result
+
+
+def alone(
+    coding: Coding,
+    group: int,
+    levels: Sequence[int] | NDArray[np.int64],
+    criteria: Sequence[int] | NDArray[np.int64],
+) -> Genomes:
+    """Genomes of the dense network but for one group, at some levels, by a criterion each."""
+    genomes = np.repeat(coding.full[None], len(levels), 0)
+    genomes[:, group] = levels
+    genomes[:, coding.groups + group] = criteria
+    return coding.canonical(genomes)
+
+
+def _spread(levels: NDArray[np.int64]) -> list[int]:
+    """At most MEASURED_LEVELS of the levels, evenly spread, the ends among them."""
+    if len(levels) <= MEASURED_LEVELS:
+        return [int(level) for level in levels]
+    places = np.linspace(0, len(levels) - 1, MEASURED_LEVELS).round().astype(int)
+    return [int(levels[place]) for place in places]

@@ -1,0 +1,1 @@
+"""Search strategies: GWCS, SMOEA, the joint search and the controls."""

@@ -1,0 +1,130 @@
+"""GWCS: genetic wavelet channel search, stage by stage from concrete to abstract.
+
+Our reconstruction of L. Chen, S. Gong, X. Shi, M. Shang, Dynamical conventional neural network
+channel pruning by genetic wavelet channel search for image classification, Frontiers in
+Computational Neuroscience 15:760554, 2021, of which only the abstract was at hand: all channels
+are encoded as bits and divided into search spaces by functional layers from concrete to
+abstract; a multi-stage genetic optimisation prunes them under a wavelet channel aggregation; no
+ratio is preset. Decoding, objectives and each stage's share of a budget are ours. Every budget
+that the smallest legal widths keep is kept, whether costs add up over stages or multiply.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.prune.saliency.descriptors import Descriptors
+from edgeprune.prune.search.engine.dominance import knee
+from edgeprune.prune.search.engine.nsga2 import evolve
+from edgeprune.prune.search.engine.population import Front, Genomes, Objectives, Settings
+from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
+from edgeprune.prune.search.strategies.stage_budget import stage_limits
+from edgeprune.prune.space.budget import Costs, Limits, over
+from edgeprune.prune.space.choice import Choice
+from edgeprune.prune.space.plan import kept_by
+from edgeprune.prune.space.widths import PruningSpace
+
+Watch = Callable[[int, int], None]
+
+
+def search(  # noqa: PLR0913 - one search, and where it stands
+    space: PruningSpace,
+    descriptors: tuple[Descriptors, ...],
+    costs: Costs,
+    limits: Limits,
+    settings: Settings,
+    watch: Watch = lambda done, total: None,
+    *,
+    folder: Path | None = None,
+) -> Choice:
+    """Choose which channels stay.
+
+    Args:
+        space: Channel groups and the widths the device rewards.
+        descriptors: Wavelet descriptors per group.
+        costs: Predicted costs of widths.
+        limits: Budgets as shares of the dense model.
+        settings: Genetic algorithm of each stage.
+        watch: Called with (generations done, generations in all stages).
+        folder: Where each stage records its generations, to go on from them.
+
+    Returns:
+        The choice. It keeps every limit that the smallest legal widths of all groups keep; the
+        caller checks ``ratios`` against ``limits``, which may lie below those.
+    """
+    stages = _stages(space)
+    kept = {group.name: tuple(range(group.width)) for group in space.groups}
+    widths = costs.dense.copy()
+    scores: dict[str, float] = {}
+    for number, members in enumerate(stages):
+        ahead = stages[number + 1 :]
+        fitness = StageFitness(
+            *(space, descriptors, costs, members, widths),
+            limits=stage_limits(space, costs, widths, [members, *ahead], limits.vector()),
+            budget=limits.vector(),
+            ahead=tuple(member for stage in ahead for member in stage),
+        )
+        front = evolve(
+            partial(objectives, fitness),
+            [2] * fitness.genes,
+            replace(settings, seed=settings.seed + number, problem=f"{limits} after {widths}"),
+            _seeds(fitness, settings),
+            partial(_watch_stage, watch, number, len(stages)),
+            keep=None if folder is None else folder / f"gwcs-{number}.json",
+        )
+        masks, decoded = fitness.decode(_best(front, limits))
+        widths = decoded[0]
+        scores[f"aggregation of stage {number}"] = float(fitness.aggregation(masks)[0])
+        kept |= kept_by([space.groups[member] for member in members], [mask[0] for mask in masks])
+    return Choice(kept, widths, costs.ratios(widths[None])[0], scores)
+
+
+def _watch_stage(watch: Watch, number: int, stages: int, done: int, total: int) -> None:
+    watch(number * total + done, stages * total)
+
+
+def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
+    """Aggregation lost and latency share kept, both minimised; violation of the stage's limits.
+
+    Args:
+        fitness: The stage.
+        genomes: Bits, shape (P, C) over all channels of the stage.
+
+    Returns:
+        Values (P, 2) and summed relative violation (P,), which counts the stage's limits and
+        what the stages ahead could no longer make good.
+    """
+    masks, widths = fitness.decode(genomes)
+    ratios = fitness.costs.ratios(widths)
+    lost = 1.0 - fitness.aggregation(masks)
+    excess = over(ratios, fitness.limits)
+    hopeless = over(fitness.least(widths), fitness.budget)
+    return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
+
+
+def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
+    """Group indices per stage, concrete to abstract."""
+    numbers = sorted({group.stage for group in space.groups})
+    return [
+        tuple(i for i, group in enumerate(space.groups) if group.stage == number)
+        for number in numbers
+    ]
+
+
+def _seeds(fitness: StageFitness, settings: Settings) -> Genomes:
+    """All channels, none, and random strings of every density: ratios start spread out."""
+    generator = np.random.default_rng(settings.seed)
+    density = np.linspace(0.0, 1.0, max(settings.population, 2))[:, None]
+    return (generator.random((len(density), fitness.genes)) < density).astype(np.int64)
+
+
+def _best(front: Front, limits: Limits) -> Genomes:
+    """The most aggregation under the budget; without a budget the knee of the front."""
+    if limits.bind():
+        index = int(np.argmin(front.values[:, 0] + 1e6 * front.violation))
+    else:
+        index = knee(front.values)
+    return front.genomes[index : index + 1]

@@ -1,0 +1,141 @@
+"""Pruning by rule, brought to the same budget on the same grid: controls, and seeds.
+
+References:
+    H. Li et al., Pruning filters for efficient ConvNets, ICLR 2017 (L1).
+    Z. Liu et al., Learning efficient convolutional networks through network slimming,
+    ICCV 2017 (BatchNorm scale).
+    P. Molchanov et al., Importance estimation for neural network pruning, CVPR 2019 (Taylor).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.prune.space.budget import Costs, Limits
+from edgeprune.prune.space.widths import PruningSpace, Widths
+
+ABSOLUTE = ("taylor",)  # criteria in units of the loss, comparable between layers as they are
+_SHARES = 400
+
+
+def uniform(space: PruningSpace, costs: Costs, limits: Limits) -> Widths:
+    """The largest common share of all widths that keeps the limits, rounded up to the grid.
+
+    Args:
+        space: Groups and grids; no branch is dropped.
+        costs: Predicted costs.
+        limits: What must hold; the smallest widths where nothing holds it.
+
+    Returns:
+        Widths, shape (G,).
+    """
+    shares = np.linspace(1, 0, _SHARES)[:, None]
+    return _first_within(space, costs, limits, shares * space.full)
+
+
+def ranked(
+    space: PruningSpace,
+    costs: Costs,
+    limits: Limits,
+    saliencies: Sequence[Tensor],
+    *,
+    relative: bool,
+) -> Widths:
+    """One threshold for the saliencies of all groups, as high as the limits demand.
+
+    Args:
+        space: Groups and grids; no branch is dropped.
+        costs: Predicted costs.
+        limits: What must hold; the smallest widths where nothing holds it.
+        saliencies: Saliency of each group's channels, (C,).
+        relative: Divide each group's by its mean first, for criteria whose scale differs
+            between layers.
+
+    Returns:
+        Widths, shape (G,).
+    """
+    scores = [s.double().cpu().numpy() for s in saliencies]
+    if relative:
+        scores = [s / max(float(s.mean()), 1e-12) for s in scores]
+    every = np.sort(np.concatenate(scores))
+    places = np.linspace(0, len(every) - 1, min(_SHARES, len(every))).round().astype(int)
+    thresholds = [*every[places], np.inf]
+    counts = np.array([[(s >= t).sum() for s in scores] for t in thresholds])
+    return _first_within(space, costs, limits, counts)
+
+
+def depth(space: PruningSpace, costs: Costs, limits: Limits, harms: dict[str, float]) -> Widths:
+    """Whole residual branches dropped, the least harmful first, everything else at full width.
+
+    Args:
+        space: Groups and grids.
+        costs: Predicted costs.
+        limits: What must hold; all branches dropped where nothing holds it.
+        harms: Loss added by dropping each branch alone.
+
+    Returns:
+        Widths, shape (G,).
+    """
+    steps = [space.full]
+    for block in sorted(harms, key=lambda name: harms[name]):
+        inside = np.array([g.droppable and g.block == block for g in space.groups])
+        steps.append(np.where(inside, 0, steps[-1]))
+    return _first(np.stack(steps), costs, limits)
+
+
+def random_walks(
+    choices: Sequence[int],
+    excess: Callable[[Genomes], NDArray[np.float64]],
+    start: NDArray[np.int64],
+    count: int,
+    seed: int,
+) -> Genomes:
+    """Random networks just under the limits.
+
+    Random groups give way until all limits hold, then random groups grow back while they do.
+
+    Args:
+        choices: Values of each gene; the first half are levels, the second criteria.
+        excess: Summed violation of a population, (P,); 0 where every limit holds.
+        start: The dense genome, shape (2 G,).
+        count: How many.
+        seed: Of every draw.
+
+    Returns:
+        Genomes, shape (count, 2 G); some still violate where limits are out of reach.
+    """
+    generator = np.random.default_rng(seed)
+    groups = len(choices) // 2
+    genomes = np.repeat(start[None], count, 0)
+    genomes[:, groups:] = generator.integers(0, choices[groups:], (count, groups))
+    for _ in range(20 * groups):
+        rows = np.flatnonzero(excess(genomes) > 0)
+        if not len(rows):
+            break
+        group = generator.integers(0, groups, len(rows))
+        genomes[rows, group] = generator.integers(0, np.maximum(genomes[rows, group], 1))
+    rows = np.arange(count)
+    for _ in range(20 * groups):
+        grown = genomes.copy()
+        group = generator.integers(0, groups, count)
+        tops = np.asarray(choices)[group] - 1
+        grown[rows, group] = np.minimum(grown[rows, group] + 1, tops)
+        fits = excess(grown) == 0
+        genomes[fits] = grown[fits]
+    return genomes
+
+
+def _first_within(
+    space: PruningSpace, costs: Costs, limits: Limits, wanted: NDArray[np.float64]
+) -> Widths:
+    """The first of the rows of ``wanted`` (N, G) that keeps the limits once on the grid."""
+    return _first(space.snap(np.maximum(wanted, 1)), costs, limits)
+
+
+def _first(widths: Widths, costs: Costs, limits: Limits) -> Widths:
+    within = (costs.ratios(widths) <= limits.vector()).all(1)
+    chosen: Widths = widths[int(within.argmax()) if within.any() else -1]
+    return chosen

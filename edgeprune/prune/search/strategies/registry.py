@@ -1,0 +1,76 @@
+"""The strategies by name: how a search is asked for, whichever it is."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+from edgeprune.errors import InputError
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.strategies import gwcs, smoea
+from edgeprune.prune.search.strategies.controls import Depth, Random, Ranked, Uniform
+from edgeprune.prune.search.strategies.joint import Joint
+from edgeprune.prune.search.strategies.replay import Replaying, Searcher
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.choice import Choice
+
+
+def _gwcs(ground: Ground) -> Searcher:
+    def search(limits: Limits) -> Choice:
+        return gwcs.search(
+            *(ground.space, ground.descriptors, ground.costs, limits, ground.settings),
+            partial(ground.watch, "searching"),
+            folder=ground.folder,
+        )
+
+    return search
+
+
+def _ranked(criterion: str) -> Callable[[Ground], Searcher]:
+    return lambda ground: Ranked(ground, criterion)
+
+
+_KNOWN: dict[str, Callable[[Ground], Searcher]] = {
+    "joint": Joint,
+    "gwcs": _gwcs,
+    "smoea": lambda ground: partial(smoea.search, ground),
+    "random": Random,
+    "uniform": Uniform,
+    "l1": _ranked("l1"),
+    "bn": _ranked("bn"),
+    "taylor": _ranked("taylor"),
+    "depth": Depth,
+}
+NAMES = tuple(_KNOWN)
+DEFAULT = "joint"
+UNBOUND = ("gwcs", "smoea")  # without a budget the ratio is an outcome of theirs
+
+
+def refuse_unknown(name: str) -> None:
+    """Say that there is no such strategy before anything is made ready for it.
+
+    Raises:
+        InputError: not one of :data:`NAMES`; the nearest is named.
+    """
+    if name not in _KNOWN:
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
+        raise InputError(f"unknown strategy {name!r}; {hint}")
+
+
+def searcher(name: str, ground: Ground) -> Searcher:
+    """A search by one strategy; it may keep what it found out between two limits.
+
+    Args:
+        name: One of :data:`NAMES`.
+        ground: What it stands on.
+
+    Returns:
+        From limits to the best choice that keeps them. Where nothing does, the choice that
+        comes closest; the caller compares its ratios with the limits.
+
+    Raises:
+        InputError: no such strategy.
+    """
+    refuse_unknown(name)
+    search = _KNOWN[name](ground)
+    return search if ground.folder is None else Replaying(search, ground.folder / "asked.json")

@@ -1,0 +1,133 @@
+"""SMOEA: sub-network multi-objective evolution, a few consecutive layers at a time.
+
+Our reconstruction of Li, Sun, Huang, Chen, arXiv 2211.01957, 2022, of which only the
+abstract was at hand: the multi-objective problem is posed on a sub-network of the full model,
+convolution layers are pruned progressively in groups, and a compromise is picked from each
+front. The genome, the damage, the layers of a group, the share of the budget that each owes, the
+seeds and the rounds are ours.
+
+A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split.
+NSGA-II weighs its damage against the predicted cost of the whole network while the rest stays as
+it stands; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
+follows. In the first round a sub-network gains nothing by saving more than its share of the
+budget; the last round owes what is left of it. Every budget that the smallest legal widths keep
+is kept; below them the choice ends on these widths.
+"""
+
+import hashlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from edgeprune.prune.search.engine.nsga2 import evolve
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.masked import MaskedNetwork
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.strategies.smoea_task import Masks, Task, widths_of
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.choice import Choice
+from edgeprune.prune.space.plan import kept_by
+from edgeprune.prune.space.widths import PruningSpace
+
+LAYERS = 3
+ROUNDS = 2
+POPULATION = 20
+GENERATIONS = 8
+MUTATION = 0.05
+
+
+def search(ground: Ground, limits: Limits) -> Choice:
+    """Choose which channels stay.
+
+    Args:
+        ground: The network, its widths and costs, images and criteria. Of its settings the seed
+            counts, and population and generations as far as they are below :data:`POPULATION`
+            and :data:`GENERATIONS`: every genome costs a pass over the network.
+        limits: Budgets as shares of the dense model; without any, one round of knees decides.
+
+    Returns:
+        The choice. It keeps every limit that the smallest legal widths of all groups keep; the
+        caller checks ``ratios`` against ``limits``, which may lie below those.
+    """
+    network = MaskedNetwork(ground.trace, ground.images.val, seed=ground.settings.seed)
+    masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in ground.space.groups)
+    parts = subnetworks(ground.space)
+    steps = [(turn, number) for turn in range(_rounds(limits)) for number in range(len(parts))]
+    scores: dict[str, float] = {}
+    for done, (turn, number) in enumerate(steps):
+        if number == 0 and turn and _kept(ground, masks, limits):
+            break
+        damage = network.damage(network.span(parts[number]), masks)
+        task = Task(ground, parts, number, masks, limits, damage, last=turn == ROUNDS - 1)
+        settings = _settings(ground, task, done)
+        front = evolve(
+            task.objectives,
+            task.choices,
+            settings,
+            task.seeds(settings),
+            partial(_tell, ground, done, len(steps)),
+            repair=task.repair,
+            keep=_record(ground, done),
+        )
+        masks, lost = task.compromise(front)
+        scores[f"damage at {ground.space.groups[parts[number][0]].name}"] = lost
+        network.recalibrate(masks, ground.images.train)
+    widths = widths_of(masks)
+    kept = kept_by(ground.space.groups, masks)
+    return Choice(kept, widths, ground.costs.ratios(widths[None])[0], scores)
+
+
+def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
+    """Group indices of each sub-network, in the order of the network.
+
+    The groups of a stage are dealt out evenly in their order; those of one residual branch stay
+    together, since they are dropped together.
+    """
+    parts: list[tuple[int, ...]] = []
+    for stage in sorted({group.stage for group in space.groups}):
+        units: dict[str, list[int]] = {}
+        for index, group in enumerate(space.groups):
+            if group.stage == stage:
+                units.setdefault(group.block or f"#{index}", []).append(index)
+        total = sum(map(len, units.values()))
+        fair = total / -(-total // LAYERS)
+        dealt: dict[int, list[int]] = {}
+        before = 0
+        for unit in units.values():
+            dealt.setdefault(int(before / fair), []).extend(unit)
+            before += len(unit)
+        parts += [tuple(sorted(members)) for members in dealt.values()]
+    return tuple(parts)
+
+
+def _rounds(limits: Limits) -> int:
+    return ROUNDS if limits.bind() else 1
+
+
+def _kept(ground: Ground, masks: Masks, limits: Limits) -> bool:
+    return bool((ground.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
+
+
+def _settings(ground: Ground, task: Task, done: int) -> Settings:
+    """Those of one sub-network; the record of an evolution holds for these very circumstances."""
+    asked = ground.settings
+    stands = [mask.tolist() for mask in task.standing]
+    circumstances = repr((asked.problem, task.limits, stands, ground.images.fingerprint))
+    return replace(
+        asked,
+        population=min(asked.population, POPULATION),
+        generations=min(asked.generations, GENERATIONS),
+        mutation=MUTATION if asked.mutation is None else asked.mutation,
+        seed=asked.seed + done,
+        problem=hashlib.sha256(circumstances.encode()).hexdigest(),
+    )
+
+
+def _record(ground: Ground, done: int) -> Path | None:
+    return None if ground.folder is None else ground.folder / f"smoea-{done:03}.json"
+
+
+def _tell(ground: Ground, before: int, steps: int, done: int, total: int) -> None:
+    ground.watch("searching", before * total + done, steps * total)

@@ -1,0 +1,67 @@
+"""How much of a budget must this stage save, and how much is left to the stages ahead?"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.space.budget import Costs, Widths, narrowed
+from edgeprune.prune.space.widths import PruningSpace
+
+
+def stage_limits(
+    space: PruningSpace,
+    costs: Costs,
+    widths: Widths,
+    stages: list[tuple[int, ...]],
+    limit: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What the first of ``stages`` must bring the whole network down to, shape (3,).
+
+    What is still to be saved is shared out over the stages in proportion to the most that each
+    could save, on a scale on which these savings add up: the cost itself for latencies, nearly
+    its logarithm for the products of widths that MACs and parameters are. So the last stage
+    ends on the budget itself, and none is asked for more than it can give.
+
+    Args:
+        space: All groups and their grids.
+        costs: Predicted costs.
+        widths: As they stand, shape (G,).
+        stages: Group indices of this stage and of those ahead, in the order they are solved.
+        limit: Budget of the whole network (latency, MACs, params); infinite where there is none.
+
+    Returns:
+        Highest cost shares after the first stage, infinite where there is no limit. They keep
+        ``limit`` whenever the smallest widths of all ``stages`` together do.
+    """
+    everything = tuple(member for stage in stages for member in stage)
+    corners = [widths] + [narrowed(space, widths[None], s)[0] for s in [*stages, everything]]
+    now, *floors, least = costs.ratios(np.stack(corners))
+    power = _additive_power(now, np.stack(floors), least)
+    savings = np.stack([np.maximum(now**power - floor**power, 0.0) for floor in floors])
+    share = savings[0] / np.maximum(savings.sum(0), 1e-12)
+    aim = np.clip(limit, least, now)
+    left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
+    asked = left ** (1 / power)
+    if len(stages) == 1:
+        asked = limit
+    return np.where(np.isfinite(limit), np.maximum(asked, floors[0]), np.inf)
+
+
+def _additive_power(
+    now: NDArray[np.float64], floors: NDArray[np.float64], least: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The power of each cost on whose scale the stages' savings come closest to adding up.
+
+    Args:
+        now: Cost shares as they stand, shape (3,).
+        floors: With one stage at its floor, shape (S, 3).
+        least: With all of them at their floors, shape (3,).
+
+    Returns:
+        Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.
+    """
+    powers = np.linspace(0.01, 1.0, 100)[:, None, None]
+    together = (now**powers - least**powers)[:, 0]
+    apart = (now**powers - floors**powers).sum(1)
+    gap = np.abs(apart / np.maximum(together, 1e-12) - 1.0)
+    best: NDArray[np.float64] = powers[gap.argmin(0), 0, 0]
+    return best

@@ -1,0 +1,1 @@
+"""From a pruning plan to a physically smaller network."""

@@ -1,0 +1,48 @@
+"""Rebuilds the slim network of a model.pt: dense model, plan, weights."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgeprune.errors import InputError
+from edgeprune.prune.models import checkpoint, weights
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.plan import PruningPlan
+
+
+def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Checkpoint]:
+    """Rebuild what a model.pt holds: build the dense network, apply the plan, load the weights.
+
+    Args:
+        path: A model.pt.
+        trust_factory: Import and call the ``module:factory`` that the file names.
+
+    Returns:
+        The network with rewritten shortcuts, in evaluation mode, on the CPU; and the record.
+
+    Raises:
+        InputError: The file cannot be read or does not fit, or names code that was not trusted.
+    """
+    record = checkpoint.read(path)
+    kwargs = dict(record.kwargs)
+    classes = int(kwargs.pop("num_classes", len(record.classes)))
+    spec = ModelSpec(record.model, classes, kwargs)
+    if spec.is_factory and not trust_factory:
+        raise InputError(
+            f"{path} was made with your own code, {spec.name}; pass --trust-factory to run it"
+        )
+    model = rewrite_shortcuts(build(spec))
+    if record.plan is not None:
+        plan = PruningPlan.from_plain(record.plan)
+        if plan.model != record.model:
+            raise InputError(
+                f"{path} holds a plan for {plan.model}, but its model is {record.model}"
+            )
+        example = torch.zeros(1, *record.input_shape)
+        model = slim(model.eval(), plan, example, fold_constants=False)  # its weights come next
+    weights.fit(model, record.state_dict, str(path), {})
+    return model.eval(), record

@@ -1,0 +1,1 @@
+"""The pruning space: legal widths, plans, limits and exact counts."""

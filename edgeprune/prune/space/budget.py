@@ -1,0 +1,75 @@
+"""Limits as shares of the dense model, and the predicted costs that they hold for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.space.widths import PruningSpace
+
+Widths = NDArray[np.int64]
+Ratios = NDArray[np.float64]
+Predict = Callable[[Widths], NDArray[np.float64] | NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets as shares of the dense model, all predicted; ``None`` is no budget."""
+
+    latency: float | None = None
+    macs: float | None = None
+    params: float | None = None
+
+    def vector(self) -> NDArray[np.float64]:
+        """The limits in the order latency, MACs, params; infinity where there is none."""
+        given = [getattr(self, each.name) for each in fields(self)]
+        return np.array([np.inf if limit is None else limit for limit in given])
+
+    def excess(self, ratios: "Ratios") -> NDArray[np.float64]:
+        """Summed relative violation by cost shares (P, 3), 0 where all limits hold, shape (P,)."""
+        total: NDArray[np.float64] = over(ratios, self.vector()).sum(1)
+        return total
+
+    def loosened(self, factor: float) -> "Limits":
+        """All limits times a factor."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Limits(**{k: v if v is None else factor * v for k, v in given.items()})
+
+    def bind(self) -> bool:
+        """Whether any budget is set."""
+        return bool(np.isfinite(self.vector()).any())
+
+
+def over(ratios: "Ratios", limits: NDArray[np.float64]) -> "Ratios":
+    """Relative violation of each limit, 0 where it holds, shape (P, 3)."""
+    found: Ratios = np.maximum(ratios / limits - 1.0, 0.0)
+    return found
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Predicted latency, MACs and params of a population of widths, relative to dense."""
+
+    dense: Widths
+    predictors: tuple[Predict, Predict, Predict]
+
+    def ratios(self, widths: Widths) -> Ratios:
+        """Shares of the dense costs.
+
+        Args:
+            widths: Kept channels per group, shape (P, G).
+
+        Returns:
+            Latency, MACs and params over those of the dense model, shape (P, 3).
+        """
+        both = np.concatenate([self.dense[None], widths])
+        columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
+        return np.stack([column[1:] / column[0] for column in columns], 1)
+
+
+def narrowed(space: PruningSpace, widths: Widths, members: Sequence[int]) -> Widths:
+    """``widths`` (P, G) with these groups at their smallest legal width, settled."""
+    narrow = widths.copy()
+    narrow[:, list(members)] = [space.grids[member][0] for member in members]
+    return space.settle(narrow)

@@ -1,0 +1,31 @@
+"""Which channels did a strategy keep, and what are they predicted to cost?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.space.widths import Widths
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy decided.
+
+    Attributes:
+        kept: Kept channel indices per group name.
+        widths: Their counts, shape (G,).
+        ratios: Predicted latency, MACs and params over dense, shape (3,).
+        scores: What the strategy judged by, by name; only for the record.
+    """
+
+    kept: Mapping[str, tuple[int, ...]]
+    widths: Widths
+    ratios: NDArray[np.float64]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def plan(self, model: str) -> PruningPlan:
+        """The choice as a plan for the network called ``model``."""
+        return PruningPlan(model=model, kept=self.kept)

@@ -1,0 +1,192 @@
+"""What do widths cost: MACs and parameters of a whole population at once, exactly.
+
+A convolution costs output positions times weights, and a weight has as many elements as the
+product of its axes, two of which are linear in the widths of the channel groups. The cost of a
+network is therefore a quadratic form in the widths, with one more variable per residual branch
+that is 1 while the branch is there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.tracing.residual import Block
+from edgeprune.prune.tracing.trace import Trace, Width
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Term:
+    """``scale * left(widths) * right(widths)``, for as long as branch ``block`` is there."""
+
+    scale: int
+    left: Width
+    right: Width
+    block: int | None
+
+    def times(self, factor: int) -> "_Term":
+        return _Term(self.scale * factor, self.left, self.right, self.block)
+
+
+class CostModel:
+    """MACs and parameters of width vectors; counts are those of the slim model, exact.
+
+    Counted are convolutions and linear layers that the traced graph calls, for one image, and
+    the parameters of all its layers. The frozen 0/1 convolutions that stand for zero-padded
+    shortcuts are left out, as published figures do, and counted apart.
+
+    Args:
+        trace: The traced dense model.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        published, padding = _weights(trace)
+        self._macs = _Sum(_macs(trace, published), trace.groups, trace.blocks)
+        self._params = _Sum(list(published.values()), trace.groups, trace.blocks)
+        self._shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
+        self._shortcut_params = _Sum(list(padding.values()), trace.groups, trace.blocks)
+
+    def macs(self, widths: Counts) -> Counts:
+        """Multiply-accumulates per image, int64, shape (P,).
+
+        Args:
+            widths: Settled widths (``PruningSpace.settle``), shape (P, G).
+        """
+        return self._macs(widths)
+
+    def params(self, widths: Counts) -> Counts:
+        """Parameters, int64, shape (P,); ``widths`` as for :meth:`macs`."""
+        return self._params(widths)
+
+    def shortcut_macs(self, widths: Counts) -> Counts:
+        """MACs of the frozen 0/1 shortcut convolutions, not part of :meth:`macs`."""
+        return self._shortcut_macs(widths)
+
+    def shortcut_params(self, widths: Counts) -> Counts:
+        """Weights of the frozen 0/1 shortcut convolutions, not part of :meth:`params`."""
+        return self._shortcut_params(widths)
+
+
+class _Sum:
+    """A sum of terms as one quadratic form z' Q z, where z = (1, widths, branches there)."""
+
+    def __init__(
+        self, terms: Sequence[_Term], groups: Sequence[object], blocks: Sequence[Block]
+    ) -> None:
+        self._groups = len(groups)
+        self._inner = np.array([block.groups[0] for block in blocks], np.int64)
+        size = 1 + len(groups) + len(blocks)
+        self._form = np.zeros((size, size))
+        self._cubic: list[_Term] = []
+        for term in terms:
+            self._add(term, blocks)
+
+    def _add(self, term: _Term, blocks: Sequence[Block]) -> None:
+        left, right = self._vector(term.left), self._vector(term.right)
+        inner = () if term.block is None else blocks[term.block].groups
+        if term.block is None or _vanishes(term.left, inner) or _vanishes(term.right, inner):
+            self._form += term.scale * np.outer(left, right)
+        elif not term.left.terms or not term.right.terms:
+            constant, linear = (left, right) if not term.left.terms else (right, left)
+            there = 1 + self._groups + term.block
+            self._form[there] += term.scale * constant[0] * linear
+        else:
+            self._cubic.append(term)
+
+    def _vector(self, width: Width) -> NDArray[np.float64]:
+        vector = np.zeros(len(self._form))
+        vector[0] = width.fixed
+        for group, multiple in width.terms:
+            vector[1 + group] = multiple
+        return vector
+
+    def __call__(self, widths: Counts) -> Counts:
+        there = widths[:, self._inner] > 0
+        z = np.concatenate([np.ones((len(widths), 1)), widths, there], 1)
+        # Counts stay below 2**53, so floats hold them exactly and BLAS does the work.
+        total = np.einsum("pi,pi->p", z @ self._form, z)
+        for term in self._cubic:
+            product = (z @ self._vector(term.left)) * (z @ self._vector(term.right))
+            total += term.scale * product * there[:, term.block]
+        counts: Counts = np.rint(total).astype(np.int64)
+        return counts
+
+
+def _vanishes(width: Width, inner: Sequence[int]) -> bool:
+    """Whether a width is 0 once all groups of a branch are."""
+    return width.fixed == 0 and all(group in inner for group, _ in width.terms)
+
+
+def _weights(trace: Trace) -> tuple[dict[str, _Term], dict[str, _Term]]:
+    """One term per parameter the graph uses; those of padded shortcuts come second."""
+    used = _blocks_of(trace)
+    published: dict[str, _Term] = {}
+    padding: dict[str, _Term] = {}
+    for name, tensor in trace.graph.named_parameters():
+        owner = name.rpartition(".")[0]
+        target = name if name in used else owner
+        if target in used:
+            pads = isinstance(trace.graph.get_submodule(owner), ZeroPadShortcut)
+            (padding if pads else published)[name] = _term(trace, name, tensor, used[target])
+    return published, padding
+
+
+def _term(trace: Trace, name: str, tensor: Tensor, block: int | None) -> _Term:
+    widths = [
+        trace.tensors[name, axis].width() if (name, axis) in trace.tensors else Width(size, ())
+        for axis, size in enumerate(tensor.shape[:2])
+    ]
+    widths += [Width(1, ())] * (2 - len(widths))
+    return _Term(math.prod(tensor.shape[2:]), widths[0], widths[1], block)
+
+
+def _blocks_of(trace: Trace) -> dict[str, int | None]:
+    """Branch that every module and attribute is used in, None where it is used elsewhere."""
+    inside = {node: i for i, block in enumerate(trace.blocks) for node in block.branch}
+    used: dict[str, int | None] = {}
+    for node in trace.graph.graph.nodes:
+        if node.op not in ("call_module", "get_attr"):
+            continue
+        users = {inside.get(user) for user in node.users} if node.op == "get_attr" else set()
+        block = users.pop() if len(users) == 1 else inside.get(node)
+        for name in _with_descendants(trace, str(node.target)):
+            used[name] = block if used.get(name, block) == block else None
+    return used
+
+
+def _with_descendants(trace: Trace, target: str) -> list[str]:
+    try:
+        module = trace.graph.get_submodule(target)
+    except AttributeError:
+        return [target]
+    return [f"{target}.{name}" if name else target for name, _ in module.named_modules()]
+
+
+def _macs(trace: Trace, weights: dict[str, _Term]) -> list[_Term]:
+    inside = {node: i for i, block in enumerate(trace.blocks) for node in block.branch}
+    terms = []
+    for node in trace.graph.graph.nodes:
+        if node.op == "call_module" and f"{node.target}.weight" in weights:
+            positions = _positions(trace, node)
+            if positions:
+                weight = weights[f"{node.target}.weight"].times(positions)
+                terms.append(_Term(weight.scale, weight.left, weight.right, inside.get(node)))
+    return terms
+
+
+def _positions(trace: Trace, node: fx.Node) -> int:
+    """How often a layer applies its weights per image, 0 for what is no matrix product."""
+    layer = trace.graph.get_submodule(str(node.target))
+    if isinstance(layer, nn.Linear):
+        return math.prod(node.meta["tensor_meta"].shape[1:-1])
+    if not isinstance(layer, _ConvNd):
+        return 0
+    at = node.all_input_nodes[0] if isinstance(layer, _ConvTransposeNd) else node
+    return math.prod(at.meta["tensor_meta"].shape[2 - layer.weight.ndim :])

@@ -1,0 +1,95 @@
+"""What a search may choose: the legal widths of every channel group, and what it chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.errors import InputError
+from edgeprune.prune.tracing.trace import ChannelGroup
+
+Widths = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PruningSpace:
+    """All channel groups of a model, each with the widths the device rewards.
+
+    Attributes:
+        groups: The groups, G of them.
+        grids: For each group its legal widths, ascending, ending in its full width; 0 comes
+            first where the group's residual branch may be dropped.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    grids: tuple[tuple[int, ...], ...]
+
+    @property
+    def full(self) -> Widths:
+        """Widths of the dense model, shape (G,)."""
+        return np.array([group.width for group in self.groups], np.int64)
+
+    @cached_property
+    def _shares_block(self) -> NDArray[np.bool_]:
+        blocks = [g.block if g.droppable else None for g in self.groups]
+        same = [[a == b and a is not None for b in blocks] for a in blocks]
+        return np.array(same, np.bool_).reshape(len(blocks), len(blocks))
+
+    def settle(self, widths: Widths) -> Widths:
+        """Width 0 in one group of a branch drops the branch: 0 in all of its groups.
+
+        Args:
+            widths: Shape (P, G).
+        """
+        dropped = (widths == 0) @ self._shares_block
+        return np.where(dropped, 0, widths)
+
+    def snap(self, widths: NDArray[Any]) -> Widths:
+        """Round every width up to the next legal one, then settle; shape (P, G)."""
+        columns = [
+            np.asarray(grid)[np.minimum(np.searchsorted(grid, widths[:, i]), len(grid) - 1)]
+            for i, grid in enumerate(self.grids)
+        ]
+        return self.settle(np.stack(columns, 1).astype(np.int64))
+
+    def random(self, count: int, generator: np.random.Generator) -> Widths:
+        """``count`` settled width vectors, each width drawn from its grid, shape (P, G)."""
+        columns = [generator.choice(grid, count) for grid in self.grids]
+        return self.settle(np.stack(columns, 1).astype(np.int64))
+
+
+def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
+    """Put the device's width grid on every group.
+
+    The grid counts channels of a layer. A channel of a group that owns k channels of a layer
+    (grouped convolutions) takes the widths w for which w * k is on the grid.
+
+    Args:
+        groups: From ``channels.trace``.
+        grid: Widths the device rewards, such as (8, 16, 24, 32); wider ones continue in its
+            last step.
+
+    Raises:
+        InputError: the grid is empty or holds a width below 1.
+    """
+    steps = sorted(set(grid))
+    if not steps or steps[0] < 1:
+        raise InputError(f"a width grid needs widths of at least 1, not {list(grid)}")
+    return PruningSpace(tuple(groups), tuple(_legal(group, steps) for group in groups))
+
+
+def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
+    share = _channels_per_member(group)
+    last = steps[-1]
+    step = last - steps[-2] if len(steps) > 1 else last
+    beyond = range(last + step, group.width * share, step)
+    legal = [c // share for c in (*steps, *beyond) if c % share == 0 and c < group.width * share]
+    return (*((0,) if group.droppable else ()), *legal, group.width)
+
+
+def _channels_per_member(group: ChannelGroup) -> int:
+    made = [s.positions.shape[1] for s in group.slices if s.axis == 0]
+    return min(made, default=1)

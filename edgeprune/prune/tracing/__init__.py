@@ -1,0 +1,1 @@
+"""Channel dependency tracing: which channels live or die together."""

@@ -1,0 +1,204 @@
+"""How channels pass through functions and tensor methods."""
+
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.nn import functional
+
+from edgeprune.prune.tracing.coupling import Flow, Ints, fixed
+from edgeprune.prune.tracing.module_rules import over_axis, pooled
+from edgeprune.prune.tracing.movement_rules import MOVEMENTS
+from edgeprune.prune.tracing.propagation import (
+    NOTHING,
+    Call,
+    CannotFollowError,
+    Follower,
+    Plain,
+    Rule,
+    Value,
+    depends,
+    walk,
+)
+
+
+def rule_for(node: fx.Node) -> tuple[str, Rule | None]:
+    """Name and rule of a ``call_function`` or ``call_method`` node; the rule may be None."""
+    name = str(node.target) if node.op == "call_method" else _known_function(node.target)
+    name = _ALIASES.get(name.rstrip("_"), name.rstrip("_"))
+    if name in _RULES:
+        return name, _RULES[name]
+    # Arithmetic on sizes needs no rule of its own; a tensor that meets it does.
+    return name, _plain_only
+
+
+def has_rule(node: fx.Node) -> bool:
+    """Whether a tensor that such a node returns can be followed."""
+    return rule_for(node)[1] is not _plain_only
+
+
+def _known_function(target: Any) -> str:
+    """The function's name if it is torch's or Python's own, else one that has no rule."""
+    name = getattr(target, "__name__", str(target))
+    if any(getattr(home, name, None) is target for home in (operator, torch, functional)):
+        return str(name)
+    if target is getattr:
+        return "getattr"
+    if getattr(target, "__module__", "") == "torchvision.ops.stochastic_depth":
+        return str(name)
+    return f"function {name}"
+
+
+def _plain_only(follower: Follower, call: Call) -> Value:
+    values = (call.args, call.kwargs)
+    if any(isinstance(v, Flow) for v in walk(values)):
+        raise CannotFollowError(f"no rule for {call.name}")
+    return follower.unfollowable(call.node, depends(values))
+
+
+def _unchanged(follower: Follower, call: Call) -> Value:
+    flow = call.flow()
+    rest = depends((call.args[1:], call.kwargs))
+    if rest.size:
+        follower.coupling.freeze(rest)
+    if any(isinstance(v, Flow) for v in walk((call.args[1:], call.kwargs))):
+        raise CannotFollowError(f"{call.name} takes a second tensor")
+    return Flow(call.shape, flow.axis, flow.ids)
+
+
+def _elementwise(follower: Follower, call: Call) -> Value:
+    values = (call.args, call.kwargs)
+    flows = [v for v in walk(values) if isinstance(v, Flow)]
+    if not flows:
+        return Plain(call.node.meta["value"], depends(values))
+    follower.coupling.freeze(np.append(depends(values), 0))
+    carriers = [f for f in flows if f.axis is not None]
+    if not carriers:
+        for other in flows:
+            follower.keep_held(other)
+        return fixed(call.shape)
+    # Axes are counted from the right, as broadcasting does.
+    axes = {(f.axis or 0) - len(f.shape) for f in carriers}
+    axis = axes.pop()
+    if axes:
+        raise CannotFollowError(f"{call.name} meets channels on different axes")
+    ids = carriers[0].ids
+    for other in flows:
+        if other.held:
+            _hold(follower, call, other, axis, ids)
+        elif len(other.shape) >= -axis and other.shape[axis] > 1:
+            follower.coupling.join(ids, other.along(len(other.shape) + axis))
+    return Flow(call.shape, len(call.shape) + axis, ids)
+
+
+def _hold(follower: Follower, call: Call, held: Flow, axis: int, ids: Ints) -> None:
+    """A parameter takes part: on the channel axis it is sliced along, where all its uses allow."""
+    for d, size in enumerate(held.shape):
+        on_channels = d == len(held.shape) + axis and size > 1
+        follower.own_by_name(str(held.held), d, ids if on_channels else np.zeros(size, np.int64))
+
+
+def only_elementwise(node: fx.Node) -> bool:
+    """Whether every use of a parameter is element by element, so that it can be sliced."""
+    return all(
+        user.op != "call_module" and rule_for(user)[1] is _elementwise for user in node.users
+    )
+
+
+def _reduction(follower: Follower, call: Call) -> Value:
+    flow = call.flow()
+    dims = call.value(1, "dim")
+    if dims is None:
+        return over_axis(None, flow, call)
+    given = dims if isinstance(dims, (tuple, list)) else (dims,)
+    axes = {d % len(flow.shape) for d in given}
+    over_axis(tuple(axes), flow, call)
+    if flow.axis is None or call.value(2, "keepdim", False):
+        return Flow(call.shape, flow.axis, flow.ids)
+    return Flow(call.shape, flow.axis - sum(d < flow.axis for d in axes), flow.ids)
+
+
+def _along_dim(follower: Follower, call: Call) -> Value:
+    return over_axis(call.value(1, "dim"), call.flow(), call)
+
+
+def _normalize(follower: Follower, call: Call) -> Value:
+    return over_axis(call.value(2, "dim", 1), call.flow(), call)
+
+
+def _size(follower: Follower, call: Call) -> Value:
+    flow = call.flow()
+    dim = call.value(1, "dim")
+    if dim is None:
+        return _shape_of(flow, call.node.meta["value"])
+    return Plain(call.node.meta["value"], _depends_on(flow, dim % len(flow.shape)))
+
+
+def _shape_of(flow: Flow, value: Any) -> Plain:
+    parts = tuple(_depends_on(flow, d) for d in range(len(flow.shape)))
+    return Plain(value, np.unique(flow.ids), parts)
+
+
+def _depends_on(flow: Flow, axis: int) -> Ints:
+    return np.unique(flow.ids) if axis == flow.axis else NOTHING
+
+
+def _getattr(follower: Follower, call: Call) -> Value:
+    value = call.node.meta["value"]
+    owner, name = call.args[0], call.args[1]
+    if not isinstance(owner, Flow):
+        return Plain(value, depends(owner))
+    if name == "shape":
+        return _shape_of(owner, value)
+    if name in ("dtype", "device", "ndim", "requires_grad", "is_cuda", "layout"):
+        return Plain(value)
+    raise CannotFollowError(f"no rule for attribute {name} of a tensor")
+
+
+def _about_type(follower: Follower, call: Call) -> Value:
+    call.flow()
+    return Plain(call.node.meta["value"])
+
+
+def _getitem(follower: Follower, call: Call) -> Value:
+    owner, index = call.args[0], call.args[1]
+    if isinstance(owner, Flow):
+        return MOVEMENTS["getitem"](follower, call)
+    if isinstance(owner, Plain):
+        if owner.parts and isinstance(index, (int, slice)):
+            chosen = owner.parts[index]
+            if isinstance(index, int):
+                return Plain(call.node.meta["value"], owner.parts[index])
+            return Plain(call.node.meta["value"], owner.depends, tuple(chosen))
+        return Plain(call.node.meta["value"], depends((owner, index)))
+    return owner[index]
+
+
+_ALIASES = {
+    **{"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "div": "truediv"},
+    **{"subtract": "sub", "multiply": "mul", "divide": "truediv", "concat": "cat"},
+    **{"concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose"},
+}
+_ELEMENTWISE = "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt"
+_UNARY = (
+    "relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh "
+    "hardswish hardsigmoid softplus softsign softshrink hardshrink tanhshrink threshold clamp "
+    "clip square erf log log1p reciprocal sign dropout dropout1d dropout2d dropout3d "
+    "alpha_dropout feature_dropout feature_alpha_dropout stochastic_depth clone contiguous "
+    "detach float double half bfloat16 to cpu cuda"
+)
+_POOLS = "max_pool{0}d avg_pool{0}d adaptive_avg_pool{0}d adaptive_max_pool{0}d lp_pool{0}d"
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(_UNARY.split(), _unchanged),
+    **{name: pooled(n) for n in (1, 2, 3) for name in _POOLS.format(n).split()},
+    **{"interpolate": pooled(2), "upsample": pooled(2)},
+    **dict.fromkeys(["mean", "sum", "amax", "amin"], _reduction),
+    **dict.fromkeys(["softmax", "log_softmax"], _along_dim),
+    **{"normalize": _normalize, "size": _size, "getattr": _getattr},
+    **dict.fromkeys(["dim", "ndimension", "is_floating_point"], _about_type),
+    **MOVEMENTS,
+    "getitem": _getitem,
+}

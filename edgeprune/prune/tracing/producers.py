@@ -1,0 +1,94 @@
+"""Where in a traced network do the channels of a group appear, ready to be used or cut?"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgeprune.errors import InputError
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace
+
+_RELU = frozenset({"relu", "relu_", "relu6", "hardswish", "silu", "gelu"})
+_ADD = frozenset({"add", "add_", "iadd"})
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A layer whose output channels are those of a group.
+
+    Attributes:
+        module: Name of the BatchNorm layer, or of the layer with weights where none follows.
+        node: Node of the traced graph that returns these channels after addition and ReLU.
+        positions: Channels of that node owned by each channel of the group, (width, k), int64.
+    """
+
+    module: str
+    node: fx.Node
+    positions: Tensor
+
+
+def gates(trace: Trace, group: ChannelGroup) -> tuple[Gate, ...]:
+    """Find the gates of a group: one for a branch, one per addition for a residual stream.
+
+    Args:
+        trace: The traced network.
+        group: One of its groups.
+
+    Returns:
+        Gates in the order of the graph, at least one.
+
+    Raises:
+        InputError: No layer of its own makes the channels.
+    """
+    made = makers(trace.graph, group)
+    norms = [pair for pair in made if isinstance(pair[0], nn.modules.batchnorm._BatchNorm)]
+    owned = {part.tensor.rpartition(".")[0]: part for _, part in norms or made}
+    found = tuple(
+        Gate(str(node.target), _settled(node), torch.from_numpy(owned[str(node.target)].positions))
+        for node in trace.graph.graph.nodes
+        if node.op == "call_module" and node.target in owned
+    )
+    if not found:
+        raise InputError(f"no layer makes the channels of group {group.name}; it cannot be ranked")
+    return found
+
+
+def makers(
+    graph: fx.GraphModule, group: ChannelGroup
+) -> tuple[tuple[nn.Module, TensorSlice], ...]:
+    """Layers that make a group's channels, with the slice of their weight.
+
+    The frozen 0/1 shortcuts are left out: they only pass on what others made.
+    """
+    found = []
+    for part in group.slices:
+        owner, _, attribute = part.tensor.rpartition(".")
+        module = graph.get_submodule(owner)
+        out_axis = 1 if getattr(module, "transposed", False) else 0
+        makes = attribute == "weight" and part.axis == out_axis
+        if makes and not isinstance(module, ZeroPadShortcut):
+            found.append((module, part))
+    return tuple(found)
+
+
+def _settled(node: fx.Node) -> fx.Node:
+    """Follow a layer's output through addition up to and including its ReLU."""
+    while len(node.users) == 1:
+        user = next(iter(node.users))
+        name = _operation(user)
+        if name in _RELU:
+            return user
+        if name not in _ADD:
+            break
+        node = user
+    return node
+
+
+def _operation(node: fx.Node) -> str:
+    if node.op == "call_module":
+        owner = node.graph.owning_module
+        if owner is None:
+            return ""
+        return type(owner.get_submodule(str(node.target))).__name__.lower()
+    return str(getattr(node.target, "__name__", node.target))

@@ -1,0 +1,284 @@
+"""The walk along a graph that gives every tensor its channel ids."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow, Ints, fixed
+from edgeprune.prune.tracing.fx_graph import NOT_OF_TRACING, source_line
+
+NOTHING: Ints = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A value that is no tensor, such as a size.
+
+    Attributes:
+        value: What it was for the example input.
+        depends: Ids of the channels whose removal would change it.
+        parts: The same for each element, where the value is a shape.
+    """
+
+    value: Any
+    depends: Ints = field(default_factory=lambda: NOTHING)
+    parts: tuple[Ints, ...] = ()
+
+
+Value = Any
+"""Flow, Plain, or a tuple of values."""
+
+
+@dataclass(frozen=True)
+class Unfollowed:
+    """A place that channels could not be followed through; all of them are kept.
+
+    Attributes:
+        node: Name of the graph node or of the submodule.
+        source: File and line of the model's code.
+        reason: One line.
+    """
+
+    node: str
+    source: str
+    reason: str
+
+
+class CannotFollowError(Exception):
+    """Raised by a rule whose operator meets channels in a way it has no answer for."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node with its arguments already followed."""
+
+    node: fx.Node
+    name: str
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value]
+    module: nn.Module | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor that the node returns."""
+        return tuple(self.node.meta["tensor_meta"].shape)
+
+    def value(self, position: int, keyword: str, default: Any = None) -> Any:
+        """A plain argument, given by position or keyword."""
+        given = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
+        return default if given is None else plain(given)
+
+    def flow(self) -> Flow:
+        """The input tensor.
+
+        Raises:
+            CannotFollowError: the first argument is no tensor.
+        """
+        found = self.args[0] if self.args else self.kwargs.get("input")
+        if not isinstance(found, Flow):
+            raise CannotFollowError(f"{self.name} does not act on a tensor")
+        return found
+
+
+Rule = Callable[["Follower", Call], Value]
+
+
+def plain(value: Value) -> Any:
+    """The concrete content of a followed argument, ids in the place of tensors."""
+    if isinstance(value, Plain):
+        return value.value
+    if isinstance(value, Flow):
+        return value.spread()
+    if isinstance(value, (tuple, list)):
+        return type(value)(plain(v) for v in value)
+    if isinstance(value, slice):
+        return slice(plain(value.start), plain(value.stop), plain(value.step))
+    return value
+
+
+def walk(value: Value) -> Iterator[Value]:
+    """Every Flow and Plain inside a value."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            yield from walk(part)
+    elif isinstance(value, slice):
+        yield from walk((value.start, value.stop, value.step))
+    elif isinstance(value, dict):
+        yield from walk(tuple(value.values()))
+    elif isinstance(value, (Flow, Plain)):
+        yield value
+
+
+def depends(values: Value) -> Ints:
+    """Ids of all channels whose removal would change a plain value in ``values``."""
+    found = [v.depends for v in walk(values) if isinstance(v, Plain) and v.depends.size]
+    return np.unique(np.concatenate(found)) if found else NOTHING
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Where the walk finds its rules.
+
+    Attributes:
+        of: Name and rule of a node that calls something; no rule keeps what it touches.
+        sliceable: Whether a parameter that a node reads may be sliced by its users.
+    """
+
+    of: Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]]
+    sliceable: Callable[[fx.Node], bool]
+
+
+class Follower:
+    """Walks a graph once; rules ask it to join channels and to note what a tensor holds.
+
+    Attributes:
+        coupling: Classes of channel ids.
+        tensors: Ids along one axis of a parameter or buffer, by (name, axis).
+        flows: The channels of every node that returns one tensor.
+        unfollowed: Places where channels were kept for want of a rule.
+    """
+
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        rules: Rules,
+        opaque: Mapping[str, tuple[str, str]],
+    ) -> None:
+        self.coupling = Coupling()
+        self.tensors: dict[tuple[str, int], Ints] = {}
+        self.flows: dict[fx.Node, Flow] = {}
+        self.unfollowed: list[Unfollowed] = []
+        self._graph = graph
+        self._rules = rules
+        self._opaque = opaque
+        self._values: dict[fx.Node, Value] = {}
+        self._names: dict[int, str] = {}
+        for name, tensor in [*graph.named_parameters(), *graph.named_buffers()]:
+            self._names.setdefault(id(tensor), name)
+
+    def run(self) -> None:
+        """Follow every node, in order."""
+        for node in self._graph.graph.nodes:
+            value = self._follow(node)
+            self._values[node] = value
+            if isinstance(value, Flow):
+                self.flows[node] = value
+            node.meta["channel_dependent"] = bool(depends(value).size)
+
+    def own(self, tensor: Tensor | None, axis: int, ids: Ints) -> None:
+        """Note that ``tensor`` holds channels ``ids`` along ``axis``; uses are joined."""
+        if tensor is None:
+            return
+        key = self._names[id(tensor)], axis
+        if key in self.tensors:
+            self.coupling.join(self.tensors[key], ids)
+        else:
+            self.tensors[key] = ids
+
+    def own_by_name(self, name: str, axis: int, ids: Ints) -> None:
+        """As ``own``, for a tensor that the graph reads as an attribute."""
+        target: Any = self._graph
+        for part in name.split("."):
+            target = getattr(target, part)
+        self.own(target, axis, ids)
+
+    def keep_held(self, flow: Flow) -> None:
+        """Keep the whole of a parameter that the graph reads as an attribute, if it is one."""
+        if flow.held:
+            for axis, size in enumerate(flow.shape):
+                self.own_by_name(flow.held, axis, np.zeros(size, np.int64))
+
+    def new_channels(self, tensor: Tensor, axis: int, count: int) -> Ints:
+        """Ids of the channels that a layer makes: those of its weight, if seen before."""
+        known = self.tensors.get((self._names[id(tensor)], axis))
+        return self.coupling.fresh(count) if known is None else known
+
+    def unfollowable(self, node: fx.Node, known: Ints) -> Value:
+        """What a node returned, as tensors without channels and plain values.
+
+        ``known`` are the channels a plain value depends on; a tensor made from it keeps them.
+        """
+
+        def blank(meta: Any) -> Value:
+            if hasattr(meta, "memory_format"):
+                self.coupling.freeze(np.append(known, FIXED))
+                return fixed(meta.shape)
+            if isinstance(meta, (tuple, list)) and not isinstance(meta, torch.Size):
+                return tuple(blank(m) for m in meta)
+            return Plain(meta, known)
+
+        return blank(node.meta["value"])
+
+    def _follow(self, node: fx.Node) -> Value:
+        if node.op in ("placeholder", "get_attr"):
+            return self._given(node)
+        args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
+        if node.op == "output":
+            return self._keep((args, kwargs))
+        module = self._graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        name, rule = self._rules.of(node, module)
+        call = Call(node, name, args, kwargs, module)
+        try:
+            if rule is None:
+                raise CannotFollowError(self._no_rule(call))
+            return rule(self, call)
+        except NOT_OF_TRACING:
+            raise
+        except Exception as error:
+            # Whatever an operator does to the ids, the channels it touches are kept.
+            self._report(call, str(error).strip().splitlines())
+            self._keep((args, kwargs))
+            for tensor in [] if module is None else [*module.parameters(), *module.buffers()]:
+                for axis, size in enumerate(tensor.shape):
+                    self.own(tensor, axis, np.zeros(size, np.int64))
+            return self.unfollowable(node, NOTHING)
+
+    def _given(self, node: fx.Node) -> Value:
+        meta = node.meta.get("tensor_meta")
+        if meta is None:
+            return Plain(node.meta["value"])
+        if node.op == "placeholder":
+            return fixed(meta.shape)
+        held = fixed(meta.shape, str(node.target))
+        if not self._rules.sliceable(node):
+            self.keep_held(held)
+        return held
+
+    def _resolve(self, argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return self._values[argument]
+        if isinstance(argument, (tuple, list)):
+            return type(argument)(self._resolve(a) for a in argument)
+        if isinstance(argument, dict):
+            return {key: self._resolve(value) for key, value in argument.items()}
+        if isinstance(argument, slice):
+            return slice(
+                *(self._resolve(a) for a in (argument.start, argument.stop, argument.step))
+            )
+        return argument
+
+    def _keep(self, values: Value) -> None:
+        for value in walk(values):
+            if isinstance(value, Flow):
+                self.keep_held(value)
+                self.coupling.join(value.ids, np.zeros(len(value.ids), np.int64))
+            elif isinstance(value, Plain) and value.depends.size:
+                self.coupling.freeze(value.depends)
+
+    def _report(self, call: Call, reason: list[str]) -> None:
+        touched = [v.ids for v in walk((call.args, call.kwargs)) if isinstance(v, Flow)]
+        touched.append(depends((call.args, call.kwargs)))
+        if any(self.coupling.roots(ids).any() for ids in touched if ids.size):
+            line = reason[0] if reason else f"{call.name} cannot be followed"
+            name = str(call.node.target) if call.module is not None else call.node.name
+            source = self._opaque[name][0] if name in self._opaque else source_line(call.node)
+            self.unfollowed.append(Unfollowed(name, source, line))
+
+    def _no_rule(self, call: Call) -> str:
+        if str(call.node.target) in self._opaque:
+            return f"cannot be traced: {self._opaque[str(call.node.target)][1]}"
+        return f"no rule for {call.name}"

@@ -1,0 +1,1 @@
+"""Training, distillation, BatchNorm recalibration and evaluation."""

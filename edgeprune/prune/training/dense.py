@@ -1,0 +1,144 @@
+"""Where does the dense model come from: a checkpoint, or training that is done once and kept."""
+
+import hashlib
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import nn
+
+from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.models import checkpoint, zoo
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.loop import Progress, train
+from edgeprune.prune.training.recipe import Recipe
+
+_log = logging.getLogger(__name__)
+
+DIGITS = Recipe(epochs=12, batch=64, lr=0.1, warmup=0.15)  # docs/recovery.md has what it reads
+FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The dense model as it came.
+
+    Attributes:
+        model: In evaluation mode, on the CPU, shortcuts as published.
+        accuracy: Top-1 on the held-out validation images, 0..1.
+        origin: ``checkpoint``, ``trained`` or ``cached``.
+        seen_validation: Whether training may have seen the validation images.
+    """
+
+    model: nn.Module
+    accuracy: float
+    origin: str
+    seen_validation: bool
+
+
+def obtain(
+    spec: ModelSpec,
+    data: DataSet,
+    weights: Path | None,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> Baseline:
+    """Load the dense model, or train it on the training images and keep it for the next time.
+
+    Args:
+        spec: Which network.
+        data: Images; only ``train`` is trained on.
+        weights: A checkpoint; without one the model is trained.
+        recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.
+        progress: Called after every training step.
+
+    Raises:
+        InputError: the checkpoint does not fit, or the model answers no better than chance.
+    """
+    if weights is not None:
+        model, origin = zoo.load_dense(spec, weights), "checkpoint"
+    else:
+        recipe = recipe or (DIGITS if data.name == "digits" else FROM_SCRATCH)
+        model, origin = _trained(spec, data, recipe, progress)
+    accuracy = evaluate(model, data.val).accuracy
+    _refuse_chance(accuracy, data, weights)
+    return Baseline(model.eval(), accuracy, origin, seen_validation=weights is not None)
+
+
+def _trained(
+    spec: ModelSpec, data: DataSet, recipe: Recipe, progress: Progress | None
+) -> tuple[nn.Module, str]:
+    path = user_cache_path("edgeprune") / "baselines" / f"{_key(spec, data, recipe)}.pt"
+    model = zoo.build(spec, seed=recipe.seed)
+    if path.exists():
+        try:
+            model.load_state_dict(checkpoint.read(path).state_dict)
+            return model, "cached"
+        except (EdgepruneError, RuntimeError):
+            pass  # a damaged cache is no reason to stop: train again and replace it
+    trained = train(model, data.train, recipe, progress=progress)
+    _keep(path, _as_checkpoint(spec, data, trained.model))
+    return trained.model, "trained"
+
+
+def _keep(path: Path, trained: Checkpoint) -> None:
+    """For the next time; a cache that cannot be written costs time then, no more."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(path, trained, overwrite=True)
+    except (OSError, MachineError) as error:
+        _log.warning("the trained dense model was not kept for the next time: %s", error)
+
+
+def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint:
+    return Checkpoint(
+        model=spec.name,
+        kwargs={"num_classes": spec.num_classes, **spec.kwargs},
+        plan=None,
+        state_dict=model.state_dict(),
+        input_shape=data.input_shape,
+        mean=data.normalisation.mean,
+        std=data.normalisation.std,
+        classes=data.classes,
+        history={},
+    )
+
+
+def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
+    parts = [asdict(spec), data.fingerprint, data.size, asdict(data.normalisation)]
+    text = json.dumps([*parts, asdict(recipe), torch.__version__], sort_keys=True, default=dict)
+    return f"{spec.name.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:
+    """A search on a model that does not work would only tell how noise is pruned."""
+    chance = 1 / len(data.classes)
+    if accuracy > works_above(chance, len(data.val)):
+        return
+    advice = (
+        "check --mean/--std (the normalisation it was trained with) and that the class folders "
+        "sort in the order of its outputs"
+        if weights
+        else "train longer with --baseline-epochs, or give trained --weights"
+    )
+    raise InputError(
+        f"the dense model reads {100 * accuracy:.1f} % on {len(data.val)} held-out images, near "
+        f"chance ({100 * chance:.1f} %): {advice}"
+    )
+
+
+def works_above(chance: float, images: int) -> float:
+    """The accuracy above which a model is taken to have learnt something.
+
+    Three standard deviations of guessing and a quarter of chance above it, but no more than
+    halfway to 1: on a handful of images even a perfect model would not stand out by the first.
+    """
+    noise = 3 * math.sqrt(chance * (1 - chance) / images)
+    return chance + min(max(noise, 0.25 * chance), 0.5 * (1 - chance))

@@ -1,0 +1,284 @@
+"""How does a network learn: from labels alone, or from labels and a dense teacher."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.errors import InputError, MachineError
+from edgeprune.prune.images.held import Batch, Images
+from edgeprune.prune.models.placement import (
+    best_device,
+    device_of,
+    finished,
+    half_precision,
+    working_copy,
+)
+from edgeprune.prune.training.distributed import Ranks
+from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
+from edgeprune.prune.training.state import Keep, State, read, unusable, write
+
+__all__ = ["Progress", "Recipe", "Setting", "Trained", "train", "train_in"]
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What surrounds a training without being part of its recipe.
+
+    Attributes:
+        teacher: Dense network whose logits are imitated; left as it was.
+        progress: Called after every step with the steps done, the steps in all and the loss.
+        ranks: This process, and where it computes.
+        keep: Where the state is kept, to go on from after an interruption.
+    """
+
+    teacher: nn.Module | None = None
+    progress: Progress | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+    keep: Keep | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and how it came about.
+
+    Attributes:
+        model: In evaluation mode, on the device of the network that was given.
+        history: Plain JSON: the recipe, steps, images per batch, seconds, device, processes,
+            images per second, and the mean training loss of every pass.
+    """
+
+    model: nn.Module
+    history: dict[str, Any]
+
+
+def train(
+    model: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    *,
+    teacher: nn.Module | None = None,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> Trained:
+    """Train a copy of a network and return it as it is after the last step.
+
+    Args:
+        model: Network to start from; left as it was. Frozen parameters stay frozen.
+        images: Training images.
+        recipe: How to train.
+        teacher: Dense network whose logits are imitated; left as it was.
+        progress: Called after every step with the steps done, the steps in all and the loss.
+        device: Where to train; CUDA (then in bfloat16) where there is one.
+
+    Returns:
+        The trained copy and its history.
+
+    Raises:
+        InputError: The loss became NaN or infinite, or there are no images.
+    """
+    ranks = Ranks(device=device or best_device())
+    return train_in(model, images, recipe, Setting(teacher, progress, ranks))
+
+
+def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting) -> Trained:
+    """:func:`train`, kept in a file to go on from, or shared among several processes.
+
+    On a CPU an interrupted training that goes on gives the weights, bit by bit, of one that
+    was not interrupted.
+
+    Args:
+        model: Network to start from; where a kept state is found, only its layers count.
+        images: Training images.
+        recipe: How to train; its batch is shared among the processes.
+        setting: Teacher, processes, state file.
+
+    Returns:
+        The trained copy and its history, the same in every process. The state file stays; who
+        has stored the result removes it.
+
+    Raises:
+        InputError: The loss became NaN or infinite, there are no images, or the state file is
+            of another training.
+        MachineError: The state cannot be written, or not every process can see it.
+    """
+    if not len(images):
+        raise InputError("there are no images to train on")
+    run = _Run(model, images, recipe, setting)
+    run.steps()
+    history = {
+        "recipe": asdict(recipe),
+        "teacher": setting.teacher is not None,
+        "device": setting.ranks.device.type,
+        "processes": setting.ranks.count,
+        "steps": run.total,
+        "batch": run.batch,
+        "loss": run.mean_losses(),
+        "seconds": round(run.seconds, 3),
+        "images_per_second": round(run.total * run.batch / max(run.seconds, 1e-9), 1),
+    }
+    return Trained(finished(run.result(model), device_of(model)), history)
+
+
+class _Run:
+    """The state of one training: the copy, its optimiser, its average, its losses."""
+
+    def __init__(self, model: nn.Module, images: Images, recipe: Recipe, setting: Setting) -> None:
+        self.recipe, self.setting, self.ranks = recipe, setting, setting.ranks
+        device = self.ranks.device
+        self.model = working_copy(model, device).train()
+        self.average = None if recipe.ema is None else working_copy(model, device)
+        self.teacher = None
+        if setting.teacher is not None:
+            self.teacher = working_copy(setting.teacher, device).eval()
+        self.batch = batch_size(recipe.batch, len(images))
+        if self.batch < self.ranks.count:
+            raise InputError(
+                f"a batch of {self.batch} images cannot be shared by {self.ranks.count} processes"
+            )
+        self.per_epoch = max(1, len(images) // self.batch)
+        self.total = recipe.epochs * self.per_epoch if recipe.steps is None else recipe.steps
+        self.optimizer = torch.optim.SGD(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+        )
+        self.losses: list[float] = []
+        self.seconds = 0.0
+        self.images = images.to(device).shared(self.ranks.rank, self.ranks.count)
+        self._go_on()
+        self.network = self.ranks.spread(self.model)
+
+    def steps(self) -> None:
+        """Take every step that is left."""
+        device = self.ranks.device
+        before, started = self.seconds, time.perf_counter()
+        # Dropout draws from torch's global generator, which is the caller's.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for pixels, labels in self._batches():
+                loss = self._step(pixels, labels)
+                self.losses.append(loss)
+                self.seconds = before + time.perf_counter() - started
+                self._after_step(loss)
+
+    def _after_step(self, loss: float) -> None:
+        done = len(self.losses)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"training diverged: the loss was {loss} at step {done} of {self.total}; "
+                f"use a smaller learning rate than {self.recipe.lr:g}"
+            )
+        keep = self.setting.keep
+        if keep and (done == self.total or done % (keep.every or self.per_epoch) == 0):
+            self._put_down(keep)
+        if self.setting.progress is not None:
+            self.setting.progress(done, self.total, loss)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches that are left; every pass has its own seed, so one can be repeated alone."""
+        done = len(self.losses)
+        for epoch in range(done // self.per_epoch, -(-self.total // self.per_epoch)):
+            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
+            first = epoch * self.per_epoch
+            batches = self.images.batches(self.batch, generator=generator, augment=True)
+            last = min(self.per_epoch, self.total - first)
+            yield from islice(batches, max(0, done - first), last)
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> float:
+        step, device = len(self.losses), self.ranks.device
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.ranks.rank)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.total, self.recipe)
+        with half_precision(device):
+            loss = self._loss(pixels.contiguous(memory_format=torch.channels_last), labels)
+        # Shares may differ by one image; the processes' mean is that of the whole batch.
+        loss = loss * (len(labels) * self.ranks.count / self.batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self._move_average()
+        return self.ranks.mean(loss.detach())
+
+    def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        recipe = self.recipe
+        logits = self.network(pixels).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            target = self.teacher(pixels).float()
+        soft = distillation(logits, target, recipe.temperature)
+        return (1 - recipe.alpha) * loss + recipe.alpha * soft
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        if self.average is None or self.recipe.ema is None:
+            return
+        current = self.model.state_dict()
+        for name, kept in self.average.state_dict().items():
+            if kept.is_floating_point():
+                kept.lerp_(current[name], 1 - self.recipe.ema)
+            else:
+                kept.copy_(current[name])
+
+    def mean_losses(self) -> list[float]:
+        """The mean loss of each pass."""
+        passes = range(0, len(self.losses), self.per_epoch)
+        chunks = [self.losses[first : first + self.per_epoch] for first in passes]
+        return [round(sum(losses) / len(losses), 5) for losses in chunks]
+
+    def result(self, given: nn.Module) -> nn.Module:
+        """The network of the last step, or its average, made of the layers that were given."""
+        chosen = self.model if self.average is None else self.average
+        if self.ranks.count == 1:
+            return chosen
+        self.ranks.level(chosen)
+        plain = working_copy(given, self.ranks.device)
+        plain.load_state_dict(chosen.state_dict())
+        return plain
+
+    def _task(self, keep: Keep) -> dict[str, Any]:
+        return {**keep.task, **asdict(self.recipe), "training images": len(self.images)}
+
+    def _put_down(self, keep: Keep) -> None:
+        if self.ranks.leads:
+            average = None if self.average is None else self.average.state_dict()
+            state = State(
+                self.losses,
+                self.seconds,
+                self.model.state_dict(),
+                average,
+                self.optimizer.state_dict(),
+            )
+            write(keep.path, self._task(keep), state)
+
+    def _go_on(self) -> None:
+        """Take up the state that an interrupted training left, where there is one."""
+        keep = self.setting.keep
+        if keep is None:
+            return
+        state = read(keep.path, self._task(keep))
+        if not self.ranks.agree(0 if state is None else len(state.losses)):
+            raise MachineError(
+                f"not every process sees the same {keep.path}; write to a disk that all share"
+            )
+        if state is None:
+            return
+        try:
+            self.model.load_state_dict(state.model)
+            if self.average is not None:
+                self.average.load_state_dict(state.average or {})
+            self.optimizer.load_state_dict(state.optimizer)
+            self.losses, self.seconds = list(state.losses), float(state.seconds)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            raise unusable(keep.path) from None

@@ -1,0 +1,148 @@
+"""A recovered network becomes files, a verdict and a summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from edgeprune.deploy.gate import check
+from edgeprune.deploy.gate.verdicts import Report
+from edgeprune.deploy.timing.protocol import compare
+from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
+from edgeprune.files import write_whole
+from edgeprune.prune.models import checkpoint
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.run.folder import RunFolder
+from edgeprune.run.measured_search import Timing
+from edgeprune.run.outcome import COUNTS, RESULT, Made, Outcome, Row
+from edgeprune.run.setup import Scene
+from edgeprune.target import TargetProfile
+
+_HARM = 0.005  # less is within what another seed of the fine-tuning moves
+SEEN = (
+    "the dense model came as a checkpoint and may have seen the validation images, so what is "
+    "lost on them is overstated; the test images were read once, at the end"
+)
+
+
+def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder) -> Outcome:
+    """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
+
+    The test images are read here: for this model once, for the dense one once a run.
+
+    Args:
+        scene: What the model was made from.
+        made: The model.
+        profile: The target with the budgets it is judged by.
+        folder: Where everything goes; earlier files of these names are replaced.
+    """
+    slim_accuracy = scene.test_accuracy(made.recovered.model)
+    accuracy = {"dense": scene.dense_accuracy, "slim": slim_accuracy, **made.recovered.accuracy}
+    target, timing = scene.request.target, Timing(profile, scene.field.timing.device)
+    dense, slim = _records(scene, made, accuracy)
+    dense_file = ship(scene.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
+    slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
+    checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
+    checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
+    slim_file = load_and_ship(
+        folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
+    )
+    folder.event("exported", parity=asdict(slim_file.parity))
+    report = check.check(slim_file.path, profile, timing.options(dense_file.path))
+    write_whole(folder.path / "check.json", report.to_json().encode())
+    files = dense_file, slim_file
+    medians = _medians(report, files, timing)
+    rows = _rows(accuracy, (dense.history, slim.history), files, medians)
+    notes = _notes(scene, report, accuracy) + _walked(folder.read().get("walk", []))
+    results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
+    folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
+    return Outcome(folder.path, rows, report, notes)
+
+
+def _notes(scene: Scene, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
+    """What must be known beside the verdicts."""
+    notes = [SEEN] if scene.origin.seen_validation else []
+    lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
+    if lost and lost.outcome == "missed":
+        notes.append(
+            f"the best that strategy {scene.request.strategy} came to within the other budgets "
+            f"loses {lost.value:.2f} points, {lost.limit:g} were allowed; more --epochs may win "
+            "them back, or loosen another budget"
+        )
+    before, after = accuracy["val_before_finetune"], accuracy["val_slim"]
+    if after < before - _HARM:
+        notes.append(
+            f"fine-tuning lowered the validation accuracy from {before:.2%} to {after:.2%}; more "
+            "--epochs or a lower --lr"
+        )
+    return tuple(notes)
+
+
+def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The steps to the lowest latency that kept the accuracy, where there were any."""
+    told = [
+        f"{step['latency']:g}x {step['lost_points']:.2f}{'' if step['kept'] else ' (too much)'}"
+        if "lost_points" in step
+        else f"{step['latency']:g}x not reached"
+        for step in steps
+    ]
+    return (f"points lost on validation images on the way: {', '.join(told)}",) if told else ()
+
+
+def _records(
+    scene: Scene, made: Made, accuracy: Mapping[str, float]
+) -> tuple[Checkpoint, Checkpoint]:
+    """What the dense and the slim file say of themselves."""
+    record, chosen = scene.record, made.chosen.choice
+    widths = np.stack([scene.field.space.full, chosen.widths])
+    counts = scene.counts
+    macs, params = counts.macs(widths).tolist(), counts.params(widths).tolist()
+    shortcuts = counts.shortcut_macs(widths).tolist()
+    history = {**record.history, "accuracy_dense": accuracy["dense"]}
+    slim_history = {
+        **history,
+        "accuracy_slim": accuracy["slim"],
+        "accuracy": dict(accuracy),
+        "finetune": dict(made.recovered.finetune),
+        **dict(zip(COUNTS, (macs[1], params[1], shortcuts[1]), strict=True)),
+    }
+    dense_counts = dict(zip(COUNTS, (macs[0], params[0], shortcuts[0]), strict=True))
+    return (
+        replace(record, history={**history, **dense_counts}),
+        replace(
+            record,
+            plan=chosen.plan(record.model).to_plain(),
+            state_dict=made.recovered.model.state_dict(),
+            history=slim_history,
+        ),
+    )
+
+
+def _rows(
+    accuracy: Mapping[str, float],
+    histories: tuple[Mapping[str, Any], Mapping[str, Any]],
+    files: tuple[Shipped, Shipped],
+    medians: tuple[float, float],
+) -> tuple[Row, ...]:
+    dense, slim = histories
+    return (
+        Row("accuracy", 100 * accuracy["dense"], 100 * accuracy["slim"], "%"),
+        Row("MACs", dense["macs"], slim["macs"]),
+        Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
+        Row("params", dense["params"], slim["params"]),
+        Row("file size", files[0].bytes, files[1].bytes, "bytes"),
+        Row("latency", *medians, "ms"),
+    )
+
+
+def _medians(
+    report: Report, files: tuple[Shipped, Shipped], timing: Timing
+) -> tuple[float, float]:
+    """Measured ms, dense and slim: the gate's, or timed now where no budget asked for it."""
+    if "reference" in report.latency:
+        summaries = report.latency["reference"], report.latency["candidate"]
+        return summaries[0]["median_ms"], summaries[1]["median_ms"]
+    setting = timing.options().setting(timing.profile, files[0].input_shape)
+    found = compare(files[1].path, files[0].path, setting)
+    return found.reference.median_ms, found.candidate.median_ms

@@ -1,0 +1,290 @@
+"""How does the network of a model.pt learn on, by itself, after its search?"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune.deploy.artifact.seal import file_sha256
+from edgeprune.errors import InputError
+from edgeprune.files import disk_errors, refuse_existing
+from edgeprune.prune.images import datasets
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.held import Normalisation
+from edgeprune.prune.models import checkpoint, zoo
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.slimming.reload import load_slim
+from edgeprune.prune.training.batchnorm import recalibrate
+from edgeprune.prune.training.distributed import Ranks, together
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.loop import Setting, Trained, train_in
+from edgeprune.prune.training.recipe import Recipe
+from edgeprune.prune.training.state import Keep
+
+Watch = Callable[[str, int, int], None]
+TEACHER = "dense.pt"
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What a user asked for.
+
+    Attributes:
+        checkpoint: A model.pt, slim or dense.
+        recipe: How it is trained; its weight of the teacher may be 0.
+        source: Data set name or folder.
+        teacher: A model.pt or weights of the dense network; ``dense.pt`` beside the model.pt
+            without one.
+        out: File, or folder for a ``model.pt``; ``NAME-finetuned.pt`` beside it without one.
+        overwrite: Replace ``out``, and begin anew where a state was left.
+        resume: Go on from the state that was left.
+        recalibrate: Estimate BatchNorm's statistics afresh first.
+        trust_factory: Run the ``module:factory`` that the model.pt names.
+        every: Steps between two states; every pass over the images without one.
+    """
+
+    checkpoint: Path
+    recipe: Recipe
+    source: str
+    teacher: Path | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    recalibrate: bool = False
+    trust_factory: bool = False
+    every: int | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file that is written."""
+        if self.out is None:
+            return self.checkpoint.with_name(f"{self.checkpoint.stem}-finetuned.pt")
+        return self.out / "model.pt" if self.out.is_dir() else self.out
+
+    @property
+    def state(self) -> Path:
+        """Where the training is kept while it runs."""
+        return self.file.with_name(f"{self.file.name}.state")
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What came of it.
+
+    Attributes:
+        path: The new model.pt.
+        before: Top-1 on the validation images before, 0..1.
+        val: After.
+        test: On the test images, after.
+        teacher: Who taught, if anyone.
+    """
+
+    path: Path
+    before: float
+    val: float
+    test: float
+    teacher: Path | None
+
+    def to_text(self) -> str:
+        """One line."""
+        taught = f"taught by {self.teacher}" if self.teacher else "without a teacher"
+        return (
+            f"{self.path}: {100 * self.before:.2f} % of the validation images before, "
+            f"{100 * self.val:.2f} % after, {100 * self.test:.2f} % of the test images; {taught}"
+        )
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """A network, its images and its teacher, ready to begin."""
+
+    model: nn.Module
+    record: Checkpoint
+    images: DataSet
+    before: float
+    teacher: nn.Module | None
+    taught_by: Path | None
+    task: Mapping[str, str]
+
+
+def retrain(wanted: Retraining, watch: Watch = lambda step, done, total: None) -> Retrained | None:
+    """Fine-tune the network of a model.pt and write a new one.
+
+    Under torchrun every process calls this; the first writes.
+
+    Args:
+        wanted: What is asked for.
+        watch: Called with a step's name, how much of it is done, and how much there is.
+
+    Returns:
+        What came of it; None in all processes but the first.
+
+    Raises:
+        InputError: A file, the images or the recipe do not fit, or a state is in the way.
+        MachineError: The disk refuses, or processes cannot reach each other.
+    """
+    with together() as ranks:
+        told = watch if ranks.leads else _silent
+        with ranks.in_turn():
+            lesson = _lesson(wanted, ranks, told)
+        setting = Setting(
+            lesson.teacher,
+            lambda done, total, loss: told("fine-tuning", done, total),
+            ranks,
+            Keep(wanted.state, lesson.task, wanted.every),
+        )
+        trained = train_in(lesson.model, lesson.images.train, wanted.recipe, setting)
+    return _written(wanted, lesson, trained) if ranks.leads else None
+
+
+def known_images(path: Path) -> str:
+    """The name of the data set that a model.pt was made with.
+
+    Raises:
+        InputError: It was made with a folder, of which only the last name is known.
+    """
+    known = str(checkpoint.read(path).history.get("data"))
+    if known not in datasets.NAMES:
+        raise InputError(f"name the images that {path} learns from with --data")
+    return known
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """What the other processes tell."""
+
+
+def _lesson(wanted: Retraining, ranks: Ranks, watch: Watch) -> _Lesson:
+    if ranks.leads:
+        _make_way(wanted)
+    model, record = load_slim(wanted.checkpoint, trust_factory=wanted.trust_factory)
+    images = _images(wanted, record, watch)
+    path = _teacher_path(wanted)
+    teacher = _teacher(path, record, trust=wanted.trust_factory) if path else None
+    before = 0.0
+    if ranks.leads:  # the others start from its weights
+        if wanted.recalibrate or _never_recovered(record):
+            model = recalibrate(model, images.train)
+        before = evaluate(model, images.val).accuracy
+    task = {
+        "model": file_sha256(wanted.checkpoint),
+        "teacher": file_sha256(path) if path else "none",
+        "images": images.fingerprint,
+        "recalibration": str(wanted.recalibrate),
+    }
+    return _Lesson(model, record, images, before, teacher, path, task)
+
+
+def _make_way(wanted: Retraining) -> None:
+    """See that the result can be written and no state is lost, before anything is computed."""
+    if not wanted.file.parent.is_dir():
+        raise InputError(f"--out {wanted.file}: there is no folder {wanted.file.parent}")
+    refuse_existing(wanted.file, overwrite=wanted.overwrite)
+    if wanted.resume or not wanted.state.exists():
+        return
+    if not wanted.overwrite:
+        raise InputError(
+            f"{wanted.state} holds an interrupted training; pass --resume to go on with it, or "
+            "--overwrite to start over"
+        )
+    with disk_errors(wanted.state):
+        wanted.state.unlink()
+
+
+def _never_recovered(record: Checkpoint) -> bool:
+    """Whether a network was slimmed and nothing was done to it since."""
+    return record.plan is not None and "finetune" not in record.history
+
+
+def _images(wanted: Retraining, record: Checkpoint, watch: Watch) -> DataSet:
+    colours, height, width = record.input_shape
+    if colours != 3 or height != width:
+        raise InputError(
+            f"{wanted.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
+            "RGB images can be served"
+        )
+    red, green, blue = record.mean
+    mean = red, green, blue
+    red, green, blue = record.std
+    images = datasets.load(
+        wanted.source,
+        size=height,
+        normalisation=Normalisation(mean, (red, green, blue)),
+        progress=partial(watch, "decoding images"),
+    )
+    if images.classes != tuple(record.classes):
+        raise InputError(
+            f"{wanted.checkpoint} tells {_classes(record.classes)}, --data {wanted.source} has "
+            f"{_classes(images.classes)}; give the images that it was made with"
+        )
+    return images
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def _teacher_path(wanted: Retraining) -> Path | None:
+    """Who teaches: as given, or the dense network that a search left beside the slim one."""
+    if wanted.recipe.alpha == 0:
+        return None
+    beside = wanted.checkpoint.with_name(TEACHER)
+    usual = beside if beside.exists() and not _same(beside, wanted.checkpoint) else None
+    return wanted.teacher or usual
+
+
+def _same(left: Path, right: Path) -> bool:
+    return right.exists() and left.samefile(right)
+
+
+def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:
+    """A network of a model.pt, or the dense one of ``record`` with weights of any wrapping."""
+    if not checkpoint.is_record(path):
+        kwargs = dict(record.kwargs)
+        classes = int(kwargs.pop("num_classes", len(record.classes)))
+        return zoo.load_dense(ModelSpec(record.model, classes, kwargs), path)
+    model, theirs = load_slim(path, trust_factory=trust)
+    for name in ("classes", "input_shape", "mean", "std"):
+        ours, its = (tuple(getattr(known, name)) for known in (record, theirs))
+        if ours != its:
+            raise InputError(
+                f"the teacher {path} has other {name} than the model; give one that was trained "
+                "on the same images"
+            )
+    return model
+
+
+def _written(wanted: Retraining, lesson: _Lesson, trained: Trained) -> Retrained:
+    """Judge on the validation images, and once on the test images; write; let the state go."""
+    val = evaluate(trained.model, lesson.images.val).accuracy
+    test = evaluate(trained.model, lesson.images.test).accuracy
+    record = replace(
+        lesson.record,
+        state_dict=trained.model.state_dict(),
+        history=_history(lesson, trained, val, test),
+    )
+    checkpoint.write(wanted.file, record, overwrite=wanted.overwrite)
+    with disk_errors(wanted.state):
+        wanted.state.unlink(missing_ok=True)
+    return Retrained(wanted.file, lesson.before, val, test, lesson.taught_by)
+
+
+def _history(lesson: _Lesson, trained: Trained, val: float, test: float) -> dict[str, Any]:
+    """The old history, with what is new in place of what no longer holds."""
+    old, images = dict(lesson.record.history), lesson.images
+    if old.get("data") != images.name:
+        # Shares of other images are no measure beside the new ones.
+        old = {name: kept for name, kept in old.items() if not name.startswith("accuracy")}
+    which = "dense" if lesson.record.plan is None else "slim"
+    accuracy = {f"val_{which}": val, "val_before_finetune": lesson.before, which: test}
+    return {
+        **old,
+        "data": images.name,
+        f"accuracy_{which}": test,
+        "accuracy": {**old.get("accuracy", {}), **accuracy},
+        "finetune": {**trained.history, "task": dict(lesson.task)},
+        "finetuned_from": {"sha256": lesson.task["model"], "finetune": old.get("finetune")},
+    }

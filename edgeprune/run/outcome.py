@@ -1,0 +1,91 @@
+"""What a run came to: the recovered network, the summary rows and the verdict."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune.deploy.gate.verdicts import Report, Verdict
+from edgeprune.run.folder import RunFolder
+from edgeprune.run.measured_search import Candidate
+
+COUNTS = ("macs", "params", "shortcut_macs")
+RESULT = ("dense", "slim", "unit")
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """The slim network after fine-tuning.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        accuracy: Top-1 on the validation images, 0..1: ``val_dense``, ``val_before_finetune``
+            and ``val_slim``.
+        finetune: How it was trained, plain JSON.
+    """
+
+    model: nn.Module
+    accuracy: Mapping[str, float]
+    finetune: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network that was chosen, measured and fine-tuned; no test image was looked at."""
+
+    chosen: Candidate
+    recovered: Recovered
+
+    @property
+    def lost(self) -> float:
+        """Percentage points of accuracy lost on the validation images."""
+        accuracy = self.recovered.accuracy
+        return round(100 * (accuracy["val_dense"] - accuracy["val_slim"]), 6)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary, dense against slim."""
+
+    name: str
+    dense: float
+    slim: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: Where everything lies.
+        rows: Accuracy, MACs, params, bytes and measured latency, dense against slim.
+        report: Verdict on every budget.
+        notes: What must be known beside it.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    report: Report
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Of the verdict; the table is in docs/exit-codes.md."""
+        return self.report.exit_code
+
+
+def recall(folder: RunFolder) -> Outcome | None:
+    """What a finished run came to, from its files; None where it is not finished."""
+    known = folder.read()
+    if known.get("status") != "done" or "results" not in known:
+        return None
+    body = json.loads((folder.path / "check.json").read_text("utf-8"))
+    verdicts = tuple(Verdict(**verdict) for verdict in body["verdicts"])
+    parts = {part.name: body[part.name] for part in fields(Report)}
+    report = Report(**parts | {"verdicts": verdicts, "notes": tuple(body["notes"])})
+    rows = tuple(Row(name, **values) for name, values in known["results"].items())
+    return Outcome(folder.path, rows, report, tuple(known["notes"]))

@@ -1,0 +1,158 @@
+"""What did a user ask for, and is it what an earlier run in this folder was asked for?"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edgeprune.errors import InputError
+from edgeprune.prune.images.held import IMAGENET, Normalisation
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.saliency.wavelet import WaveletOptions
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.training.recipe import Recipe
+from edgeprune.target import AbsoluteBudget, Budget, RelativeBudget, TargetProfile
+
+NOT_COMPARED = "out", "overwrite", "resume"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for.
+
+    Attributes:
+        target: Device profile.
+        model: Name and arguments of the dense network; its classes come from the data.
+        budget: The profile's relative budget, with what the flags changed.
+        weights: Checkpoint of the dense network; without one it is trained on the data.
+        source: Data set name or folder.
+        size: Side of the input in pixels.
+        normalisation: What the network was trained with.
+        out: Run folder; ``runs/MODEL-TARGET-NNN`` without one.
+        overwrite: Replace an earlier run in ``out``.
+        resume: Go on with the unfinished run in ``out``.
+        baseline: How to train a dense model; its own default without one.
+        recovery: How the slim model is fine-tuned.
+        search: Size and seed of the genetic search.
+        effort: How much judging networks may cost a search; it distils by ``recovery``.
+        wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
+        device: Where the table, the candidates and the result are measured.
+        strategy: How channels are chosen: one of ``strategies.NAMES``.
+        family: Latency shares, falling; one model each. None for a single model.
+        latency_ms: Median latency on the device; a limit of its own.
+    """
+
+    target: TargetProfile
+    model: ModelSpec
+    budget: RelativeBudget
+    weights: Path | None = None
+    source: str = "digits"
+    size: int = 32
+    normalisation: Normalisation = IMAGENET
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    baseline: Recipe | None = None
+    recovery: Recipe = field(default_factory=Recipe)
+    search: Settings = field(default_factory=Settings)
+    effort: Effort = field(default_factory=Effort)
+    wavelet: WaveletOptions = field(default_factory=WaveletOptions)
+    device: str = "local://"
+    strategy: str = registry.DEFAULT
+    family: tuple[float, ...] = ()
+    latency_ms: float | None = None
+
+    @property
+    def judged(self) -> TargetProfile:
+        """The profile with the budget that was asked for."""
+        return self._with(self.target.budget.model_copy(update={"relative": self.budget}))
+
+    @property
+    def limits(self) -> Limits:
+        """The budgets that a search looks at."""
+        return Limits(self.budget.latency, self.budget.macs, self.budget.params)
+
+    @property
+    def only_accuracy(self) -> bool:
+        """Whether accuracy is all that is limited, so that latency may go as low as it can."""
+        return self._unbound and self.budget.accuracy_drop is not None
+
+    @property
+    def _unbound(self) -> bool:
+        limits = self.budget
+        free = (limits.latency, limits.macs, limits.params, self.latency_ms) == (None,) * 4
+        return free and not self.family
+
+    def refuse_aimless(self) -> None:
+        """Without any budget most strategies would return the dense network.
+
+        Raises:
+            InputError: nothing is limited, and the strategy does not find a ratio by itself.
+        """
+        aimless = self._unbound and not self.only_accuracy
+        if aimless and self.strategy not in registry.UNBOUND:
+            raise InputError(
+                f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "
+                f"without one {' and '.join(registry.UNBOUND)} find a ratio of their own"
+            )
+
+    def within(self, latency: float) -> "Request":
+        """The same for one latency share."""
+        return replace(self, budget=self.budget.model_copy(update={"latency": latency}))
+
+    def on_device(self, fingerprint: str) -> TargetProfile:
+        """The profile whose milliseconds are those of the device with this fingerprint."""
+        milliseconds = {"fingerprint": fingerprint, "p50_ms": self.latency_ms}
+        absolute: AbsoluteBudget = self.judged.budget.absolute.model_copy(update=milliseconds)
+        return self._with(Budget(relative=self.budget, absolute=absolute))
+
+    def _with(self, budget: Budget) -> TargetProfile:
+        return self.target.model_copy(update={"budget": budget})
+
+    def to_plain(self) -> dict[str, Any]:
+        """What run.json keeps: of paths only the name, of profiles every value."""
+        return dict(json.loads(json.dumps(_plain(asdict(self)))))
+
+
+def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> None:
+    """Go on only with the run that was asked for.
+
+    Args:
+        request: What is asked for now.
+        earlier: What run.json keeps of the request it was begun with.
+        folder: Where that run lies.
+
+    Raises:
+        InputError: something differs; the first difference is named.
+    """
+    asked = request.to_plain()
+    for name in (*asked, *(name for name in earlier if name not in asked)):
+        if name not in NOT_COMPARED and asked.get(name) != earlier.get(name):
+            where, before, now = _difference(name, earlier.get(name), asked.get(name))
+            raise InputError(
+                f"{folder} holds a run with another request: {where} was {before}, now it is "
+                f"{now}; ask for the same, or name another folder"
+            )
+
+
+def _difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """The innermost value that differs, and its dotted name."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                return _difference(f"{name}.{key}", before.get(key), now.get(key))
+    return name, before, now
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, Path):
+        return value.name
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

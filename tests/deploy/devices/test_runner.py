@@ -1,0 +1,208 @@
+"""The runner on its own: what it answers, what it refuses, when it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from edgeprune.deploy.devices import runner
+from edgeprune.deploy.gate.kernel_layout import layout
+
+Net = Callable[..., bytes]
+
+
+def job(*paths: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "models": [str(path) for path in paths],
+        "threads": 1,
+        "providers": ["CPUExecutionProvider"],
+        "optimisation": "all",
+        "clock": "cpu",
+    } | changes
+
+
+def epoch(**changes: Any) -> dict[str, Any]:
+    return {"open": [0], "sequence": [0], "rounds": 2} | changes
+
+
+def test_an_epoch_runs_the_sequence(files: tuple[Path, Path]) -> None:
+    asked = epoch(open=[0, 1, 0], sequence=[0, 1, 0, 2], rounds=3, burst=4)
+    lines = list(runner.answers(job(*files, epochs=[asked, asked])))
+    assert [line["kind"] for line in lines] == ["machine", "epoch", "epoch"]
+    line = lines[1]
+    assert [[len(burst) for burst in row] for row in line["samples"]] == [[4, 4, 4, 4]] * 3
+    assert all(ns > 0 for row in line["samples"] for burst in row for ns in burst)
+    assert len(line["opened_ns"]) == 3
+    assert line["wall_ns"] > 0
+
+
+def test_sessions_are_opened_anew_in_every_epoch(files: tuple[Path, Path]) -> None:
+    opened: list[int] = []
+    sessions = runner.Sessions(onnxruntime, job(*files))
+    original = sessions.open
+
+    def counting(model: int, options: Any = None) -> Any:
+        opened.append(model)
+        return original(model, options)
+
+    sessions.open = counting  # type: ignore[method-assign]
+    for order in ([1, 0], [0, 1]):
+        sessions.timed_epoch(epoch(open=order, sequence=[0, 1]))
+    assert opened == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("warmup", "lead_in", "runs"), [(3, 1, 3 + 2 + 4), (5, 0, 5 + 4)])
+def test_only_the_rounds_are_timed(
+    files: tuple[Path, Path], warmup: int, lead_in: int, runs: int
+) -> None:
+    ran: list[int] = []
+
+    class Spying(runner.Sessions):
+        def call(self, model: int, session: Any) -> Any:
+            run = super().call(model, session)
+            ran.append(model)  # call() itself runs once
+
+            def spied() -> None:
+                ran.append(model)
+                run()
+
+            return spied
+
+    sessions = Spying(onnxruntime, job(*files))
+    asked = epoch(warmup=warmup, lead_in=lead_in, burst=2)
+    samples = sessions.timed_epoch(asked)["samples"]
+    assert sum(len(burst) for row in samples for burst in row) == 4
+    assert len(ran) == runs
+
+
+def test_graphs_and_memory(files: tuple[Path, Path]) -> None:
+    sessions = runner.Sessions(onnxruntime, job(*files))
+    found = layout(sessions.optimised_graph(0))
+    assert len(found.blocked) + len(found.plain) == 2
+    footprint = sessions.footprint(1)
+    assert footprint["load_ns"] > 0
+    assert footprint["peak_bytes"] >= 0
+
+
+@pytest.mark.parametrize("element", ["float", "float16", "double", "uint8", "int64"])
+def test_input_is_made_for_every_type(files: tuple[Path, Path], element: str) -> None:
+    class Node:
+        name, type, shape = "x", f"tensor({element})", [2, 3]
+
+    sessions = runner.Sessions(onnxruntime, job(*files))
+    array = sessions._array(Node, 0)
+    assert array.shape == (2, 3)
+    kinds = {"float": "float32", "double": "float64"}
+    assert array.dtype == kinds.get(element, element)
+    assert (array == sessions._array(Node, 0)).all()
+
+
+def test_open_axes_take_the_size_in_the_job(net: Net, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(net(8, ("n", 3, "h", "w")))
+    sessions = runner.Sessions(onnxruntime, job(path, shapes=[[1, 3, 8, 8]]))
+    assert sessions.timed_epoch(epoch())["samples"]
+    with pytest.raises(runner.Refusal, match=r"m\.onnx: "):
+        runner.Sessions(onnxruntime, job(path, shapes=[[1, 5, 8, 8]])).timed_epoch(epoch())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"providers": ["QNNExecutionProvider"]}, "provider", "QNN.*which has"),
+        ({"models": ["nowhere.onnx"], "graphs": [0]}, "model", "nowhere.onnx"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], code: str, words: str) -> None:
+    with pytest.raises(runner.Refusal, match=words) as caught:
+        list(runner.answers(job(**changes)))
+    assert caught.value.code == code
+
+
+def test_a_provider_that_does_not_start_is_refused(files: tuple[Path, Path]) -> None:
+    class Fallen:
+        GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
+        SessionOptions = onnxruntime.SessionOptions
+
+        def get_available_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def InferenceSession(self, path: str, options: Any, _: Any) -> Any:
+            return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+
+    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    with pytest.raises(runner.Refusal, match=r"CUDA.*does not start here"):
+        runner.Sessions(Fallen(), job(*files, providers=wanted)).open(0)
+
+
+@pytest.mark.parametrize("element", [onnx.TensorProto.BFLOAT16, onnx.TensorProto.STRING])
+def test_an_input_that_numpy_has_no_type_for_is_refused(tmp_path: Path, element: int) -> None:
+    ends = [helper.make_tensor_value_info(name, element, [1, 2]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", ends[:1], ends[1:]
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path = tmp_path / "0.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(runner.Refusal, match=r"^mine\.onnx: ") as caught:
+        sessions = runner.Sessions(onnxruntime, job(path, names=["mine.onnx"]))
+        sessions.call(0, sessions.open(0))
+    assert caught.value.code == "model"
+
+
+def test_a_provider_that_leaves_work_to_the_processor_is_refused(
+    files: tuple[Path, Path],
+) -> None:
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build has no second provider")
+    sessions = runner.Sessions(onnxruntime, job(*files, providers=["AzureExecutionProvider"]))
+    with pytest.raises(runner.Refusal, match=r"runs all of model\.onnx; there is") as caught:
+        sessions.open(0)
+    assert caught.value.code == "provider"
+
+
+def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    runner.import_runtime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_it_leaves_when_stdin_closes(files: tuple[Path, Path]) -> None:
+    endless = job(*files, epochs=[epoch()] * 10_000)
+    with subprocess.Popen(
+        [sys.executable, runner.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(endless) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["kind"] == "machine"
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_it_needs_nothing_of_edgeprune(files: tuple[Path, Path]) -> None:
+    script = (
+        "import runpy, sys; sys.modules['edgeprune'] = None; sys.modules['onnx'] = None; "
+        "sys.modules['torch'] = None; sys.argv = ['runner']; "
+        f"runpy.run_path({runner.__file__!r}, run_name='__main__')"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(json.dumps(job(*files, epochs=[epoch()])) + "\n")
+        process.stdin.flush()
+        kinds = [json.loads(line)["kind"] for line in process.stdout]
+        assert process.stderr.read() == ""
+    assert kinds == ["machine", "epoch", "end"]

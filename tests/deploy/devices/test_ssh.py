@@ -1,0 +1,336 @@
+"""A device over ssh: the same record as local://, one clear line per failure, nothing left."""
+
+import asyncio
+import getpass
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.devices.job import Epoch, Job
+from edgeprune.errors import InputError, MachineError
+from edgeprune.target import Runtime
+
+USER = getpass.getuser()
+
+
+def relu_model() -> bytes:
+    node = helper.make_node("Relu", ["input"], ["output"])
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in node.input]
+    out = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in node.output]
+    graph = helper.make_graph([node], "relu", value, out)
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(
+        onnx.ModelProto.SerializeToString(
+            helper.make_model(graph, opset_imports=opset, ir_version=8)
+        )
+    )
+
+
+JOB = Job((relu_model(),) * 2, Runtime(), (Epoch((0, 1), (1, 0), rounds=3),) * 2, graphs=(0,))
+
+
+@dataclass
+class Server:
+    """A loopback server: its address, what it does to commands, where it keeps files."""
+
+    port: int
+    remote: Path
+    rewrite: Callable[[str], str | None] = lambda command: command
+
+    def uri(self, python: object = sys.executable) -> str:
+        return f"ssh://{USER}@127.0.0.1:{self.port}?python={python}"
+
+    def left(self) -> list[Path]:
+        """What lies in the remote temporary folder, once the guardian had time to tidy up."""
+        deadline = time.monotonic() + 10
+        while (names := list(self.remote.iterdir())) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return names
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home" / ".ssh"
+    folder.mkdir(parents=True, mode=0o700)
+    for name in ("id_ed25519", "host_key"):
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(folder / name)
+        key.write_public_key(folder / f"{name}.pub")
+        (folder / name).chmod(0o600)
+    shutil.copy(folder / "id_ed25519.pub", folder / "authorized_keys")
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / "remote").mkdir()
+    return folder
+
+
+def know(home: Path, port: int, key: str = "host_key") -> None:
+    public = (home / f"{key}.pub").read_text()
+    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
+
+
+async def feed(source: Any, sink: Any) -> None:
+    with suppress(OSError, asyncssh.Error):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def drain(source: Any, sink: Any) -> None:
+    while data := await source.read(65536):
+        with suppress(OSError, asyncssh.Error):
+            sink.write(data)
+
+
+@pytest.fixture
+def server(home: Path, tmp_path: Path) -> Iterator[Server]:
+    """asyncssh's own server, running real commands in real shells."""
+    loop = asyncio.new_event_loop()
+    made = Server(0, tmp_path / "remote")
+
+    serving: set[Any] = set()
+
+    async def serve(process: Any) -> None:
+        serving.add(asyncio.current_task())
+        command = made.rewrite(process.command)
+        if command is None:
+            process.channel.get_connection().abort()
+            return
+        pipe = asyncio.subprocess.PIPE
+        environment = {**os.environ, "TMPDIR": str(made.remote)}
+        child: Any = await asyncio.create_subprocess_shell(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+        )
+        # asyncssh's own redirection may end the session before all of stderr went through.
+        feeding = asyncio.create_task(feed(process.stdin, child.stdin))
+        try:
+            await asyncio.gather(
+                drain(child.stdout, process.stdout), drain(child.stderr, process.stderr)
+            )
+            process.exit(await child.wait())
+            await process.wait_closed()
+        finally:
+            feeding.cancel()
+            child.stdin.close()
+            await child.wait()
+
+    async def listen() -> Any:
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[str(home / "host_key")],
+            authorized_client_keys=str(home / "authorized_keys"),
+            process_factory=serve,
+            encoding=None,
+        )
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
+    made.port = listener.get_port()
+    know(home, made.port)
+    yield made
+
+    async def stop() -> None:
+        listener.close()
+        await listener.wait_closed()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def openssh(home: Path, tmp_path: Path) -> Iterator[Server]:
+    """A real OpenSSH server."""
+    sshd = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
+    if sshd is None:
+        pytest.skip("OpenSSH's sshd is not installed: apt-get install openssh-server")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {home / 'host_key'}\n"
+        f"AuthorizedKeysFile {home / 'authorized_keys'}\nStrictModes no\nUsePAM no\n"
+        f"PasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n"
+        f"SetEnv TMPDIR={tmp_path / 'remote'}\n"
+    )
+    with subprocess.Popen(
+        [sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE
+    ) as process:
+        stderr = process.stderr
+        if stderr is None or b"listening" not in (said := stderr.readline()):
+            raise RuntimeError(f"sshd does not start: {said!r}")
+        know(home, port)
+        yield Server(port, tmp_path / "remote")
+        process.terminate()
+
+
+def test_the_record_is_that_of_a_local_device(server: Server) -> None:
+    there = list(connect(server.uri()).run(JOB))
+    here = list(connect("local://").run(JOB))
+    assert [line["kind"] for line in there] == ["machine", "graph", "epoch", "epoch"]
+    assert [line.keys() for line in there] == [line.keys() for line in here]
+    assert there[0]["machine"]["cpu"] == here[0]["machine"]["cpu"]
+    assert there[1] == here[1]
+    assert [len(r) for r in there[2]["samples"]] == [2, 2, 2]
+    assert server.left() == []
+
+
+def test_against_openssh(openssh: Server) -> None:
+    lines = list(connect(openssh.uri()).run(JOB))
+    assert [line["kind"] for line in lines] == ["machine", "graph", "epoch", "epoch"]
+    assert openssh.left() == []
+
+
+def test_openssh_with_an_unknown_host_key(openssh: Server, home: Path) -> None:
+    (home / "known_hosts").write_text("")
+    with pytest.raises(MachineError, match="host key is not in known_hosts"):
+        list(connect(openssh.uri()).run(JOB))
+
+
+def test_stopping_early_leaves_nothing_behind(server: Server) -> None:
+    job = Job(JOB.models, Runtime(), (Epoch((0, 1), (1, 0)),) * 100_000)
+    lines = connect(server.uri()).run(job)
+    assert next(lines)["kind"] == "machine"
+    assert next(lines)["epoch"] == 0
+    assert len(list(server.remote.iterdir())) == 1
+    lines.close()
+    assert server.left() == []
+
+
+def fails(server: Server, python: object = sys.executable, job: Job = JOB) -> str:
+    with pytest.raises(MachineError) as caught:
+        list(connect(server.uri(python)).run(job))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("ssh://")
+    return message
+
+
+def test_an_unknown_host_key_is_not_accepted(server: Server, home: Path) -> None:
+    (home / "known_hosts").unlink()
+    assert "host key is not in known_hosts" in fails(server)
+
+
+def test_a_changed_host_key_is_not_accepted(server: Server, home: Path) -> None:
+    know(home, server.port, "id_ed25519")
+    assert "or another one is" in fails(server)
+
+
+@pytest.mark.parametrize("word", ["UserKnownHostsFile none", "StrictHostKeyChecking no"])
+def test_the_ssh_config_cannot_switch_the_check_off(server: Server, home: Path, word: str) -> None:
+    (home / "config").write_text(f"{word}\n")
+    (home / "known_hosts").write_text("")
+    assert re.search("host key|UserKnownHostsFile none", fails(server))
+
+
+def test_the_ssh_config_names_host_user_port_and_key(server: Server, home: Path) -> None:
+    (home / "id_ed25519").rename(home / "other_key")
+    (home / "config").write_text(
+        f"Host pi\n HostName 127.0.0.1\n Port {server.port}\n User {USER}\n"
+        f" IdentityFile {home / 'other_key'}\n"
+    )
+    lines = list(connect(f"ssh://pi?python={sys.executable}").run(JOB))
+    assert len(lines) == 4
+
+
+def test_a_refused_login(server: Server, home: Path) -> None:
+    (home / "id_ed25519").unlink()
+    assert "refused the login" in fails(server)
+
+
+def test_a_full_disk(server: Server) -> None:
+    server.rewrite = lambda command: re.sub(r"> \S+/0\.onnx", "> /dev/full", command)
+    assert "its disk is full" in fails(server)
+    assert server.left() == []
+
+
+def test_no_python(server: Server) -> None:
+    assert "no Python there" in fails(server, "/nowhere/python3")
+
+
+def test_no_onnxruntime(server: Server, tmp_path: Path) -> None:
+    bare = script(tmp_path / "bare", f'exec {sys.executable} -S -E "$@"')
+    assert "install numpy and onnxruntime" in fails(server, bare)
+    assert server.left() == []
+
+
+def test_a_python_for_another_processor(server: Server, tmp_path: Path) -> None:
+    alien = tmp_path / "alien"
+    header = bytearray(Path(sys.executable).resolve().read_bytes()[:64])
+    header[18:20] = b"\xfd\xfd"  # e_machine
+    alien.write_bytes(bytes(header))
+    alien.chmod(0o755)
+    assert "built for another processor" in fails(server, alien)
+
+
+def test_a_lost_connection(server: Server) -> None:
+    server.rewrite = lambda command: None if "exec" in command else command
+    assert "connection was lost" in fails(server)
+    assert server.left() == []
+
+
+def test_a_silent_device(server: Server, tmp_path: Path) -> None:
+    mute = script(tmp_path / "mute", "cat > /dev/null")
+    job = Job(JOB.models, Runtime(), JOB.epochs, timeout=0.2)
+    assert "no answer for 0 s" in fails(server, mute, job)
+    assert server.left() == []
+
+
+def test_nobody_listens(home: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = Server(probe.getsockname()[1], home)
+        assert "cannot be reached" in fails(nobody)
+
+
+def test_asyncssh_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    with pytest.raises(MachineError, match=r"pip install 'edgeprune\[ssh\]'"):
+        list(connect("ssh://pi").run(JOB))
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("ssh://", "is not ssh://"),
+        ("ssh://pi/home", "is not ssh://"),
+        ("ssh://pi?pyton=x", "is not ssh://"),
+        ("ssh://pi?python", "bad query"),
+        ("ssh://pi:many", "Port could not be cast"),
+        ("ssh://pi:secret@pi", "a password"),
+        ("adb://pi", "neither local:// nor ssh://"),
+    ],
+)
+def test_a_wrong_address(uri: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        connect(uri)
+
+
+def script(path: Path, line: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return path

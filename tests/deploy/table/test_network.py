@@ -1,0 +1,187 @@
+"""Blocks with open widths, and the ONNX files they become."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from edgeprune.deploy.table.assemble import assemble, in_context
+from edgeprune.deploy.table.footprint import weights_of
+from edgeprune.deploy.table.grid import residual_block
+from edgeprune.deploy.table.network import Block, Network, Op, Width
+
+CONV = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
+HALF = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (2, 2)))
+
+
+def width(group: int) -> Width:
+    return Width(0, ((group, 1),))
+
+
+def downsampling(stream: int = 0, inner: int = 1, out: int = 2) -> Block:
+    ops = (
+        Op("Conv", ("in",), "a", width(inner), (*CONV[:2], ("strides", (2, 2)))),
+        Op("Relu", ("a",), "b", width(inner)),
+        Op("Conv", ("b",), "c", width(out), CONV),
+        Op("Conv", ("in",), "s", width(out), HALF),
+        Op("Add", ("c", "s"), "d", width(out)),
+        Op("Relu", ("d",), "out", width(out)),
+    )
+    return Block("down", ops, "in", width(stream), (8, 8))
+
+
+def run(model: bytes) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    return session.run(None, {"x": np.ones(shape, np.float32)})[0]
+
+
+def test_a_width_is_a_fixed_part_and_multiples_of_groups() -> None:
+    assert Width(3, ((0, 2), (4, 1))).at({0: 10, 4: 5}) == 28
+    assert Width(10).at(()) == 10
+
+
+def test_dropping_the_branch_leaves_the_shortcut_and_the_relu_after_it() -> None:
+    kinds = [op.kind for op in downsampling().at((8, 0, 16)).ops]
+    assert kinds == ["Conv", "Relu"]
+    assert downsampling().at((8, 0, 16)).ops[0].width == Width(16)
+
+
+def test_a_relu_after_a_relu_goes_with_the_branch() -> None:
+    block = residual_block(16, 8, 8)
+    gone = replace(block, ops=tuple(_inner(op, Width(0)) for op in block.ops))
+    assert [op.kind for op in gone.at(()).ops] == ["Relu"]
+    assert replace(gone, rectified=True).at(()).ops == ()
+    assert replace(gone, rectified=True).signature != gone.signature
+    assert len(replace(block, rectified=True).at(()).ops) == 5
+
+
+def test_a_dropped_branch_on_an_identity_shortcut_leaves_the_input() -> None:
+    block = residual_block(16, 8, 8)
+    without = replace(block, ops=block.ops[:-1])  # no ReLU after the sum
+    gone = replace(without, ops=tuple(_inner(op, Width(0)) for op in without.ops)).at(())
+    assert gone.ops == ()
+    assert gone.output == gone.input
+
+
+def _inner(op: Op, inner: Width) -> Op:
+    return replace(op, width=inner) if op.output in ("a", "b") else op
+
+
+def test_what_nobody_reads_any_more_is_gone() -> None:
+    """In a bottleneck with its second width 0 the first convolution has no reader."""
+    ops = (
+        Op("Conv", ("in",), "a", width(1), CONV),
+        Op("Conv", ("a",), "b", width(2), CONV),
+        Op("Conv", ("b",), "c", width(0), CONV),
+        Op("Add", ("c", "in"), "out", width(0)),
+    )
+    assert Block("neck", ops, "in", width(0), (8, 8)).at((16, 8, 0)).ops == ()
+
+
+def test_a_concatenation_keeps_what_is_left() -> None:
+    ops = (
+        Op("Conv", ("in",), "a", width(1), CONV),
+        Op("Concat", ("in", "a"), "cat", Width(0, ((0, 1), (1, 1))), (("axis", 1),)),
+        Op("Conv", ("cat",), "out", Width(4), CONV),
+    )
+    block = Block("dense", ops, "in", width(0), (4, 4))
+    assert [op.kind for op in block.at((8, 0)).ops] == ["Conv"]
+    assert run(assemble(block.at((8, 8)))).shape == (1, 4, 4, 4)
+
+
+def test_equal_keys_are_equal_work() -> None:
+    here, there = downsampling(), replace(downsampling(5, 7, 6), name="elsewhere")
+    assert here.signature == there.signature
+    assert here.groups == (0, 1, 2)
+    assert there.groups == (5, 7, 6)
+    widths = {0: 8, 1: 16, 2: 24, 5: 8, 7: 16, 6: 24}
+    assert here.at(widths).key == there.at(widths).key
+    assert here.at(widths).key != here.at(widths | {1: 8}).key
+    assert here.signature != downsampling(0, 1, 0).signature
+
+
+def test_groups_that_an_operator_joins() -> None:
+    assert downsampling().joined == {(0, 1), (1, 2), (0, 2)}
+
+
+@pytest.mark.parametrize("widths", [(8, 16, 24), (3, 5, 7), (8, 0, 16)])
+def test_a_block_is_a_file_that_runs(widths: tuple[int, int, int]) -> None:
+    block = downsampling().at(widths)
+    model = assemble(block)
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+    assert run(model).shape == (1, widths[2], 4, 4)
+    assert run(assemble(in_context(block), batch=2)).shape == (2, widths[2], 4, 4)
+    assert np.isfinite(run(model)).all()
+
+
+def test_weights_are_unfolded_and_no_two_are_equal() -> None:
+    """Equal constants would be merged, and two layers would take the cache of one."""
+    model = assemble(residual_block(64, 64, 8))
+    assert len(model) < 3000
+    values = [
+        onnx.numpy_helper.to_array(node.attribute[0].t)[0]
+        for node in onnx.load_from_string(model).graph.node
+        if node.op_type == "ConstantOfShape"
+    ]
+    assert len(set(values)) == len(values) == 4
+
+
+def test_the_same_block_gives_the_same_bytes() -> None:
+    assert assemble(downsampling().at((8, 8, 8))) == assemble(downsampling().at((8, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [
+        (Op("Clip", ("in",), "out", width(0), (("max", 6.0), ("min", 0.0))), (1, 8, 4, 4)),
+        (Op("BatchNormalization", ("in",), "out", width(0)), (1, 8, 4, 4)),
+        (Op("Conv", ("in",), "out", width(0), CONV, width(0)), (1, 8, 4, 4)),  # depthwise
+        (Op("Conv", ("in",), "out", width(0), CONV, Width(2)), (1, 8, 4, 4)),
+        (Op("Flatten", ("in",), "out", Width(0, ((0, 16),)), (("axis", 1),)), (1, 128)),
+        (Op("GlobalAveragePool", ("in",), "out", width(0)), (1, 8, 1, 1)),
+    ],
+)
+def test_every_operator_runs(op: Op, shape: tuple[int, ...]) -> None:
+    block = Block("one", (op,), "in", width(0), (4, 4)).at((8,))
+    assert run(assemble(block)).shape == shape
+    assert run(assemble(in_context(block))).shape == shape
+
+
+def test_a_flat_tensor_has_a_context_too() -> None:
+    head = Block("head", (Op("Gemm", ("in",), "out", Width(10)),), "in", width(0), ())
+    assert run(assemble(in_context(head.at((32,))))).shape == (1, 10)
+
+
+def test_a_network_is_its_blocks_in_a_row() -> None:
+    second = replace(downsampling(2, 3, 4), input="out")
+    renamed = tuple(
+        replace(op, inputs=tuple(_late(n) for n in op.inputs), output=_late(op.output))
+        for op in second.ops
+    )
+    second = replace(second, ops=renamed, spatial=(4, 4))
+    net = Network((downsampling(), second), (8, 8, 16, 16, 24), ((1,), (3,)), (1, 8, 8, 8))
+    assert net.droppable == {1, 3}
+    assert run(assemble(net.at(net.full))).shape == (1, 24, 2, 2)
+    assert [op.kind for op in net.at((8, 0, 16, 0, 24)).ops] == ["Conv", "Relu"] * 2
+
+
+def _late(name: str) -> str:
+    return "out" if name == "in" else f"late.{name}"
+
+
+def test_bytes_of_weights_by_hand() -> None:
+    form = weights_of(downsampling(), (0, 1, 2))
+    # inner x stream x 9 + out x inner x 9 + out x stream, 4 bytes each
+    assert form.parts[0, 1] == form.parts[1, 2] == 36
+    assert form.parts[0, 2] == 4
+    assert form.constant == 0
+    depthwise = Block(
+        "dw", (Op("Conv", ("in",), "o", width(0), CONV, width(0)),), "in", width(0), ()
+    )
+    assert weights_of(depthwise, (0,)).parts[0,] == 36
+    dropped = weights_of(downsampling(), (0, 2))
+    assert (0, 1) in dropped.parts  # places now count (stream, out)
+    assert dropped.parts[0, 1] == 4

@@ -1,0 +1,191 @@
+"""Latency tables on disk: they grow, they are refused when stale or damaged, they repeat."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.deploy.table import storage
+from edgeprune.deploy.table.probe import Probe, load_or_build, probe
+from edgeprune.errors import InputError
+from edgeprune.target import Channels, Runtime, TargetProfile
+
+Make = Callable[..., Any]
+EIGHTS = (8, 16, 24, 32, 40, 48, 56, 64)
+PROFILE = TargetProfile(schema=1, name="sim")
+PINNED = PROFILE.model_copy(update={"channels": Channels(grid=(8, 16, 32))})  # probes faster
+
+
+def test_a_table_is_measured_once_and_grows(simulated: Make, residual_net: Make) -> None:
+    first, again, other = simulated(), simulated(), simulated()
+    report = probe(residual_net(2), PROFILE, Probe(first))
+    assert report.timed_now > 200
+    assert report.doubtful == 0
+    once = probe(residual_net(2), PROFILE, Probe(again))
+    assert again.timed == once.timed_now == 0
+    assert once.model.document == report.model.document
+    deeper = probe(residual_net(3), PROFILE, Probe(other))
+    assert 0 < deeper.timed_now < 60  # whole networks only: its blocks are the same
+    table = storage.read(deeper.path)
+    assert len(table.networks) == 2
+    assert deeper.grid == report.grid
+
+
+def test_the_same_measurements_give_the_same_bytes(
+    elsewhere: Path, simulated: Make, residual_net: Make
+) -> None:
+    first = probe(residual_net(1), PINNED, Probe(simulated()))
+    content = first.path.read_bytes()
+    second = probe(residual_net(1), PINNED, Probe(simulated(), rebuild=True))
+    assert second.path == first.path
+    assert second.path.read_bytes() == content
+    assert second.model.sha256 == first.model.sha256
+    assert json.loads(content)["conditions"]["onnxruntime"] == "1.31.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "1.32.0"}, "onnxruntime 1.31.1, now 1.32.0"),
+        ({"threads": 2}, "threads 1, now 2"),
+        ({"optimisation": "basic"}, "optimisation all, now basic"),
+    ],
+)
+def test_a_stale_table_is_refused_in_one_line(
+    change: dict[str, Any], said: str, simulated: Make, residual_net: Make
+) -> None:
+    probe(residual_net(1), PINNED, Probe(simulated()))
+    device = simulated()
+    device.machine["onnxruntime"] = change.pop("version", "1.31.1")
+    profile = PINNED.model_copy(update={"runtime": Runtime(**change)})
+    with pytest.raises(InputError) as error:
+        load_or_build(residual_net(1), profile, Probe(device))
+    assert said in str(error.value)
+    assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert device.timed == 0
+    assert probe(residual_net(1), profile, Probe(device, rebuild=True)).timed_now > 0
+
+
+def test_another_machine_has_a_table_of_its_own(simulated: Make, residual_net: Make) -> None:
+    here = probe(residual_net(1), PINNED, Probe(simulated()))
+    other = simulated()
+    other.machine["cpu"] = "Other"
+    there = probe(residual_net(1), PINNED, Probe(other))
+    assert there.timed_now > 0
+    assert there.path != here.path
+    assert there.path.parent == here.path.parent
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: b"",
+        lambda text: b"\x80\x02not json",
+        lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
+        lambda text: text.replace(b'"units"', b'"unit"'),
+        lambda text: text.replace(b'"threads": 1', b'"threads": "many"'),
+    ],
+)
+def test_a_damaged_table_is_one_line(
+    damage: Callable[[bytes], bytes], simulated: Make, residual_net: Make
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError) as error:
+        load_or_build(residual_net(1), PINNED, Probe(simulated()))
+    assert "is not a latency table" in str(error.value)
+    assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_net: Make) -> None:
+    others = probe(residual_net(1), PINNED, Probe(simulated()))
+    mine = others.path.read_bytes()
+    others.path.unlink()
+
+    def meanwhile(what: str, share: float) -> None:
+        others.path.write_bytes(mine)
+
+    path = probe(residual_net(2), PINNED, Probe(simulated(), progress=meanwhile)).path
+    assert path == others.path
+    assert len(storage.read(path).networks) == 2
+    assert list(path.parent.iterdir()) == [path]  # no temporary files stay
+
+
+def test_of_two_probes_at_once_the_grid_that_was_written_first_holds(
+    simulated: Make, residual_net: Make
+) -> None:
+    others = probe(residual_net(1), PROFILE, Probe(simulated(step=16)))
+    theirs = others.path.read_bytes()
+    others.path.unlink()
+
+    def meanwhile(what: str, share: float) -> None:
+        if what == "channel grid":
+            others.path.write_bytes(theirs)
+
+    mine = probe(residual_net(1), PROFILE, Probe(simulated(step=8), progress=meanwhile))
+    assert mine.grid == others.grid != EIGHTS
+    assert mine.timed_now == 2 * 64  # the grid; units and networks were there
+    assert mine.path.read_bytes() == theirs
+
+
+def test_without_a_calibration_folder_the_user_cache_is_used(
+    elsewhere: Path, simulated: Make, residual_net: Make
+) -> None:
+    (elsewhere / "calibration").rmdir()
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    assert path.is_relative_to(elsewhere / "cache")
+    again = simulated()
+    assert probe(residual_net(1), PINNED, Probe(again)).path == path
+    assert again.timed == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        ("local://", "for this target and model"),
+        ("ssh://pi@board:22", "for this target and model and `--device ssh://pi@board:22`"),
+    ],
+)
+def test_the_hint_names_the_device_that_was_asked(
+    uri: str, hint: str, simulated: Make, residual_net: Make
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    path.write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        probe(residual_net(1), PINNED, Probe(simulated(uri=uri)))
+    assert str(error.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"{", "is not a latency table"), (None, "measured with onnxruntime 1.31.1")],
+)
+def test_what_does_not_hold_in_the_cache_is_measured_again(
+    text: bytes | None,
+    said: str,
+    elsewhere: Path,
+    simulated: Make,
+    residual_net: Make,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (elsewhere / "calibration").rmdir()
+    first = probe(residual_net(1), PINNED, Probe(simulated()))
+    assert first.dropped == ""
+    first.path.write_bytes(text if text is not None else first.path.read_bytes())
+    device = simulated()
+    device.machine["onnxruntime"] = "1.31.1" if text else "1.32.0"
+    again = probe(residual_net(1), PINNED, Probe(device))
+    assert again.timed_now == first.timed_now
+    assert said in again.dropped
+    assert again.dropped in caplog.text
+    assert again.path == first.path
+    assert storage.read(again.path).conditions == again.conditions
+    after = simulated()
+    after.machine["onnxruntime"] = device.machine["onnxruntime"]
+    assert probe(residual_net(1), PINNED, Probe(after)).dropped == ""
+    assert after.timed == 0

@@ -1,0 +1,196 @@
+"""The measuring protocol on recorded samples: every verdict, no clock."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from edgeprune.deploy.timing.protocol import (
+    LARGE_BYTES,
+    SMALL_BYTES,
+    Setting,
+    compare,
+    compare_many,
+    measure,
+)
+from edgeprune.deploy.timing.samples import Health, LatencyReport, PairedEpoch
+from edgeprune.deploy.timing.sequential import LOOKS, decide
+from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.errors import InputError, MachineError
+from edgeprune.target import Runtime
+
+Record = Callable[..., Any]
+QUIET = {"cpu_ns": 99.0, "wall_ns": 100.0, "ticks": 10.0, "steal_ticks": 0.0, "throttled_us": 0.0}
+NOISY = (0.9, 1.1)  # alternating epochs: a spread that no look can settle near the limit
+
+
+def epochs(ratios: list[float], rounds: int = 8, **counters: float) -> list[PairedEpoch]:
+    reference = ((1_000_000, 1_000_100),) * rounds
+    machine = {**QUIET, "load": 0.5, **counters}
+    return [
+        PairedEpoch(((round(1_000_000 * ratio), 9_999_999),) * rounds, reference, machine)
+        for ratio in ratios
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "limit", "status", "looked"),
+    [
+        ([0.60] * 4, 0.70, "met", 4),
+        ([0.80] * 4, 0.70, "missed", 4),
+        ([0.697] * 32, 0.70, "inconclusive", 32),  # nearer than the floor of 0.5 %
+        ([0.70] * 32, 0.70, "inconclusive", 32),
+        ([0.60] * 3, 0.70, "inconclusive", 3),  # too few to look
+        ([0.6, 0.9, 0.6, 0.9, *[0.6] * 28], 0.72, "met", 16),
+        (list(NOISY) * 16, 1.02, "inconclusive", 32),
+        (list(NOISY) * 2, 1.60, "met", 4),
+    ],
+)
+def test_verdicts(ratios: list[float], limit: float, status: str, looked: int) -> None:
+    decision = decide(epochs(ratios), limit, "cpu")
+    assert (decision.status, decision.epochs) == (status, looked)
+
+
+def test_an_epoch_is_the_median_ratio_of_the_fastest_runs() -> None:
+    candidate = ((200, 900), (900, 100), (400, 900))
+    epoch = PairedEpoch(candidate, ((100, 500),) * 3, QUIET)
+    assert math.exp(epoch.value) == pytest.approx(2.0)
+
+
+def test_large_models_need_eight_epochs() -> None:
+    assert decide(epochs([0.6] * 7, rounds=4), 0.7, "cpu").status == "inconclusive"
+    assert decide(epochs([0.6] * 8, rounds=4), 0.7, "cpu").epochs == 8
+
+
+def test_a_doubtful_machine_gets_twice_the_epochs() -> None:
+    ratios = list(NOISY) * 16 + [1.0] * 32
+    assert decide(epochs(ratios), 1.03, "cpu").status == "inconclusive"
+    busy = decide(epochs(ratios, steal_ticks=1.0), 1.03, "cpu")
+    assert (busy.status, busy.epochs) == ("met", 48)
+
+
+def test_compare_stops_the_device_at_the_look_that_settles_it(record: Record) -> None:
+    device = record(ratios=[0.6])
+    found = compare(b"slim", b"dense", Setting(device=device), limit=0.7)
+    assert len(found.epochs) == 4
+    assert found.decide(0.7).status == "met"
+    assert found.ratio == pytest.approx(0.6)
+    assert found.candidate.median_ms == pytest.approx(0.6)
+    assert found.reference.p90_ms == pytest.approx(1.001)
+    assert found.machine == device.machine
+
+
+def test_compare_gives_up_at_the_cap(record: Record) -> None:
+    found = compare(b"a", b"b", Setting(device=record(ratios=[1.0])), limit=1.0)
+    assert len(found.epochs) == LOOKS[-1]
+    assert found.decide(1.0).status == "inconclusive"
+
+
+def test_compare_gives_up_after_max_seconds(record: Record) -> None:
+    ticking = count()  # every look at the clock is a second
+    setting = Setting(device=record(ratios=[0.6]), max_seconds=3, now=lambda: float(next(ticking)))
+    found = compare(b"a", b"b", setting, limit=0.7)
+    assert len(found.epochs) == 3
+    assert found.decide(0.7).status == "inconclusive"
+    assert found.decide(0.7).ratio is not None
+
+
+def test_one_epoch_has_no_interval(record: Record) -> None:
+    found = compare(b"a", b"b", Setting(device=record(), max_seconds=0), limit=0.7)
+    assert found.interval is None
+    assert found.decide(0.7).ratio is None
+
+
+def test_orders_are_drawn_anew_each_epoch_and_repeat_with_the_seed(record: Record) -> None:
+    jobs = []
+    for seed in (0, 0, 1):
+        device = record(ratios=[1.0])
+        compare(b"a", b"b", Setting(device=device, seed=seed), limit=1.0)
+        jobs.append(device.jobs[0].epochs)
+    assert jobs[0] == jobs[1]
+    assert jobs[0] != jobs[2]
+    assert {epoch.open for epoch in jobs[0]} == {(0, 1), (1, 0)}
+    assert {epoch.sequence for epoch in jobs[0]} == {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("size", "rounds"), [(1, 16), (SMALL_BYTES, 8), (LARGE_BYTES, 8), (LARGE_BYTES + 1, 4)]
+)
+def test_larger_files_run_fewer_rounds(record: Record, size: int, rounds: int) -> None:
+    device = record()
+    compare(bytes(size), b"b", Setting(device=device), limit=0.7)
+    assert {epoch.rounds for epoch in device.jobs[0].epochs} == {rounds}
+
+
+def test_many_candidates_take_turns_in_one_process(record: Record) -> None:
+    device = record(ratios=[0.5, 0.8] * 12)
+    found = compare_many([b"a", b"b"], b"dense", Setting(device=device))
+    assert [round(each.ratio, 6) for each in found] == [0.5, 0.8]
+    assert [len(each.epochs) for each in found] == [12, 12]
+    assert len(device.jobs) == 1
+
+
+def test_many_candidates_need_one_epoch_each(record: Record) -> None:
+    setting = Setting(device=record(), max_seconds=0)
+    with pytest.raises(MachineError, match="one epoch of each"):
+        compare_many([b"a", b"b"], b"dense", setting)
+
+
+def test_measure_times_one_model(record: Record) -> None:
+    report = measure(b"a", Setting(device=record(ratios=[2.0])), epochs=3)
+    assert len(report.epochs_ns) == 3
+    assert len(report.samples_ms) == 3 * 16 * 2
+    assert report.median_ms == pytest.approx(2.0)
+    assert report.interval_ms == pytest.approx((2.0005, 2.0005, 2.0005))
+    assert report.summary()["p99_ms"] == pytest.approx(2.001)
+
+
+def test_a_single_epoch_reports_its_range() -> None:
+    assert LatencyReport(((1_000_000, 3_000_000),), "cpu", {}).interval_ms == (1.0, 2.0, 3.0)
+
+
+def test_a_device_without_epochs_is_an_error(record: Record) -> None:
+    with pytest.raises(MachineError, match="measured nothing"):
+        measure(b"a", Setting(device=record()), epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked", "used"),
+    [
+        (Runtime(), "auto", "cpu"),
+        (Runtime(), "wall", "wall"),
+        (Runtime(threads=4), "auto", "wall"),
+        (Runtime(providers=("CUDAExecutionProvider", "CPUExecutionProvider")), "auto", "wall"),
+    ],
+)
+def test_clock(runtime: Runtime, asked: Any, used: str) -> None:
+    assert Setting(runtime, clock=asked).used_clock == used
+
+
+def test_the_thread_clock_cannot_see_other_threads() -> None:
+    with pytest.raises(InputError, match=r"measure\.clock"):
+        replace(Setting(Runtime(threads=2)), clock="cpu").used_clock  # noqa: B018
+
+
+def test_health_counts_what_disturbed() -> None:
+    quiet = Health.of(epochs([1.0] * 4), "cpu")
+    assert quiet.preempted == pytest.approx(0.01)
+    assert quiet.doubts == ()
+    busy = epochs([1.0] * 4, steal_ticks=1.0, throttled_us=2500.0)
+    slow = replace(busy[0], reference=((3_000_000, 3_000_000),) * 8)
+    found = Health.of([*busy, slow], "wall")
+    assert found.preempted is None
+    assert found.steal == pytest.approx(0.1)
+    assert found.throttled_ms == pytest.approx(12.5)
+    assert found.modes == pytest.approx(3.0)
+    assert len(found.doubts) == 3
+
+
+def test_interval_of_a_comparison_holds_the_ratio(record: Record) -> None:
+    found = compare(b"a", b"b", Setting(device=record(ratios=[0.5, 0.52] * 6)))
+    assert isinstance(found.interval, Interval)
+    assert found.interval.low < 0.5099 < found.interval.high
+    assert len(found.epochs) == 12

@@ -1,0 +1,119 @@
+"""Decoding: the right pixels, a cache that is trusted only as far as it is intact."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.errors import InputError
+from edgeprune.prune.images.decoding import decode, fingerprint, open_image, square
+from edgeprune.prune.images.folders import Listing
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Listing:
+    generator = np.random.default_rng(0)
+    paths = []
+    for index in range(5):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
+        paths.append(path)
+    return Listing(tuple(paths), np.zeros(5, np.int64))
+
+
+def test_pixels_are_those_of_the_files(listing: Listing, tmp_path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    pixels = decode(
+        {"train": listing.subset(np.array([3, 1])), "test": listing.subset(np.array([0]))},
+        8,
+        "key",
+        cache=tmp_path / "cache",
+        progress=lambda *counts: done.append(counts),
+    )
+    assert pixels["train"].shape == (2, 3, 8, 8)
+    original = np.asarray(Image.open(listing.paths[1]))
+    assert np.array_equal(pixels["train"][1], original.transpose(2, 0, 1))
+    assert done[-1] == (3, 3)
+
+
+def test_the_second_time_comes_from_the_cache(listing: Listing, tmp_path: Path) -> None:
+    first = decode({"all": listing}, 8, "key", cache=tmp_path / "cache")
+    for path in listing.paths:
+        path.unlink()
+    again = decode({"all": listing}, 8, "key", cache=tmp_path / "cache")
+    assert np.array_equal(first["all"], again["all"])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other shape"])
+def test_a_damaged_cache_is_made_again(
+    listing: Listing, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = decode({"all": listing}, 8, "key", cache=tmp_path / "cache")
+    [cached] = (tmp_path / "cache").iterdir()
+    content = bytearray(cached.read_bytes())
+    content[len(content) // 2] ^= 255
+    damaged = {"truncated": bytes(content[:300]), "flipped": bytes(content), "empty": b""}
+    if damage == "other shape":
+        np.savez(cached, all=first["all"][:2])
+    else:
+        cached.write_bytes(damaged[damage])
+    with caplog.at_level(logging.WARNING):
+        again = decode({"all": listing}, 8, "key", cache=tmp_path / "cache")
+    assert np.array_equal(first["all"], again["all"])
+    assert ("damaged" in caplog.text) == (damage != "other shape")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [cached.name]
+
+
+def test_a_cache_that_cannot_be_written_costs_no_more_than_time(
+    listing: Listing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.WARNING):
+        pixels = decode({"all": listing}, 8, "key", cache=tmp_path / "file" / "cache")
+    assert pixels["all"].shape == (5, 3, 8, 8)
+    assert "cache not kept" in caplog.text
+
+
+def test_the_key_follows_the_files_and_not_their_place(listing: Listing, tmp_path: Path) -> None:
+    before = fingerprint({"all": listing}, tmp_path)
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    tmp_path.rename(moved)
+    there = Listing(tuple(moved / path.name for path in listing.paths), listing.labels)
+    assert fingerprint({"all": there}, moved) == before
+    there.paths[0].write_bytes(b"other")
+    assert fingerprint({"all": there}, moved) != before
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken"])
+def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read the image .*broken\.png"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_what_would_turn_white_is_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "deep.tif"
+    kind = {"I;16": np.uint16, "F": np.float32}[mode]
+    Image.fromarray(np.full((8, 8), 20000, kind)).save(path)
+    with pytest.raises(InputError, match=r"deep\.tif holds more than 8 bits a channel"):
+        open_image(path)
+
+
+def test_decoding_stops_at_an_unreadable_image(listing: Listing, tmp_path: Path) -> None:
+    listing.paths[2].write_bytes(listing.paths[2].read_bytes()[:60])
+    with pytest.raises(InputError, match=r"2\.png"):
+        decode({"all": listing}, 8, "key", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (16, 8), (8, 24), (5, 3)])
+def test_square_keeps_the_middle(width: int, height: int) -> None:
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[:, width // 2 :] = 255
+    cut = np.asarray(square(Image.fromarray(ramp), 8), dtype=np.float64)
+    assert cut.shape == (8, 8, 3)
+    assert cut[:, 0].mean() < cut[:, -1].mean()

@@ -1,0 +1,203 @@
+"""Names build the networks of the literature; what cannot be built says why in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeprune.errors import InputError
+from edgeprune.prune.models import checkpoint, zoo
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.models.zoo import ModelSpec, build, load_dense
+from edgeprune.prune.slimming.reload import load_slim
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.tracing.trace import trace
+
+
+@pytest.fixture
+def checkpoints() -> Path:
+    here = Path(__file__).resolve().parents[3]
+    folder = Path(os.environ.get("EDGEPRUNE_SHARED", here.parent / "shared")) / "data/checkpoints"
+    if not folder.is_dir():
+        pytest.skip("real checkpoints are in ../shared/data; set EDGEPRUNE_SHARED to find them")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet20", 269_722),
+        ("resnet32", 464_154),
+        ("resnet56", 853_018),
+        ("resnet110", 1_727_962),
+    ],
+)
+def test_resnets_have_the_published_size(name: str, parameters: int) -> None:
+    model = build(ModelSpec(name))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "linears"),
+    [("vgg11", 8, [512, 512, 7]), ("vgg14", 13, [7]), ("vgg16", 13, [512, 512, 7])],
+)
+def test_vggs_end_as_documented(name: str, convolutions: int, linears: list[int]) -> None:
+    model = build(ModelSpec(name, num_classes=7)).eval()
+    modules = list(model.modules())
+    assert sum(isinstance(module, torch.nn.Conv2d) for module in modules) == convolutions
+    assert [m.out_features for m in modules if isinstance(m, torch.nn.Linear)] == linears
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11", "torchvision/vgg11", "resnet18"])
+def test_networks_trace_with_torch_fx(name: str) -> None:
+    with torch.device("meta"):  # no time is spent on random weights
+        model = build(ModelSpec(name, num_classes=3))
+    graph = torch.fx.symbolic_trace(model)
+    assert any(node.op == "call_module" for node in graph.graph.nodes)
+
+
+def test_arguments_reach_the_network() -> None:
+    plain = build(ModelSpec("vgg11", kwargs={"batch_norm": False}))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    projected = build(ModelSpec("resnet20", kwargs={"shortcut": "B"}))
+    assert "layer2.0.shortcut.1.weight" in projected.state_dict()
+
+
+def test_same_seed_same_weights_and_the_global_generator_stays() -> None:
+    before = torch.get_rng_state()
+    first, second = (build(ModelSpec("resnet20"), seed=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.get_parameter("conv1.weight"), second.get_parameter("conv1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ModelSpec("resnet21"), ["unknown model 'resnet21'", "did you mean"]),
+        (ModelSpec("resnet20", kwargs={"shortcut": "Z"}), ["A, A-conv, B", "'Z'"]),
+        (ModelSpec("resnet20", kwargs={"width": 2}), ["no argument 'width'", "shortcut"]),
+        (ModelSpec("resnet20", num_classes=0), ["at least 1 class"]),
+        (ModelSpec("not_there:make"), ["cannot import 'not_there'"]),
+        (ModelSpec("os:not_there"), ["no function 'not_there'"]),
+        (ModelSpec("os:getcwd"), ["returned str"]),
+    ],
+)
+def test_what_cannot_be_built_says_why(spec: ModelSpec, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        build(spec)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_factory_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mynet_of_test.py").write_text(
+        "import torch\n\n\ndef tiny(num_classes, hidden=4):\n"
+        "    return torch.nn.Linear(hidden, num_classes)\n\n\n"
+        "def broken():\n    raise RuntimeError('no weights\\nhere')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = build(ModelSpec("mynet_of_test:tiny", num_classes=3, kwargs={"hidden": 5}))
+    assert model.get_parameter("weight").shape == (3, 5)
+    with pytest.raises(InputError, match="RuntimeError: no weights here"):
+        build(ModelSpec("mynet_of_test:broken"))
+
+
+def test_every_listed_name_has_a_factory() -> None:
+    assert len(set(zoo.model_names())) == len(zoo.CIFAR) + len(zoo.TORCHVISION)
+    assert "torchvision/vgg16" in zoo.model_names()
+    assert "resnet18" in zoo.model_names()
+
+
+def _record(model: torch.nn.Module, name: str, plan: PruningPlan | None) -> Checkpoint:
+    return Checkpoint(
+        model=name,
+        kwargs={"num_classes": 3},
+        plan=None if plan is None else plan.to_plain(),
+        state_dict=model.state_dict(),
+        input_shape=(3, 32, 32),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        classes=("a", "b", "c"),
+    )
+
+
+def test_dense_weights_load_from_the_common_wrappings(tmp_path: Path) -> None:
+    source = build(ModelSpec("resnet20"), seed=9).eval()
+    state = source.state_dict()
+    parallel = {f"module.{name}": tensor for name, tensor in state.items()}
+    images = torch.randn(2, 3, 32, 32)
+    for content in (state, {"state_dict": parallel, "best_prec1": 91.0}):
+        torch.save(content, tmp_path / "weights.pt")
+        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+        assert not loaded.training
+        assert torch.equal(loaded(images), source(images))
+
+
+def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
+    torch.save(build(ModelSpec("resnet32")).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"weights\.pt does not fit.*--model resnet32"):
+        load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+
+
+def test_a_slim_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    dense = rewrite_shortcuts(build(ModelSpec("resnet20", num_classes=3))).eval()
+    example = torch.zeros(1, 3, 32, 32)
+    groups = trace(dense, example).groups
+    kept = {group.name: tuple(range(group.width)) for group in groups}
+    kept["layer1.0.conv1"] = (1, 4, 5, 9)
+    kept["layer2.1.conv1"] = ()
+    plan = PruningPlan(model="resnet20", kept=kept)
+    pruned = slim(dense, plan, example)
+    checkpoint.write(tmp_path / "model.pt", _record(pruned, "resnet20", plan))
+    loaded, record = load_slim(tmp_path / "model.pt")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(images), pruned(images))
+    assert record.classes == ("a", "b", "c")
+    assert loaded.get_parameter("layer1.0.conv1.weight").shape == (4, 16, 3, 3)
+
+
+def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:
+    plan = PruningPlan(model="resnet32", kept={})
+    model = build(ModelSpec("resnet20", num_classes=3))
+    checkpoint.write(tmp_path / "model.pt", _record(model, "resnet20", plan))
+    with pytest.raises(InputError, match="a plan for resnet32, but its model is resnet20"):
+        load_slim(tmp_path / "model.pt")
+
+
+def test_a_published_dense_model_comes_back_rewritten(tmp_path: Path) -> None:
+    dense = build(ModelSpec("resnet20", num_classes=3)).eval()
+    checkpoint.write(tmp_path / "model.pt", _record(dense, "resnet20", None))
+    loaded, _ = load_slim(tmp_path / "model.pt")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(images), dense(images))
+    assert "layer2.0.shortcut.weight" in loaded.state_dict()
+
+
+def test_code_named_in_a_file_runs_only_when_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trusted_of_test.py").write_text(
+        "import pathlib\nimport torch\n\npathlib.Path('ran').touch()\n\n\n"
+        "def make(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    record = _record(torch.nn.Linear(4, 3), "trusted_of_test:make", None)
+    checkpoint.write(tmp_path / "model.pt", record)
+    with pytest.raises(InputError, match="--trust-factory"):
+        load_slim(tmp_path / "model.pt")
+    assert not (tmp_path / "ran").exists()
+    loaded, _ = load_slim(tmp_path / "model.pt", trust_factory=True)
+    assert torch.equal(loaded.get_parameter("weight"), record.state_dict["weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint_file"),
+    [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-jpeg-tuned.pt")],
+)
+def test_public_checkpoints_fit(name: str, checkpoint_file: str, checkpoints: Path) -> None:
+    model = load_dense(ModelSpec(name), checkpoints / checkpoint_file)
+    assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10

@@ -1,0 +1,348 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeprune.errors import InputError
+from edgeprune.prune.search.engine.nsga2 import evolve
+from edgeprune.prune.search.engine.population import Front, Objectives, Settings
+
+
+def ones_against_left(genomes):
+    """Two objectives in conflict: few ones, and few zeros in the left half."""
+    half = genomes.shape[1] // 2
+    values = np.stack([genomes.sum(1), half - genomes[:, :half].sum(1)], 1).astype(float)
+    return Objectives(values, np.zeros(len(genomes)))
+
+
+def test_the_whole_front_of_a_small_problem_is_found():
+    front = evolve(ones_against_left, [2] * 8, Settings(population=24, generations=30))
+    assert {tuple(row) for row in front.values.tolist()} == {(k, 4 - k) for k in range(5)}
+
+
+def test_the_same_seed_gives_the_same_front_and_leaves_the_global_state_alone():
+    random.seed(123)
+    before = random.getstate()
+    first = evolve(ones_against_left, [2] * 12, Settings(population=10, generations=5, seed=3))
+    second = evolve(ones_against_left, [2] * 12, Settings(population=10, generations=5, seed=3))
+    assert random.getstate() == before
+    assert first.genomes.tolist() == second.genomes.tolist()
+    other = evolve(ones_against_left, [2] * 12, Settings(population=10, generations=5, seed=4))
+    assert other.genomes.tolist() != first.genomes.tolist()
+
+
+def test_genes_stay_inside_their_choices_and_every_value_is_tried():
+    seen = []
+
+    def watch_genes(genomes):
+        seen.append(genomes)
+        return ones_against_left(genomes)
+
+    evolve(watch_genes, [1, 2, 5, 3], Settings(population=12, generations=20))
+    tried = np.concatenate(seen)
+    assert [sorted(set(column)) for column in tried.T.tolist()] == [
+        [0], [0, 1], [0, 1, 2, 3, 4], [0, 1, 2],
+    ]  # fmt: skip
+
+
+def limited(genomes):
+    values = np.stack([-genomes.sum(1), genomes[:, 0]], 1).astype(float)
+    return Objectives(values, np.maximum(0.0, genomes.sum(1) - 3.0))
+
+
+def test_a_feasible_genome_beats_every_infeasible_one():
+    front = evolve(limited, [2] * 10, Settings(population=20, generations=25))
+    assert (front.violation == 0).all()
+    assert front.values[:, 0].min() == -3
+
+
+def test_the_least_violation_wins_where_nothing_is_feasible():
+    def hopeless(genomes):
+        return Objectives(-genomes.sum(1, keepdims=True).astype(float), 5.0 + genomes.sum(1))
+
+    front = evolve(hopeless, [2] * 6, Settings(population=16, generations=25))
+    assert front.violation.tolist() == [5.0]
+    assert front.genomes.sum() == 0
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinite_objectives_never_survive(poison):
+    def poisoned(genomes):
+        objectives = ones_against_left(genomes)
+        objectives.values[genomes[:, 0] == 0, 0] = poison
+        return objectives
+
+    front = evolve(poisoned, [2] * 8, Settings(population=16, generations=10))
+    assert np.isfinite(front.values).all()
+    assert (front.genomes[:, 0] == 1).all()
+
+
+def test_seeds_are_kept_when_nothing_beats_them_and_the_front_has_no_copies():
+    best = np.zeros((1, 30), np.int64)
+    best[0, :15] = 1
+
+    def one_answer(genomes):
+        return Objectives(
+            np.abs(genomes - best).sum(1, keepdims=True).astype(float), 0.0 * genomes[:, 0]
+        )
+
+    front = evolve(one_answer, [2] * 30, Settings(population=8, generations=2), seeds=best)
+    assert isinstance(front, Front)
+    assert front.genomes.tolist() == best.tolist()
+
+
+def test_progress_is_told_generation_by_generation():
+    told = []
+    evolve(
+        ones_against_left,
+        [2] * 4,
+        Settings(population=4, generations=3),
+        watch=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def rows(genomes):
+    return [tuple(row) for row in genomes.tolist()]
+
+
+def bytes_of(front):
+    return front.genomes.tobytes(), front.values.tobytes(), front.violation.tobytes()
+
+
+class Counted:
+    """An evaluation that keeps every population it was called with."""
+
+    def __init__(self, evaluate=ones_against_left):
+        self.calls, self.evaluate = [], evaluate
+
+    def __call__(self, genomes):
+        self.calls.append(rows(genomes))
+        return self.evaluate(genomes)
+
+
+def test_nothing_is_evaluated_but_the_start_and_one_brood_a_generation():
+    counted = Counted()
+    evolve(counted, [2] * 20, Settings(population=10, generations=3))
+    assert len(counted.calls) == 4
+    assert max(map(len, counted.calls)) <= 10
+
+
+def test_noise_in_the_last_bits_decides_nothing():
+    generator = np.random.default_rng(0)
+
+    def clean(genomes):
+        values = 0.37 + ones_against_left(genomes).values
+        return Objectives(values, np.maximum(genomes.sum(1) - 6.0, 0.0))
+
+    def noisy(genomes):
+        objectives = clean(genomes)
+        noise = 1e-6 * generator.random(objectives.values.shape)
+        over = objectives.violation > 0
+        return Objectives(objectives.values + noise, objectives.violation + over * noise[:, 0])
+
+    settings = Settings(population=8, generations=6)
+    first, second = (evolve(each, [2] * 12, settings) for each in (clean, noisy))
+    assert bytes_of(first) == bytes_of(second)
+
+
+def test_numbers_too_large_for_decimals_are_taken_as_they_are():
+    def large(genomes):
+        return Objectives(1e305 * (1.0 + genomes.sum(1, keepdims=True)), np.zeros(len(genomes)))
+
+    front = evolve(large, [2] * 4, Settings(population=8, generations=8))
+    assert front.values.tolist() == [[1e305]]
+
+
+def test_the_smallest_violation_is_not_rounded_away():
+    def nearly(genomes):
+        return Objectives(-genomes.sum(1, keepdims=True) * 1.0, genomes[:, 0] * 1e-9)
+
+    front = evolve(nearly, [2] * 6, Settings(population=12, generations=10))
+    assert rows(front.genomes) == [(0, 1, 1, 1, 1, 1)]
+
+
+def at_most_three(genomes):
+    """Ones beyond the third from the left are taken away."""
+    return genomes * (genomes.cumsum(1) <= 3)
+
+
+def test_repair_comes_before_every_evaluation_and_leaves_no_copies():
+    counted = Counted()
+    seeds = np.ones((2, 8), np.int64)
+    front = evolve(
+        counted, [2] * 8, Settings(population=12, generations=6), seeds, repair=at_most_three
+    )
+    assert counted.calls[0][0] == (1, 1, 1, 0, 0, 0, 0, 0)
+    for call in counted.calls:
+        assert len(set(call)) == len(call)
+        assert max(map(sum, call)) <= 3
+    assert front.genomes.sum(1).max() <= 3
+
+
+def test_a_repair_that_leaves_one_genome_ends_with_that_one():
+    counted = Counted()
+    front = evolve(counted, [2] * 6, Settings(population=8, generations=4), repair=lambda g: g * 0)
+    assert counted.calls == [[(0,) * 6]]
+    assert rows(front.genomes) == [(0,) * 6]
+
+
+def needle(genomes):
+    """All ones is best; seen by the screen as a slope, by the evaluation too."""
+    return Objectives(
+        (genomes.shape[1] - genomes.sum(1, keepdims=True)) * 1.0, np.zeros(len(genomes))
+    )
+
+
+def test_the_screen_picks_the_best_of_the_brood_and_nothing_is_evaluated_twice():
+    screened, counted = Counted(needle), Counted(ones_against_left)
+    settings = Settings(population=6, generations=5, brood=4)
+    evolve(counted, [2] * 16, settings, screen=screened)
+    everything = [genes for call in counted.calls for genes in call]
+    assert len(set(everything)) == len(everything)
+    assert len(counted.calls) == 6
+    for judged, picked in zip(screened.calls, counted.calls[1:], strict=True):
+        assert 6 < len(judged) <= 24
+        assert len(picked) == 6
+        assert set(picked) <= set(judged)
+        assert not set(judged) & {
+            g for call in counted.calls[: counted.calls.index(picked)] for g in call
+        }
+        left = set(judged) - set(picked)
+        assert min(map(sum, picked)) >= max(map(sum, left))
+
+
+def test_what_the_screen_calls_infeasible_is_evaluated_last():
+    def forbids_the_first(genomes):
+        return Objectives(genomes[:, 1:2] * 1.0, genomes[:, 0] * 1.0)
+
+    screened, counted = Counted(forbids_the_first), Counted(ones_against_left)
+    evolve(counted, [2] * 16, Settings(6, 1, brood=8), screen=screened)
+    free = [genes for genes in screened.calls[0] if genes[0] == 0]
+    assert sum(genes[0] == 0 for genes in counted.calls[1]) == min(6, len(free))
+
+
+def test_a_space_that_was_evaluated_whole_ends_the_search_quietly():
+    counted = Counted()
+    evolve(counted, [2] * 3, Settings(population=8, generations=20), screen=needle)
+    assert sum(map(len, counted.calls)) == 8
+
+
+SCREENED = Settings(population=8, generations=6, brood=3, seed=5)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(generation):
+    def watch(done, total):
+        if done == generation:
+            raise Stopped
+
+    return watch
+
+
+def uneven(genomes):
+    """Values with long decimals and now and then a failure: what a record has to carry."""
+    weights = 1.0 / np.arange(3, genomes.shape[1] + 3)
+    values = np.stack([genomes @ weights, (1 - genomes) @ weights[::-1] ** 2], 1)
+    values[genomes[:, :3].sum(1) == 3] = np.nan
+    return Objectives(values, np.maximum(0.0, 0.7 - genomes @ weights))
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6])
+@pytest.mark.parametrize("screen", [None, needle])
+def test_a_stopped_run_goes_on_to_the_same_front(tmp_path, stop, screen):
+    whole, first, second = Counted(uneven), Counted(uneven), Counted(uneven)
+    expected = evolve(whole, [2] * 14, SCREENED, screen=screen)
+    kept = tmp_path / "stage.json"
+    with pytest.raises(Stopped):
+        evolve(first, [2] * 14, SCREENED, watch=stop_at(stop), screen=screen, keep=kept)
+    told = []
+    found = evolve(
+        second,
+        [2] * 14,
+        SCREENED,
+        watch=lambda done, total: told.append(done),
+        screen=screen,
+        keep=kept,
+    )
+    assert bytes_of(found) == bytes_of(expected)
+    assert first.calls + second.calls == whole.calls
+    assert told == list(range(stop + 1, 7))
+
+
+def test_the_start_is_kept_too(tmp_path):
+    def only_the_start(genomes, calls=[]):  # noqa: B006
+        calls.append(1)
+        if len(calls) > 1:
+            raise Stopped
+        return uneven(genomes)
+
+    kept, counted = tmp_path / "stage.json", Counted(uneven)
+    with pytest.raises(Stopped):
+        evolve(only_the_start, [2] * 14, SCREENED, keep=kept)
+    found = evolve(counted, [2] * 14, SCREENED, keep=kept)
+    assert bytes_of(found) == bytes_of(evolve(uneven, [2] * 14, SCREENED))
+    assert len(counted.calls) == 6
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = evolve(uneven, [2] * 14, SCREENED, keep=tmp_path / "stage.json")
+    counted = Counted(uneven)
+    again = evolve(counted, [2] * 14, SCREENED, keep=tmp_path / "stage.json")
+    assert counted.calls == []
+    assert bytes_of(again) == bytes_of(first)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"settings": replace(SCREENED, seed=6)},
+        {"settings": replace(SCREENED, problem="another network")},
+        {"choices": [2] * 13 + [3]},
+        {"seeds": np.zeros((1, 14), np.int64)},
+        {"repair": at_most_three},
+        {"screen": needle},
+    ],
+)
+def test_a_record_of_another_run_is_replaced(tmp_path, other):
+    kept, counted = tmp_path / "stage.json", Counted(uneven)
+    evolve(uneven, [2] * 14, SCREENED, keep=kept)
+    asked = {"choices": [2] * 14, "settings": SCREENED} | other
+    found = evolve(counted, keep=kept, **asked)
+    assert len(counted.calls) > 1
+    assert bytes_of(found) == bytes_of(evolve(uneven, **asked))
+    counted.calls.clear()
+    evolve(counted, keep=kept, **asked)
+    assert counted.calls == []
+
+
+@pytest.mark.parametrize("damage", ["half", "text", "rows"])
+def test_a_damaged_record_is_told_in_one_line(tmp_path, damage):
+    kept = tmp_path / "stage.json"
+    evolve(uneven, [2] * 14, SCREENED, keep=kept)
+    content = kept.read_text()
+    broken = {
+        "half": content[: len(content) // 2],
+        "text": "my notes",
+        "rows": content.replace('"violation": [', '"violation": [0.5, '),
+    }
+    kept.write_text(broken[damage])
+    with pytest.raises(InputError, match=r"stage\.json is not a readable record .* delete it"):
+        evolve(uneven, [2] * 14, SCREENED, keep=kept)
+    assert kept.read_text() == broken[damage]
+
+
+def test_a_failed_evaluation_still_survives_where_there_is_nothing_else(tmp_path):
+    def broken(genomes):
+        return Objectives(np.full((len(genomes), 2), np.nan), np.zeros(len(genomes)))
+
+    kept = tmp_path / "stage.json"
+    with pytest.raises(Stopped):
+        evolve(broken, [2] * 8, Settings(4, 4), watch=stop_at(2), keep=kept)
+    front = evolve(broken, [2] * 8, Settings(4, 4), keep=kept)
+    assert len(front.genomes) == 4
+    assert np.isinf(front.violation).all()

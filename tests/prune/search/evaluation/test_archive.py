@@ -1,0 +1,195 @@
+"""The memory of a search: each network once, the best of what keeps the limits."""
+
+import numpy as np
+import pytest
+
+from edgeprune.prune.search.evaluation.archive import Archive
+from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.space.budget import Limits
+
+
+@pytest.fixture
+def archived(judged_ground):
+    def make(kind="residual", **given):
+        ground = judged_ground(kind, **given)
+        return Archive(ground, Coding(ground.space, tuple(ground.criteria.values())))
+
+    return make
+
+
+def drawn(archive, count, seed=0):
+    generator = np.random.default_rng(seed)
+    choices = archive.coding.choices
+    return generator.integers(0, choices, (count, len(choices)))
+
+
+def test_losses_are_those_of_the_proxy_each_asked_for_once(archived):
+    archive = archived()
+    genomes = drawn(archive, 30)
+    losses = archive.losses(np.concatenate([genomes, genomes[::-1]]))
+    judge = archive.ground.proxy
+    expected = [judge.loss(archive.coding.plan(genome)) for genome in genomes]
+    rounded = np.round(expected, 4).tolist()
+    assert losses.tolist() == [*rounded, *rounded[::-1]]
+    assert len(judge.asked) == len(archive.scores) == len(archive.genomes)
+
+
+def test_two_spellings_of_a_network_are_one(archived):
+    archive = archived()
+    genome = archive.coding.full.copy()
+    other = genome.copy()
+    other[archive.coding.groups] = 1
+    archive.losses(np.array([genome, other]))
+    assert len(archive.ground.proxy.asked) == 1
+
+
+def test_progress_is_told_up_to_the_effort(archived):
+    told = []
+    archive = archived(effort=5, watch=lambda *step: told.append(step))
+    archive.losses(drawn(archive, 8))
+    assert told == [("scoring networks", min(n, 5), 5) for n in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed"),
+    [
+        ([0.5], [100]),
+        ([0.5, 0.7], [100, 25]),
+        ([0.5, 0.49], [100, 10]),
+        ([0.5, 0.49, 0.8, 0.79], [100, 10, 25, 10]),
+    ],
+)
+def test_the_first_budget_has_the_effort_and_a_tightened_aim_a_tenth(archived, limits, allowed):
+    archive = archived(effort=100)
+    assert [archive.allowance(Limits(latency=limit)) for limit in limits] == allowed
+
+
+def test_what_was_scored_already_counts_but_a_fifth_is_always_left(archived):
+    archive = archived(effort=100)
+    archive.losses(drawn(archive, 30))
+    assert archive.allowance(Limits(latency=0.5)) == 100 - len(archive.scores)
+    other = archived(effort=100)
+    other.losses(drawn(other, 300))
+    assert other.allowance(Limits(latency=0.5)) == 20
+
+
+def test_networks_that_keep_the_limits_come_best_first(archived):
+    archive, limits = archived(), Limits(latency=0.7, params=0.8)
+    archive.losses(drawn(archive, 200))
+    ranked = archive.ranked(limits)
+    ratios = archive.ground.costs.ratios(archive.coding.widths(archive.genomes))
+    within = (ratios <= limits.vector()).all(1)
+    assert 0 < within.sum() < len(archive.genomes)
+    assert {*map(tuple, ranked.tolist())} == {*map(tuple, archive.genomes[within].tolist())}
+    losses = archive.losses(ranked)
+    assert (np.diff(losses) >= 0).all()
+
+
+def test_where_none_keeps_the_limits_the_closest_comes(archived):
+    archive, limits = archived(), Limits(latency=0.05)
+    archive.losses(drawn(archive, 50))
+    ranked = archive.ranked(limits)
+    ratios = archive.ground.costs.ratios(archive.coding.widths(archive.genomes))[:, 0]
+    assert ranked.tolist() == [archive.genomes[ratios.argmin()].tolist()]
+
+
+def test_only_what_is_asked_among_is_ranked(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 40))
+    archive.losses(genomes)
+    among = genomes[:10]
+    ranked = archive.ranked(Limits(latency=1.0), among)
+    assert {*map(tuple, ranked.tolist())} == {*map(tuple, among.tolist())}
+
+
+def test_finalists_are_halved_and_the_last_few_distilled_for_long(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 9))
+    losses = archive.losses(genomes)
+    choice = archive.decided(genomes)
+    judge, left = archive.ground.proxy, [archive.coding.plan(genome) for genome in genomes]
+    seen = {
+        steps: [p.kept for p, s in judge.distilled_plans if s == steps] for steps in (100, 300)
+    }
+    for steps, survivors in archive.ground.effort.rungs:
+        assert {*map(str, seen[steps])} == {str(plan.kept) for plan in left}
+        left = sorted(left, key=lambda plan: judge.distilled(plan, steps).loss)[:survivors]
+    assert [len(plans) for plans in seen.values()] == [9, 3]
+    assert choice.kept == left[0].kept
+    row = [archive.coding.plan(genome).kept for genome in genomes].index(choice.kept)
+    assert round(choice.scores["loss"], 4) == losses[row]
+    score = judge.distilled(left[0], 300)
+    assert choice.scores["F2 loss"] == score.loss
+    assert choice.scores["F2 accuracy"] == score.accuracy
+
+
+def test_where_few_are_left_only_the_long_distillation_is_paid_for(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 2))
+    archive.losses(genomes)
+    archive.decided(genomes)
+    assert [steps for _, steps in archive.ground.proxy.distilled_plans] == [300, 300]
+
+
+def test_a_single_finalist_is_not_distilled(archived):
+    archive = archived()
+    genome = archive.coding.canonical(drawn(archive, 1))
+    archive.losses(genome)
+    assert archive.decided(genome).kept == archive.coding.plan(genome[0]).kept
+    assert not archive.ground.proxy.distilled_plans
+
+
+def test_a_finalist_whose_distillation_failed_is_not_decided_on(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 6))
+    archive.losses(genomes)
+    judge, bad = archive.ground.proxy, archive.coding.plan(genomes[0]).kept
+    judge.spoilt = lambda plan: plan.kept == bad
+    assert archive.decided(genomes).kept != bad
+
+
+def test_where_nothing_is_distilled_f1_decides(archived):
+    archive = archived()
+    object.__setattr__(archive.ground, "effort", Effort(rungs=()))
+    genomes = archive.coding.canonical(drawn(archive, 12))
+    losses = archive.losses(genomes)
+    choice = archive.decided(genomes)
+    assert choice.kept == archive.coding.plan(genomes[losses.argmin()]).kept
+    assert round(choice.scores["loss"], 4) == losses.min()
+    assert not archive.ground.proxy.distilled_plans
+
+
+def test_the_front_is_what_nothing_beats(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 150))
+    losses = archive.losses(genomes)
+    latency = archive.ground.costs.ratios(archive.coding.widths(genomes))[:, 0]
+    unbeaten = {
+        (float(t), float(f))
+        for t, f in zip(latency, losses, strict=True)
+        if not ((latency <= t) & (losses <= f) & ((latency < t) | (losses < f))).any()
+    }
+    front = [(float(c.ratios[0]), round(c.scores["loss"], 4)) for c in archive.front()]
+    assert set(front) == unbeaten
+    assert front == sorted(front)
+    assert len(front) > 3
+
+
+def test_nothing_scored_is_an_empty_front(archived):
+    assert archived().front() == ()
+
+
+def test_nan_is_on_no_front_and_ranks_last(archived):
+    archive = archived()
+    genomes = archive.coding.canonical(drawn(archive, 40))
+    latency = archive.ground.costs.ratios(archive.coding.widths(genomes))[:, 0]
+    genomes = genomes[np.argsort(latency)]  # the fastest of all breaks down
+    bad = [archive.coding.plan(genome).kept for genome in genomes[::2]]
+    archive.ground.proxy.spoilt = lambda plan: plan.kept in bad
+    losses = archive.losses(genomes)
+    assert np.isfinite(losses).all()
+    assert losses[::2].min() > 10 * losses[1::2].max()
+    assert not any(choice.kept in bad for choice in archive.front())
+    ranked = [archive.coding.plan(g).kept for g in archive.ranked(Limits(latency=1.0))]
+    assert not any(kept in bad for kept in ranked[: len(ranked) // 2])

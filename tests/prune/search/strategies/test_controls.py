@@ -1,0 +1,160 @@
+"""Controls: each keeps its limits, and random search gets exactly as many networks."""
+
+import numpy as np
+import pytest
+
+from edgeprune.prune.search.evaluation.archive import Archive
+from edgeprune.prune.search.strategies.controls import Depth, Random, Ranked, Uniform
+from edgeprune.prune.space.budget import Limits
+
+KINDS = ["residual", "bottleneck", "plain"]
+LIMITS = [Limits(latency=0.8), Limits(latency=0.55, params=0.7), Limits(macs=0.4)]
+THINNING = {
+    "uniform": Uniform,
+    "l1": lambda ground: Ranked(ground, "l1"),
+    "taylor": lambda ground: Ranked(ground, "taylor"),
+    "random": Random,
+}
+
+
+def within(choice, limits):
+    return (choice.ratios <= limits.vector()).all()
+
+
+def legal(choice, space):
+    counts = [len(choice.kept[group.name]) for group in space.groups]
+    on_grid = all(w in grid for w, grid in zip(counts, space.grids, strict=True))
+    return on_grid and counts == choice.widths.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", THINNING)
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_limits_are_kept_on_the_grid(judged_ground, kind, name, limits):
+    ground = judged_ground(kind, effort=30)
+    choice = THINNING[name](ground)(limits)
+    assert within(choice, limits)
+    assert legal(choice, ground.space)
+    assert choice.ratios.tolist() == ground.costs.ratios(choice.widths[None])[0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["residual", "bottleneck"])
+def test_depth_keeps_its_limit_by_whole_branches(judged_ground, kind):
+    ground = judged_ground(kind)
+    choice = Depth(ground)(Limits(latency=0.95))
+    assert within(choice, Limits(latency=0.95))
+    assert all(w in (0, g.width) for w, g in zip(choice.widths, ground.space.groups, strict=True))
+
+
+def test_depth_drops_the_least_harmful_branch_first_and_asks_for_each_once(judged_ground):
+    ground = judged_ground("residual")
+    judge = ground.proxy
+    droppable = {g.block: g.name for g in ground.space.groups if g.droppable}
+    full = {g.name: tuple(range(g.width)) for g in ground.space.groups}
+    harm = {
+        block: judge.loss(Depth(ground)(Limits()).plan("").model_copy(update={"kept": kept}))
+        for block, name in droppable.items()
+        for kept in [{**full, name: ()}]
+    }
+    judge.asked.clear()
+    search = Depth(ground)
+    mild, hard = search(Limits(latency=0.99)), search(Limits(latency=0.9))
+    gone = [{b for b, name in droppable.items() if not c.kept[name]} for c in (mild, hard)]
+    order = sorted(harm, key=lambda block: harm[block])
+    assert gone[0] == {order[0]}
+    assert gone[1] == set(order[: len(gone[1])])
+    assert len(judge.asked) == len(droppable)
+
+
+def test_depth_without_branches_leaves_the_network_whole(judged_ground):
+    ground = judged_ground("plain")
+    choice = Depth(ground)(Limits(latency=0.5))
+    assert choice.widths.tolist() == ground.space.full.tolist()
+    assert not within(choice, Limits(latency=0.5))
+
+
+@pytest.mark.parametrize("name", ["l1", "taylor"])
+def test_ranked_keeps_the_most_salient_channels_of_its_criterion(judged_ground, name):
+    ground = judged_ground("plain")
+    choice = Ranked(ground, name)(Limits(latency=0.6))
+    for group, saliency in zip(ground.space.groups, ground.criterion(name), strict=True):
+        kept = list(choice.kept[group.name])
+        gone = sorted(set(range(group.width)) - set(kept))
+        assert not gone or saliency[kept].min() >= saliency[gone].max()
+
+
+def test_only_criteria_in_units_of_the_loss_are_compared_as_they_are(judged_ground):
+    scales = 10.0 ** np.arange(6)
+    found = {}
+    for name in ("taylor", "l1"):
+        plain, scaled = judged_ground("residual"), judged_ground("residual")
+        saliencies = scaled.criterion(name)
+        scaled._found[name] = tuple(s * float(k) for s, k in zip(saliencies, scales, strict=True))
+        limits = Limits(latency=0.6)
+        found[name] = (Ranked(plain, name)(limits).kept, Ranked(scaled, name)(limits).kept)
+    assert found["l1"][0] == found["l1"][1]
+    assert found["taylor"][0] != found["taylor"][1]
+
+
+def test_rules_score_nothing(judged_ground):
+    ground = judged_ground("residual")
+    for search in (Uniform(ground), Ranked(ground, "l1")):
+        search(Limits(latency=0.6))
+    assert not ground.proxy.asked
+    assert not ground.proxy.distilled_plans
+
+
+def networks(judge):
+    return len({tuple(plan.kept.items()) for plan in judge.asked})
+
+
+def test_random_scores_as_many_networks_as_it_is_allowed(judged_ground, monkeypatch):
+    told, allowance = [], Archive.allowance
+    monkeypatch.setattr(
+        Archive,
+        "allowance",
+        lambda archive, limits: told.append(allowance(archive, limits)) or told[-1],
+    )
+    ground = judged_ground("residual", effort=100)
+    search, counts = Random(ground), [0]
+    for limit in (0.7, 0.69, 0.5):
+        search(Limits(latency=limit))
+        counts.append(networks(ground.proxy))
+    scored = np.diff(counts)
+    assert scored[0] == told[0] == 100
+    assert (scored <= told).all()
+    assert (scored >= np.array(told) - 2).all()  # a walk may end where an earlier one did
+    assert len(ground.proxy.asked) == counts[-1]
+
+
+def test_random_distils_its_best_and_takes_the_best_distilled(judged_ground):
+    ground = judged_ground("residual", effort=60)
+    limits = Limits(latency=0.6)
+    choice = Random(ground)(limits)
+    judge = ground.proxy
+    shortest, longest = ground.effort.rungs[0][0], ground.effort.rungs[-1][0]
+    finalists = [plan for plan, steps in judge.distilled_plans if steps == shortest]
+    best = sorted(judge.asked, key=judge.loss)[: ground.effort.finalists]
+    assert [plan.kept for plan in finalists] == [plan.kept for plan in best]
+    last = [plan for plan, steps in judge.distilled_plans if steps == longest]
+    assert choice.scores["F2 loss"] == min(judge.distilled(plan, longest).loss for plan in last)
+
+
+def test_the_seed_decides_random_search(judged_ground):
+    first, again, other = (
+        Random(judged_ground("residual", effort=40, seed=seed))(Limits(latency=0.6))
+        for seed in (0, 0, 1)
+    )
+    assert first.kept == again.kept
+    assert first.kept != other.kept
+
+
+def test_random_remembers_its_front(judged_ground):
+    ground = judged_ground("residual", effort=60)
+    search = Random(ground)
+    search(Limits(latency=0.7))
+    search(Limits(latency=0.5))
+    points = np.array([(c.ratios[0], c.scores["loss"]) for c in search.front()])
+    assert (np.diff(points[:, 0]) > 0).all()
+    assert (np.diff(points[:, 1]) < 0).all()
+    assert points[-1, 1] == min(map(ground.proxy.loss, ground.proxy.asked))

@@ -1,0 +1,59 @@
+"""Strategies by name, all behind one seam."""
+
+import pytest
+
+from edgeprune.errors import InputError
+from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies.registry import DEFAULT, NAMES, refuse_unknown, searcher
+from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.plan import check
+
+
+def test_every_strategy_that_papers_are_compared_by_is_there():
+    wanted = {"joint", "gwcs", "random", "uniform", "l1", "bn", "taylor", "depth"}
+    assert wanted <= set(NAMES)
+    assert DEFAULT == "joint"
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"depth"}))
+def test_each_keeps_its_limit_on_a_true_network(real_ground, name):
+    ground = real_ground("resnet")
+    limits = Limits(latency=0.8)
+    choice = searcher(name, ground)(limits)
+    assert (choice.ratios <= limits.vector()).all()
+    kept = check(choice.plan("resnet"), ground.trace.groups)
+    assert [len(stay) for stay in kept] == choice.widths.tolist()
+    assert choice.ratios == pytest.approx(ground.costs.ratios(choice.widths[None])[0])
+
+
+def test_depth_drops_branches_of_a_true_network(real_ground):
+    ground = real_ground("resnet")
+    choice = searcher("depth", ground)(Limits(latency=0.99))
+    assert choice.ratios[0] <= 0.99
+    assert 0 in choice.widths
+
+
+def test_strategies_that_choose_by_another_criterion_choose_otherwise(real_ground):
+    ground = real_ground("resnet")
+    kept = {
+        name: str(searcher(name, ground)(Limits(latency=0.7)).kept)
+        for name in ("uniform", "l1", "bn", "taylor")
+    }
+    assert len(set(kept.values())) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("jiont", "did you mean joint"), ("tailor", "did you mean taylor"), ("zzz", "known: joint")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name, hint, real_ground):
+    with pytest.raises(InputError, match=hint):
+        refuse_unknown(name)
+    with pytest.raises(InputError, match=hint):
+        registry.searcher(name, real_ground("vgg"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_known_names_are_not_refused(name):
+    assert refuse_unknown(name) is None

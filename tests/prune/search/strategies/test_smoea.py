@@ -1,0 +1,246 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.held import IMAGENET, HeldImages
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.search.engine.population import Front, Settings
+from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.strategies import smoea
+from edgeprune.prune.search.strategies.smoea_task import Task
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space import widths as space
+from edgeprune.prune.space.budget import Costs, Limits
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.tracing.trace import ChannelGroup, trace
+from edgeprune.prune.training.batchnorm import recalibrate
+
+QUICK = Settings(population=6, generations=2)
+
+
+def pictures(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    return HeldImages(pixels, torch.arange(count) % 5)
+
+
+IMAGES = DataSet(
+    "noise", tuple("abcde"), pictures(40, 0), pictures(20, 1), pictures(5, 2), 8, IMAGENET, "x"
+)
+
+
+def ground_of(model, grid=(2, 4, 6, 8), **fields):
+    """Latency counts channels; BatchNorm is made to fit the images, as training would have."""
+    fitted = recalibrate(model.float(), IMAGES.train, device=torch.device("cpu"))
+    traced = trace(fitted, torch.zeros(1, 3, 8, 8))
+    counts = CostModel(traced)
+
+    def latency(widths):
+        return 10.0 + widths.sum(1)
+
+    spaced = space.build(traced.groups, grid)
+    costs = Costs(spaced.full, (latency, counts.macs, counts.params))
+    return Ground(traced, spaced, costs, IMAGES, **{"settings": QUICK, **fields})
+
+
+@pytest.fixture
+def ground(tiny):
+    return ground_of(tiny("resnet")[0], criteria_names=("l1", "taylor"))
+
+
+def floor(ground):
+    return ground.costs.ratios(np.array([[grid[0] for grid in ground.space.grids]]))[0]
+
+
+@pytest.mark.parametrize("name", ["latency", "macs", "params"])
+@pytest.mark.parametrize("above", [1.0, 1.05, 1.5])
+def test_every_limit_that_the_smallest_widths_keep_is_kept(ground, name, above):
+    least = floor(ground)[("latency", "macs", "params").index(name)]
+    limits = Limits(**{name: min(0.95, above * least)})
+    choice = smoea.search(ground, limits)
+    assert (choice.ratios <= limits.vector()).all()
+    assert choice.widths.tolist() == [len(choice.kept[g.name]) for g in ground.space.groups]
+    assert all(w in grid for w, grid in zip(choice.widths, ground.space.grids, strict=True))
+
+
+def test_several_limits_hold_at_once(ground):
+    limits = Limits(latency=0.8, params=0.6)
+    assert (smoea.search(ground, limits).ratios <= limits.vector()).all()
+
+
+def test_a_mild_budget_is_nearly_used(ground):
+    choice = smoea.search(ground, Limits(latency=0.8))
+    assert 0.65 < choice.ratios[0] <= 0.8
+
+
+def test_a_limit_out_of_reach_ends_on_the_smallest_widths(ground):
+    choice = smoea.search(ground, Limits(latency=0.01))
+    assert choice.widths.tolist() == [grid[0] for grid in ground.space.grids]
+
+
+def test_without_a_budget_the_ratio_is_an_outcome_of_one_round(ground):
+    told = []
+    heard = replace(ground, watch=lambda step, done, total: told.append((done, total)))
+    choice = smoea.search(heard, Limits())
+    total = 2 * len(smoea.subnetworks(ground.space))
+    assert floor(ground)[0] < choice.ratios[0] < 1
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_the_same_seed_gives_the_same_choice(ground):
+    first, second = (smoea.search(ground, Limits(latency=0.6)) for _ in range(2))
+    assert first.kept == second.kept
+
+
+@pytest.mark.parametrize("name", ["vgg", "bottleneck", "resnext", "mobilenet", "awkward"])
+def test_whatever_is_coupled_is_pruned_and_runs(tiny, name):
+    ground = ground_of(tiny(name)[0], grid=(4, 8, 12), criteria_names=("l1",))
+    least = floor(ground)[0]
+    limits = Limits(latency=(1 + 2 * least) / 3)
+    choice = smoea.search(ground, limits)
+    assert choice.ratios[0] <= limits.latency
+    small = slim(ground.trace, choice.plan(name))
+    assert small(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_a_network_that_answers_nan_still_keeps_the_budget(tiny):
+    model = tiny("resnet")[0]
+    model[0][0].weight.data[:] = torch.nan
+    ground = ground_of(model, criteria_names=("bn",))
+    assert smoea.search(ground, Limits(latency=0.6)).ratios[0] <= 0.6
+
+
+def test_an_interrupted_search_goes_on_from_its_records(ground, tmp_path, monkeypatch):
+    kept = replace(ground, folder=tmp_path)
+    limits = Limits(latency=0.6)
+    first = smoea.search(kept, limits)
+    assert len(list(tmp_path.iterdir())) >= len(smoea.subnetworks(ground.space))
+    monkeypatch.setattr(Task, "objectives", None)
+    assert smoea.search(kept, limits).kept == first.kept
+
+
+def test_records_of_other_limits_are_not_gone_on_from(ground, tmp_path):
+    kept = replace(ground, folder=tmp_path)
+    smoea.search(kept, Limits(latency=0.9))
+    again = smoea.search(kept, Limits(latency=0.5))
+    assert again.kept == smoea.search(ground, Limits(latency=0.5)).kept
+
+
+def groups_of(*specs):
+    return tuple(
+        ChannelGroup(f"g{i}", 8, s, b, b is not None, ()) for i, (s, b) in enumerate(specs)
+    )
+
+
+DEALS = {
+    "four of a stage are halved": ([(0, None)] * 4, ((0, 1), (2, 3))),
+    "stages stay apart": ([(0, None), (1, None), (0, None)], ((0, 2), (1,))),
+    "seven make three": ([(0, None)] * 7, ((0, 1, 2), (3, 4), (5, 6))),
+    "a branch is not split": (
+        [(0, None), (0, "a"), (0, "a"), (0, "b"), (0, "b")],
+        ((0, 1, 2), (3, 4)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("specs", "parts"), DEALS.values(), ids=DEALS)
+def test_consecutive_layers_are_dealt_out_evenly(specs, parts):
+    groups = groups_of(*specs)
+    assert smoea.subnetworks(space.PruningSpace(groups, ((4, 8),) * len(groups))) == parts
+
+
+@pytest.fixture
+def task(ground):
+    masks = tuple(torch.ones(group.width, dtype=torch.bool) for group in ground.space.groups)
+    parts = smoea.subnetworks(ground.space)
+    return Task(ground, parts, 0, masks, Limits(latency=0.7), lambda masks: 0.5, last=True)
+
+
+def test_set_bits_stay_first_and_the_salient_fill_up(task):
+    """Of 8 channels 4 stay: the two set ones, and the two most salient of the rest."""
+    first = task.members[0]
+    saliency = task.ground.criteria["l1"][first].numpy()
+    order = np.argsort(-saliency)
+    genome = np.zeros((1, len(task.choices)), np.int64)
+    genome[0, 0] = task.ground.space.grids[first].index(4)
+    genome[0, len(task.members) + order[-2:]] = 1
+    masks, widths = task.decode(genome)
+    assert widths[0, first] == 4
+    assert sorted(masks[0][0].nonzero()[0]) == sorted([*order[:2], *order[-2:]])
+
+
+def test_repair_spells_a_genome_as_it_is_decoded(task):
+    generator = np.random.default_rng(0)
+    genomes = np.stack([generator.integers(0, n, 30) for n in task.choices], 1)
+    relaxed = replace(task, limits=Limits())
+    fixed = relaxed.repair(genomes)
+    assert np.array_equal(fixed, relaxed.repair(fixed))
+    pairs = itertools.chain(zip(task.decode(genomes)[0], task.decode(fixed)[0], strict=True))
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_repair_narrows_what_breaks_the_budget_and_no_further_than_it_must(task):
+    full = task.seeds(QUICK)[2:3]
+    fixed = task.repair(full)
+    assert task.objectives(full).violation[0] > 0
+    assert task.objectives(fixed).violation[0] == 0
+    widths = task.decode(fixed)[1]
+    wider = task.ground.space.snap(np.minimum(widths + 1, task.ground.space.full))
+    assert task._violation(wider)[0] > 0
+
+
+def test_a_mask_is_run_once_and_what_breaks_the_budget_never(task):
+    seen = []
+    watched = replace(task, damage=lambda masks: float(len(seen.append(masks) or seen)))
+    genomes = np.concatenate([task.seeds(QUICK), task.seeds(QUICK)])
+    values = watched.objectives(genomes)
+    half = len(genomes) // 2
+    assert np.array_equal(values.values[:half], values.values[half:])
+    kept = {g.tobytes() for g in task.repair(genomes)[values.violation == 0]}
+    assert len(seen) == len(kept) > 0
+    assert (values.violation > 0).any()
+
+
+def test_saving_more_than_the_share_counts_as_no_cheaper(task):
+    smallest, full = task.seeds(QUICK)[[0, 2]]
+    first = replace(task, last=False).objectives(np.stack([smallest, full]))
+    share = first.values[0, 1]
+    assert 0.7 < share < first.values[1, 1] == 1
+    assert task.ground.costs.ratios(task.decode(smallest[None])[1])[0, 0] < share
+    assert (first.violation == 0).all()
+    assert task.objectives(full[None]).violation[0] == pytest.approx(1 / share - 1)
+
+
+def test_the_knee_of_the_front_is_taken(task):
+    genomes = task.seeds(QUICK)[:3]
+    front = Front(genomes, np.array([[0.0, 1.0], [0.1, 0.2], [1.0, 0.0]]), np.zeros(3))
+    masks, lost = task.compromise(front)
+    assert lost == 0.1
+    wanted, _ = task.decode(genomes[1:2])
+    for member, mask in zip(task.members, wanted, strict=True):
+        assert np.array_equal(masks[member].numpy(), mask[0])
+
+
+def test_the_paper_s_own_setting_is_a_budget_like_others(monkeypatch):
+    """VGG-14 at 16.56 % of its parameters, with as little evolution as there can be."""
+    monkeypatch.setattr(smoea, "ROUNDS", 1)
+    torch.manual_seed(0)
+    images = replace(IMAGES, train=big(16, 0), val=big(16, 1), size=32)
+    model = recalibrate(build(ModelSpec("vgg14", num_classes=5)), images.train)
+    traced = trace(model, torch.zeros(1, 3, 32, 32))
+    counts = CostModel(traced)
+    spaced = space.build(traced.groups, (16, 32, 64, 128))
+    costs = Costs(spaced.full, (counts.macs, counts.macs, counts.params))
+    ground = Ground(traced, spaced, costs, images, Settings(6, 0), criteria_names=("l1",))
+    choice = smoea.search(ground, Limits(params=0.1656))
+    assert 0.1 < choice.ratios[2] <= 0.1656
+
+
+def big(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return HeldImages(pixels, torch.arange(count) % 5)

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeprune.errors import InputError
+from edgeprune.prune.space.plan import PruningPlan, check, whole
+from edgeprune.prune.space.widths import build
+from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, trace
+
+
+def group(name="g", width=64, block=None, share=1):
+    positions = np.arange(width * share).reshape(width, share)
+    return ChannelGroup(
+        name, width, 0, block, block is not None, (TensorSlice("w", 0, positions),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "grid", "expected"),
+    [
+        (16, [8, 16, 24, 32], (8, 16)),
+        (64, [8, 16, 24, 32], (8, 16, 24, 32, 40, 48, 56, 64)),
+        (64, [8, 32], (8, 32, 56, 64)),
+        (20, [16], (16, 20)),
+        (50, [16], (16, 32, 48, 50)),
+        (4, [8, 16], (4,)),
+        (1, [1], (1,)),
+        (5, [3, 3, 1], (1, 3, 5)),
+    ],
+)
+def test_grids_continue_in_their_last_step_and_end_with_the_full_width(width, grid, expected):
+    assert build([group(width=width)], grid).grids == (expected,)
+    assert build([group(width=width, block="b")], grid).grids == ((0, *expected),)
+
+
+def test_a_channel_of_several_positions_meets_the_grid_with_all_of_them():
+    # 32 channels of 4 positions each: 8, 16, 24 ... positions are 2, 4, 6 ... channels.
+    (grid,) = build([group(width=32, share=4)], [8, 16]).grids
+    assert grid == tuple(range(2, 33, 2))
+
+
+@pytest.mark.parametrize("grid", [[], [0, 8], [-8]])
+def test_a_grid_without_sense_is_refused(grid):
+    with pytest.raises(InputError, match="width grid"):
+        build([group()], grid)
+
+
+def test_zero_in_one_group_of_a_branch_drops_the_branch():
+    groups = [group("s"), group("a", block="x"), group("b", block="x"), group("c", block="y")]
+    space = build(groups, [8])
+    widths = np.array([[64, 8, 0, 8], [64, 0, 8, 0], [64, 8, 8, 8]])
+    assert space.settle(widths).tolist() == [[64, 0, 0, 8], [64, 0, 0, 0], [64, 8, 8, 8]]
+    assert space.full.tolist() == [64] * 4
+
+
+def test_snapping_rounds_up_to_the_grid():
+    space = build([group("s"), group("a", block="x")], [8, 32])
+    snapped = space.snap(np.array([[1, 1], [9, 0], [33, 57], [64, 64]]))
+    assert snapped.tolist() == [[8, 8], [32, 0], [56, 64], [64, 64]]
+
+
+def test_random_widths_are_legal_settled_and_seeded(tiny):
+    space = build(trace(*tiny("bottleneck")).groups, [4, 8])
+    drawn = space.random(200, np.random.default_rng(0))
+    assert drawn.shape == (200, 5)
+    for column, grid in zip(drawn.T, space.grids, strict=True):
+        assert set(column.tolist()) == set(grid)
+    assert np.array_equal(drawn, space.settle(drawn))
+    assert np.array_equal(drawn, space.random(200, np.random.default_rng(0)))
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+
+
+@given(
+    model=names, kept=st.dictionaries(names, st.sets(st.integers(0, 200)).map(tuple), max_size=5)
+)
+def test_plans_are_plain_json(model, kept):
+    plan = PruningPlan(model=model, kept=kept)
+    plain = plan.to_plain()
+    assert plain["schema"] == 1
+    assert PruningPlan.from_plain(json.loads(json.dumps(plain))) == plan
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": "m", "kept": {}, "schema": 2}, "schema"),
+        ({"kept": {}}, "model"),
+        ({"model": "m", "kept": {"a": [1.5]}}, r"kept\.a\.0"),
+        ({"model": "m", "kept": {"a": [True]}}, r"kept\.a\.0"),
+        ({"model": "m", "kept": {"a": [-1]}}, r"kept\.a\.0"),
+        ({"model": "m", "kept": {}, "extra": 1}, "extra"),
+        ("nonsense", "plan"),
+    ],
+)
+def test_content_that_is_no_plan_is_one_line(content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        PruningPlan.from_plain(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_checked_indices_are_ascending_and_emptied_branches_are_empty():
+    groups = [group("s", 4), group("a", 4, "x"), group("b", 4, "x")]
+    plan = PruningPlan(model="m", kept={"s": (3, 0), "a": (1,), "b": ()})
+    assert [k.tolist() for k in check(plan, groups)] == [[0, 3], [], []]
+    assert [k.tolist() for k in check(whole(groups, "m"), groups)] == [[0, 1, 2, 3]] * 3

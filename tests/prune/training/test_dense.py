@@ -1,0 +1,94 @@
+"""Where the dense model comes from, what is kept of it, and which models are refused."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from edgeprune.errors import InputError
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.held import IMAGENET, HeldImages
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.training import dense
+from edgeprune.prune.training.recipe import Recipe
+
+SPEC = ModelSpec("resnet20", num_classes=2)
+RECIPE = Recipe(steps=1, batch=8)
+
+
+@pytest.fixture
+def data() -> DataSet:
+    pixels = torch.randint(
+        0, 256, (9, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    held = HeldImages(pixels, torch.arange(9) % 2)
+    return DataSet("tiny", ("cat", "dog"), held, held, held, 8, IMAGENET, "print")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(dense, "user_cache_path", lambda name: tmp_path / name)
+    return tmp_path / "edgeprune"
+
+
+def reads(monkeypatch: pytest.MonkeyPatch, right: int) -> None:
+    """A model that answers this many of the nine images rightly."""
+    found = SimpleNamespace(accuracy=right / 9)
+    monkeypatch.setattr(dense, "evaluate", lambda model, images: found)
+
+
+@pytest.mark.parametrize("right", [7, 8, 9])
+def test_a_good_model_on_nine_images_is_accepted(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, right: int
+) -> None:
+    reads(monkeypatch, right)
+    assert dense.obtain(SPEC, data, None, RECIPE).accuracy == right / 9
+
+
+@pytest.mark.parametrize("right", [0, 4, 5, 6])
+def test_a_guessing_model_is_refused(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, right: int
+) -> None:
+    reads(monkeypatch, right)
+    with pytest.raises(InputError, match=r"near chance \(50\.0 %\): train longer"):
+        dense.obtain(SPEC, data, None, RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "threshold"),
+    [(10, 597, 0.1368), (10, 100_000, 0.125), (2, 9, 0.75), (2, 1, 0.75), (100, 1, 0.3085)],
+)
+def test_the_threshold_can_always_be_passed(classes: int, images: int, threshold: float) -> None:
+    assert dense.works_above(1 / classes, images) == pytest.approx(threshold, abs=1e-4)
+    assert threshold < 1
+
+
+def test_a_model_is_trained_once_and_the_seed_decides_which(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, 9)
+    first = dense.obtain(SPEC, data, None, RECIPE)
+    again = dense.obtain(SPEC, data, None, RECIPE)
+    other = dense.obtain(SPEC, data, None, replace(RECIPE, seed=1))
+    assert [each.origin for each in (first, again, other)] == ["trained", "cached", "trained"]
+    weight, same, different = (
+        each.model.get_parameter("conv1.weight") for each in (first, again, other)
+    )
+    assert torch.equal(weight, same)
+    assert not torch.allclose(weight, different)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    data: DataSet,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reads(monkeypatch, 9)
+    cache.write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        assert dense.obtain(SPEC, data, None, RECIPE).origin == "trained"
+    assert "not kept for the next time" in caplog.text

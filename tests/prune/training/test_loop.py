@@ -1,0 +1,190 @@
+"""Training: the schedule, the loss, what stays frozen, and that a seed decides everything."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.errors import InputError
+from edgeprune.prune.images.held import HeldImages
+from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.loop import train
+from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
+
+CPU = torch.device("cpu")
+
+
+def _images(count: int = 128) -> HeldImages:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 100, (count, 3, 8, 8), generator=generator).to(torch.uint8)
+    labels = torch.arange(count) % 2
+    return HeldImages(pixels + labels.view(-1, 1, 1, 1).to(torch.uint8) * 60, labels)
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        ZeroPadShortcut(4, 8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
+
+
+def _weights(model: nn.Module) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in model.state_dict().values()]
+
+
+def _equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_training_learns_and_leaves_the_given_model_alone() -> None:
+    model, images = _network(), _images()
+    before = _weights(model)
+    trained = train(model, images, Recipe(epochs=8, batch=16, lr=0.1), device=CPU)
+    assert evaluate(trained.model, images, device=CPU).accuracy > 0.95
+    assert trained.history["loss"][-1] < 0.5 * trained.history["loss"][0]
+    assert _equal(_weights(model), before)
+    assert not trained.model.training
+    assert trained.model.get_parameter("0.weight").is_contiguous()
+
+
+def test_the_seed_decides_everything() -> None:
+    recipe = Recipe(epochs=2, batch=16)
+    first, again = (_weights(train(_network(), _images(), recipe, device=CPU).model) for _ in "ab")
+    other = train(_network(), _images(), Recipe(epochs=2, batch=16, seed=1), device=CPU).model
+    assert _equal(first, again)
+    assert not _equal(first, _weights(other))
+
+
+def test_frozen_shortcuts_stay_zero_and_one() -> None:
+    trained = train(_network(), _images(), Recipe(epochs=1, batch=16, lr=0.5), device=CPU).model
+    shortcut = trained.get_submodule("3")
+    assert isinstance(shortcut, ZeroPadShortcut)
+    assert torch.equal(shortcut.weight, ZeroPadShortcut(4, 8).weight)
+    assert not shortcut.weight.requires_grad
+
+
+def test_history_is_plain_json() -> None:
+    history = train(_network(), _images(), Recipe(epochs=2, batch=16), device=CPU).history
+    assert json.loads(json.dumps(history)) == history
+    assert history["steps"] == 16
+    assert len(history["loss"]) == 2
+    assert history["recipe"]["batch"] == history["batch"] == 16
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(None, 16), (3, 3), (19, 19), (0, 0)])
+def test_steps_take_the_place_of_epochs(steps: int | None, expected: int) -> None:
+    told: list[tuple[int, int]] = []
+    train(
+        _network(),
+        _images(),
+        Recipe(epochs=2, steps=steps, batch=16),
+        progress=lambda done, total, loss: told.append((done, total)),
+        device=CPU,
+    )
+    assert told == [(step + 1, expected) for step in range(expected)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "batch"),
+    [(64, 1000, 64), (128, 45_000, 128), (128, 400, 50), (128, 100, 12), (128, 20, 8), (8, 5, 5)],
+)
+def test_few_images_are_served_in_batches_that_leave_eight_steps(
+    wanted: int, count: int, batch: int
+) -> None:
+    assert batch_size(wanted, count) == batch
+    assert count // batch >= min(8, max(1, count // 8))
+
+
+def test_a_pass_over_few_images_takes_eight_steps() -> None:
+    history = train(_network(), _images(80), Recipe(epochs=2), device=CPU).history
+    assert (history["steps"], history["batch"]) == (16, 10)
+
+
+def test_the_rate_rises_then_falls_along_a_cosine() -> None:
+    recipe = Recipe(lr=0.4, warmup=0.1)
+    rates = [learning_rate(step, 100, recipe) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(0.4)
+    assert rates[55] == pytest.approx(0.2)
+    assert rates[99] == pytest.approx(0.2 * (1 + math.cos(math.pi * 89 / 90)))
+    assert learning_rate(0, 1, Recipe(lr=0.4, warmup=0.0)) == pytest.approx(0.4)
+
+
+def test_distillation_is_hintons_formula() -> None:
+    student, teacher = torch.randn(2, 5, 7, dtype=torch.float64)
+    p, q = (torch.softmax(logits / 3, 1) for logits in (teacher, student))
+    expected = 9 * (p * (p.log() - q.log())).sum(1).mean()
+    assert torch.allclose(distillation(student, teacher, 3.0), expected)
+    assert float(distillation(teacher, teacher, 3.0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_teacher_alone_is_imitated() -> None:
+    images = _images()
+    teacher = train(_network(), images, Recipe(epochs=8, batch=16, lr=0.1), device=CPU).model
+    before = _weights(teacher)
+    wrong = HeldImages(images.pixels, 1 - images.labels)
+    recipe = Recipe(epochs=8, batch=16, lr=0.1, alpha=1.0)
+    student = train(_network(), wrong, recipe, teacher=teacher, device=CPU).model
+    assert evaluate(student, images, device=CPU).accuracy > 0.95
+    assert _equal(_weights(teacher), before)
+
+
+def test_the_average_trails_the_weights() -> None:
+    start = _network()
+    recipe: dict[str, Any] = {"steps": 3, "batch": 16, "warmup": 0.0}
+    last = train(start, _images(), Recipe(**recipe), device=CPU).model
+    averaged = train(start, _images(), Recipe(**recipe, ema=0.9), device=CPU).model
+    first, moved, mean = (
+        model.get_parameter("6.weight").detach() for model in (start, last, averaged)
+    )
+    assert 0 < float((mean - first).norm()) < 0.5 * float((moved - first).norm())
+    assert averaged.get_buffer("1.num_batches_tracked") == 3
+
+
+def test_divergence_is_one_clear_error() -> None:
+    with pytest.raises(InputError, match=r"diverged.*smaller learning rate than 1e\+30"):
+        train(_network(), _images(), Recipe(epochs=9, batch=16, lr=1e30), device=CPU)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": -1},
+        {"steps": -1},
+        {"batch": 1},
+        {"lr": 0.0},
+        {"temperature": 0.0},
+        {"alpha": 1.5},
+        {"ema": 1.0},
+        {"label_smoothing": 1.0},
+        {"warmup": 2.0},
+        {"weight_decay": -1e-4},
+        {"lr": math.inf},
+        {"temperature": math.nan},
+        {"seed": -1},
+    ],
+)
+def test_an_impossible_recipe_is_refused(wrong: dict[str, Any]) -> None:
+    [name] = wrong
+    with pytest.raises(InputError, match=f"recipe: {name} cannot be"):
+        Recipe(**wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_cuda_learns_and_comes_back() -> None:
+    images = _images()
+    trained = train(_network(), images, Recipe(epochs=8, batch=16, lr=0.1))
+    assert trained.history["device"] == "cuda"
+    assert trained.model.get_parameter("0.weight").device == CPU
+    assert evaluate(trained.model, images, device=CPU).accuracy > 0.95

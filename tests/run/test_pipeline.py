@@ -1,0 +1,400 @@
+"""One real search, small: image folders in, run folder out; nothing is replaced by a stand-in."""
+
+import csv
+import json
+import multiprocessing
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from edgeprune.deploy.artifact import seal
+from edgeprune.deploy.gate import check
+from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.errors import InputError, PromiseError
+from edgeprune.export.sealed_file import export_checkpoint
+from edgeprune.files import write_whole
+from edgeprune.prune.images import datasets
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.slimming.reload import load_slim
+from edgeprune.prune.training.recipe import Recipe
+from edgeprune.run import lowest_latency, measured_search, pruner, setup
+from edgeprune.run.outcome import Made
+from edgeprune.run.pipeline import run_search
+from edgeprune.run.request import Request
+from edgeprune.target import RelativeBudget, TargetProfile
+
+SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, rungs=((4, 1),))
+FACTORY = """
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        return (x + self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))).relu()
+
+def net(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        Block(), nn.MaxPool2d(2), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, num_classes),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A working folder with a user's own network, digits 0 and 1 as PNG files, and a cache."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "mynets.py").write_text(FACTORY)
+    scans = load_digits()
+    for label in (0, 1):
+        images = scans.images[scans.target == label]
+        for number, image in enumerate(images):
+            split = "test" if number % 4 == 0 else "train"
+            path = folder / "data" / split / f"digit{label}" / f"{number:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.repeat((image * 15).astype(np.uint8)[:, :, None], 3, 2)
+            Image.fromarray(pixels).resize((16, 16)).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield folder
+    sys.modules.pop("mynets", None)
+
+
+@pytest.fixture(scope="module")
+def request_(here):
+    profile = {
+        "schema": 1,
+        "name": "here",
+        "channels": {"grid": [8, 16]},
+        "measure": {"max_seconds": 2},
+        "budget": {"relative": {"latency": 0.97}},
+    }
+    (here / "targets").mkdir()
+    text = 'schema = 1\nname = "here"\n[channels]\ngrid = [8, 16]\n[measure]\nmax_seconds = 2\n'
+    write_whole(
+        here / "targets" / "here.toml", (text + "[budget.relative]\nlatency = 0.97").encode()
+    )
+    return Request(
+        target=TargetProfile.model_validate(profile),
+        model=ModelSpec("mynets:net"),
+        budget=RelativeBudget(latency=0.97),
+        source="data",
+        size=16,
+        out=Path("run"),
+        baseline=Recipe(epochs=4, batch=32, lr=0.1),
+        recovery=Recipe(epochs=1, batch=32),
+        search=Settings(population=8, generations=4),
+        strategy="gwcs",
+    )
+
+
+@pytest.fixture(scope="module")
+def outcome(request_):
+    steps = []
+    found = run_search(request_, lambda step, done, total: steps.append(step))
+    return found, list(dict.fromkeys(steps))
+
+
+def test_every_step_is_told(outcome):
+    _, steps = outcome
+    assert steps[:2] == ["decoding images", "training the dense model"]
+    remarks = [step for step in steps if step.startswith("candidate measured at ")]
+    assert remarks
+    assert [step for step in steps if step not in remarks][-2:] == ["searching", "fine-tuning"]
+
+
+def test_the_run_folder_holds_everything(outcome, here):
+    names = {path.name for path in (here / "run").iterdir()}
+    assert names == {
+        "run.json", "events.jsonl", "latency.json", "front.csv", "plan.json", "model.pt",
+        "dense.onnx", "dense.pt", "model.onnx", "check.json", "search",
+    }  # fmt: skip
+    record = json.loads((here / "run" / "run.json").read_text())
+    assert record["status"] == "done"
+    assert record["results"]["MACs"]["slim"] < record["results"]["MACs"]["dense"]
+
+
+def test_the_summary_names_what_was_promised(outcome):
+    found, _ = outcome
+    events = (found.folder / "events.jsonl").read_text().splitlines()
+    (tuned,) = [e for e in map(json.loads, events) if e["event"] == "fine-tuned"]
+    assert [row.name for row in found.rows if row.dense] == [
+        "accuracy", "MACs", "params", "file size", "latency",
+    ]  # fmt: skip
+    assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "parity", "latency"}
+    # We trained the dense model: it has not seen the validation images, and no note says so.
+    lowered = tuned["val_slim"] < tuned["val_before_finetune"] - 0.005
+    assert [note.startswith("fine-tuning lowered") for note in found.notes] == [True] * lowered
+
+
+def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):
+    slim = seal.verify(here / "run" / "model.onnx")
+    dense = seal.verify(here / "run" / "dense.onnx")
+    assert slim.dense_sha256 == seal.file_sha256(here / "run" / "dense.onnx")
+    assert slim.checkpoint_sha256 == seal.file_sha256(here / "run" / "model.pt")
+    assert (slim.target, slim.classes, slim.input_shape) == (
+        "here",
+        ("digit0", "digit1"),
+        (3, 16, 16),
+    )
+    assert slim.macs < dense.macs
+    assert slim.accuracy_slim is not None and dense.accuracy_dense == slim.accuracy_dense
+    for name in ("model.onnx", "dense.onnx", "model.pt", "run.json"):
+        assert str(here).encode() not in (here / "run" / name).read_bytes()
+
+
+def test_model_pt_rebuilds_the_network_that_was_exported(outcome, here):
+    model, record = load_slim(here / "run" / "model.pt", trust_factory=True)
+    kept = json.loads((here / "run" / "plan.json").read_text())["kept"]
+    assert model.get_submodule("0").out_channels == len(kept[next(iter(kept))])
+    proto = onnx.load(here / "run" / "model.onnx")
+    weights = {w.name: onnx.numpy_helper.to_array(w) for w in proto.graph.initializer}
+    linear = next(
+        w for w in weights.values() if w.shape == tuple(model.get_submodule("8").weight.shape)
+    )
+    assert np.array_equal(linear, model.get_submodule("8").weight.detach().numpy())
+    assert torch.is_tensor(record.images)
+
+
+def test_exporting_again_gives_the_same_bytes(outcome, here):
+    again = here / "again.onnx"
+    export_checkpoint(here / "run" / "model.pt", again, trust_factory=True)
+    assert again.read_bytes() == (here / "run" / "model.onnx").read_bytes()
+
+
+def test_a_file_with_other_weights_under_a_new_seal_fails_its_own_images(outcome, request_, here):
+    proto = seal.load(here / "run" / "model.onnx")
+    weight = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    changed = onnx.numpy_helper.to_array(weight) * 1.5
+    weight.CopyFrom(onnx.numpy_helper.from_array(changed, weight.name))
+    provenance = seal.read(here / "run" / "model.onnx")
+    seal.write(here / "forged.onnx", proto, provenance)
+    options = check.Options(baseline=here / "run" / "dense.onnx")
+    verdicts = {
+        v.name: v for v in check.check(here / "forged.onnx", request_.judged, options).verdicts
+    }
+    assert verdicts["seal"].outcome == "met"
+    assert verdicts["parity"].outcome == "missed"
+    assert "wrongly" in verdicts["parity"].message
+
+
+def test_a_budget_out_of_reach_keeps_the_run_folder_and_says_the_best(outcome, request_, here):
+    wanted = replace(request_, budget=RelativeBudget(latency=0.01), out=Path("tight"))
+    with pytest.raises(PromiseError, match="best that can be had"):
+        run_search(wanted)
+    record = json.loads((here / "tight" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "best that can be had" in record["reason"]
+
+
+def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monkeypatch):
+    monkeypatch.setattr(measured_search, "_measured", lambda *_: Interval(0.8, 0.9, 1.0))
+    wanted = replace(request_, strategy="joint", effort=SMALL, out=Path("vain"))
+    told = []
+    with pytest.raises(PromiseError, match=r"best that can be had is 1\.000x \(measured\)"):
+        run_search(wanted, lambda step, done, total: told.append(step))
+    remark = "candidate measured at 0.900x [0.800, 1.000], not surely within 0.97x"
+    assert remark in told
+    with (here / "vain" / "front.csv").open(newline="") as file:
+        seen = list(csv.DictReader(file))
+    assert len(seen) > 1
+    assert {row["chosen"] for row in seen} == {""}
+
+
+def test_an_interrupted_run_leaves_a_readable_folder(outcome, request_, here, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pruner, "train_in", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(replace(request_, out=Path("broken")))
+    assert json.loads((here / "broken" / "run.json").read_text())["status"] == "interrupted"
+    events = (here / "broken" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in events][-1] == "interrupted"
+    assert (here / "broken" / "plan.json").exists()
+
+
+class Counted:
+    """Test images that count how often they are read."""
+
+    def __init__(self, images):
+        self._images, self.reads = images, 0
+
+    def __getattr__(self, name):
+        return getattr(self._images, name)
+
+    def __len__(self):
+        return len(self._images)
+
+    def to(self, device):
+        return self
+
+    def batches(self, size, **options):
+        self.reads += 1
+        return self._images.batches(size, **options)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The sets that were loaded, with test images that count."""
+    loaded = []
+
+    def load(*args, **options):
+        images = datasets.load(*args, **options)
+        loaded.append(replace(images, test=Counted(images.test)))
+        return loaded[-1]
+
+    monkeypatch.setattr(setup, "datasets", SimpleNamespace(load=load))
+    return loaded
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def evaluations(folder):
+    """Keys of what the search scored, in the order it did."""
+    path = folder / "search" / "evaluations.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line[: line.find('"loss"')] for line in lines]
+
+
+def test_the_front_of_a_strategy_without_one_is_what_it_chose(outcome, here):
+    lines = list(csv.DictReader((here / "run" / "front.csv").read_text().splitlines()))
+    kept = json.loads((here / "run" / "plan.json").read_text())["kept"]
+    widths = " ".join(str(len(stay)) for stay in kept.values())
+    assert [(row["widths"], row["chosen"], row["strategy"]) for row in lines] == [
+        (widths, "yes", "gwcs")
+    ]
+    assert 0 < float(lines[0]["predicted_latency_ratio"]) < 0.97
+    assert lines[0]["predicted_loss"] == ""
+
+
+def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, here, counted):
+    wanted = replace(
+        request_, family=(0.97, 0.9, 0.05), out=Path("family"), strategy="joint", effort=SMALL
+    )
+    found = run_search(wanted)
+    assert [member.latency for member in found.members] == [0.97, 0.9, 0.05]
+    assert [member.outcome is None for member in found.members] == [False, False, True]
+    assert "best that can be had" in found.members[2].reason
+    assert found.exit_code == 1
+    for member in found.members[:2]:
+        made = {path.name for path in member.folder.iterdir()}
+        assert made >= {"model.onnx", "dense.onnx", "model.pt", "plan.json", "check.json"}
+        assert "recovery.pt" not in made
+        limits = [v.limit for v in member.outcome.report.verdicts if v.name == "latency"]
+        assert limits == [member.latency]
+    assert counted[0].test.reads == 3  # the dense model, and each model that was made
+    record = json.loads((here / "family" / "run.json").read_text())
+    assert [line["folder"] for line in record["family"]] == ["0.97", "0.90", "0.05"]
+    assert record["baseline_saw_validation"] is False
+    evaluated = evaluations(here / "family")
+    assert len(evaluated) == len(set(evaluated))
+    rows = list(csv.DictReader((here / "family" / "front.csv").read_text().splitlines()))
+    losses = [float(row["predicted_loss"]) for row in rows if not row["chosen"]]
+    assert losses == sorted(losses, reverse=True)
+    assert {row["chosen"] for row in rows} <= {"", "yes"} and any(r["chosen"] for r in rows)
+    again = run_search(replace(wanted, resume=True))
+    assert [m.to_plain() for m in again.members] == [m.to_plain() for m in found.members]
+    assert len(counted) == 1  # nothing was looked at again
+
+
+@pytest.mark.parametrize(
+    ("strategy", "where"), [("joint", "search/evaluations.jsonl"), ("gwcs", "recovery.pt")]
+)
+def test_a_killed_run_goes_on(outcome, request_, here, strategy, where):
+    out = Path(f"killed-{strategy}")
+    long = replace(request_.recovery, epochs=4)
+    wanted = replace(request_, out=out, strategy=strategy, effort=SMALL, recovery=long)
+    process = multiprocessing.get_context("spawn").Process(target=run_search, args=(wanted,))
+    process.start()
+    while not (out / where).exists() and process.is_alive():
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    known = evaluations(out)[:-1]  # the last line may be cut off
+    found = run_search(replace(wanted, resume=True))
+    told = [event["event"] for event in events(out)]
+    assert told.index("resumed") < told.index("exported") and told[-1] == "done"
+    assert [e["origin"] for e in events(out) if e["event"] == "baseline"][-1] == "cached"
+    assert evaluations(out)[: len(known)] == known
+    assert len(set(evaluations(out))) == len(evaluations(out))
+    assert ("candidate" in told[told.index("resumed") :]) == (strategy == "joint")
+    assert (found.folder, found.exit_code in (0, 1)) == (out, True)
+    assert (out / "model.onnx").exists() and not (out / "recovery.pt").exists()
+
+
+def test_going_on_with_another_request_is_refused_and_changes_nothing(outcome, request_, here):
+    before = (here / "run" / "run.json").read_bytes()
+    for other, said in (
+        (replace(request_, strategy="joint"), "strategy was gwcs, now it is joint"),
+        (replace(request_, recovery=Recipe(epochs=2, batch=32)), "recovery.epochs was 1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run_search(replace(other, resume=True))
+    with pytest.raises(InputError, match="holds no run"):
+        run_search(replace(request_, resume=True, out=Path("nowhere")))
+    assert (here / "run" / "run.json").read_bytes() == before
+    assert not (here / "nowhere").exists()
+
+
+def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
+    outcome, request_, here, monkeypatch, counted
+):
+    monkeypatch.setattr(lowest_latency, "SHARES", (0.97, 0.05))
+    free = RelativeBudget(accuracy_drop=100)
+    found = run_search(replace(request_, budget=free, out=Path("walked")))
+    record = json.loads((here / "walked" / "run.json").read_text())
+    assert [step["kept"] for step in record["walk"][:2]] == [True, False]
+    assert [v.name for v in found.report.verdicts if v.name in ("latency", "accuracy_drop")] == [
+        "accuracy_drop"
+    ]
+    assert (here / "walked" / "0.97" / "plan.json").exists()
+    lost = record["walk"][0]["lost_points"]
+    said = f"points lost on validation images on the way: 0.97x {lost:.2f}, 0.05x not reached"
+    assert found.notes[-1].startswith(said)
+    assert (here / "walked" / "model.onnx").exists()
+    assert counted[0].test.reads == 2
+
+
+def test_an_accuracy_that_nothing_keeps_names_the_best(outcome, request_, here, monkeypatch):
+    monkeypatch.setattr(lowest_latency, "SHARES", (0.97,))
+    monkeypatch.setattr(Made, "lost", 3.0)
+    free = RelativeBudget(accuracy_drop=1)
+    theirs = here / "run" / "dense.pt"  # a checkpoint: nobody knows what it was trained on
+    said = r"best that can be had loses 3.00 .* at 0\.\d+x .*may have seen these images"
+    with pytest.raises(PromiseError, match=said):
+        run_search(replace(request_, budget=free, weights=theirs, out=Path("lossy")))
+    assert json.loads((here / "lossy" / "run.json").read_text())["status"] == "failed"
+
+
+def test_milliseconds_are_judged_on_the_device_they_were_asked_for(outcome, request_, here):
+    free = RelativeBudget()
+    theirs = replace(request_, weights=here / "run" / "dense.pt")
+    found = run_search(replace(theirs, budget=free, latency_ms=1000.0, out=Path("ms")))
+    assert any("may have seen the validation images" in note for note in found.notes)
+    assert json.loads((here / "ms" / "run.json").read_text())["baseline_saw_validation"] is True
+    verdict = next(v for v in found.report.verdicts if v.name == "p50_ms")
+    assert (verdict.outcome, verdict.limit) == ("met", 1000.0)
+    with pytest.raises(PromiseError, match=r"best that can be had is about 0\.\d+ ms"):
+        run_search(replace(request_, budget=free, latency_ms=1e-6, out=Path("fast")))
