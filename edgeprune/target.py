@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from edgeprune.errors import InputError
-from edgeprune.text import nearest
+from edgeprune.text import did_you_mean, first_problem
 
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -152,7 +152,7 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
         kinds = [kind for kind in content["budget"] if name in _budgets(content, kind)]
         if len(kinds) != 1:
             known = [n for kind in content["budget"] for n in _budgets(content, kind)]
-            hint = nearest(name, known) or f"; known: {', '.join(known)}"
+            hint = did_you_mean(name, known, otherwise=f"; known: {', '.join(known)}")
             raise InputError(f"--budget {setting}: there is no budget {name!r}{hint}")
         content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
     try:
@@ -199,19 +199,19 @@ def _find(name: str) -> Path:
     if name in known:
         return known[name]
     raise InputError(
-        f"unknown target {name!r}{nearest(name, known)}; `edgeprune targets` lists them"
+        f"unknown target {name!r}{did_you_mean(name, known)}; `edgeprune targets` lists them"
     )
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"]]
-    key = ".".join(where)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(where[-1], _keys(where[:-1]))}"
-    if problem["type"] == "missing":
+    key, words = first_problem(error)
+    kind, given = error.errors()[0]["type"], error.errors()[0]["input"]
+    if kind == "extra_forbidden":
+        *table, last = key.split(".")
+        return f"unknown key {key!r}{did_you_mean(last, _keys(table))}"
+    if kind == "missing":
         return f"key {key!r} is missing"
-    return f"{key}: {problem['msg']}, got {problem['input']!r}"
+    return f"{key}: {words}, got {given!r}"
 
 
 def _keys(where: list[str]) -> list[str]:

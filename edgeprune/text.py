@@ -1,7 +1,12 @@
-"""Names that a model file may hold, as one line that a log or a terminal shows as it is."""
+"""Foreign text as one safe line, the nearest known name, and short digests."""
 
 import difflib
-from typing import Any
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 def one_line(text: object) -> str:
@@ -14,7 +19,24 @@ def one_line(text: object) -> str:
     return " ".join("".join(shown).split())
 
 
-def nearest(word: str, known: Any) -> str:
-    """``, did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
+def error_line(error: BaseException) -> str:
+    """The kind and the words of an error that others raised, as one line."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def did_you_mean(word: str, known: Iterable[object], *, otherwise: str = "") -> str:
+    """``, did you mean 'x'?`` for the known word nearest to ``word``, or ``otherwise``."""
     match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.4)
-    return f", did you mean {match[0]!r}?" if match else ""
+    return f", did you mean {match[0]!r}?" if match else otherwise
+
+
+def first_problem(error: "ValidationError") -> tuple[str, str]:
+    """The dotted place of the first thing that pydantic refused, and its words."""
+    problem = error.errors()[0]
+    return ".".join(str(part) for part in problem["loc"]), problem["msg"]
+
+
+def digest(content: str | bytes) -> str:
+    """The first 16 hexadecimal digits of the sha256: enough to tell things apart, not to seal."""
+    encoded = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(encoded).hexdigest()[:16]

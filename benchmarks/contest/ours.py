@@ -14,7 +14,7 @@ from contest.schedule import search_seed, strategy
 from edgeprune.errors import PromiseError
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.search.strategies.joint import Joint
 from edgeprune.prune.slimming.slim import slim
@@ -24,28 +24,28 @@ from edgeprune.run import measured_search
 from edgeprune.run.measured_search import Candidate, Field
 
 
-def _without_wavelet(ground: Ground) -> Ground:
-    names = tuple(name for name in ground.criteria_names if name != "wavelet")
-    return replace(ground, criteria_names=names)
+def _without_wavelet(problem: Problem) -> Problem:
+    names = tuple(name for name in problem.criteria_names if name != "wavelet")
+    return replace(problem, criteria_names=names)
 
 
-def _flat(ground: Ground) -> Ground:
-    return replace(ground, effort=replace(ground.effort, stage_generations=0))
+def _flat(problem: Problem) -> Problem:
+    return replace(problem, effort=replace(problem.effort, stage_generations=0))
 
 
-def _on_macs(ground: Ground) -> Ground:
+def _on_macs(problem: Problem) -> Problem:
     """MACs stand where latency stood; what comes out is measured all the same."""
-    _, macs, params = ground.costs.predictors
-    return replace(ground, costs=replace(ground.costs, predictors=(macs, macs, params)))
+    _, macs, params = problem.costs.predictors
+    return replace(problem, costs=replace(problem.costs, predictors=(macs, macs, params)))
 
 
-# What is changed of the ground, and the search that then stands on it, by the ablation's name.
-ABLATIONS: dict[str, tuple[Callable[[Ground], Ground], Callable[[Ground], registry.Searcher]]]
+# What is changed of the problem, and the search that then stands on it, by the ablation's name.
+ABLATIONS: dict[str, tuple[Callable[[Problem], Problem], Callable[[Problem], registry.Searcher]]]
 ABLATIONS = {
     "joint-no-wavelet": (_without_wavelet, Joint),
     "joint-macs": (_on_macs, Joint),
     "joint-flat": (_flat, Joint),
-    "joint-bitmask": (lambda ground: ground, Bitmask),
+    "joint-bitmask": (lambda problem: problem, Bitmask),
 }
 
 
@@ -90,13 +90,13 @@ class Own:
     @property
     def scored(self) -> int:
         """Networks that F1 has scored so far, the dense one included."""
-        return self._ground.proxy.evaluated if "proxy" in vars(self._ground) else 0
+        return self._problem.evaluator.evaluated if "evaluator" in vars(self._problem) else 0
 
     @cached_property
-    def _ground(self) -> Ground:
+    def _problem(self) -> Problem:
         arena = self.scene.field
         self.folder.mkdir(parents=True, exist_ok=True)
-        plain = Ground(
+        plain = Problem(
             *(arena.trace, arena.space, arena.costs, self.scene.images),
             effort=self.effort,
             folder=self.folder,
@@ -106,13 +106,13 @@ class Own:
 
     @cached_property
     def _field(self) -> Field:
-        return replace(self.scene.field, costs=self._ground.costs)
+        return replace(self.scene.field, costs=self._problem.costs)
 
     @cached_property
     def _searcher(self) -> registry.Searcher:
         if self.arm in ABLATIONS:
-            return ABLATIONS[self.arm][1](self._ground)
-        return registry.searcher(strategy(self.arm), self._ground)
+            return ABLATIONS[self.arm][1](self._problem)
+        return registry.searcher(strategy(self.arm), self._problem)
 
 
 def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:

@@ -202,8 +202,8 @@ def search(
         out,
         overwrite=overwrite,
     )
-    with console.progress() as watch:
-        outcome = pipeline.run_search(request, watch)
+    with console.progress() as progress:
+        outcome = pipeline.run_search(request, progress)
     if isinstance(outcome, pipeline.Family):
         console.show_family(outcome, request, target)
     else:
@@ -262,8 +262,8 @@ def finetune(
         trust_factory,
         save_every,
     )
-    with console.progress() as watch:
-        done = retrain.retrain(wanted, watch)
+    with console.progress() as progress:
+        done = retrain.retrain(wanted, progress)
     if done:
         typer.echo(done.to_text())
 
@@ -403,9 +403,9 @@ def probe(
     from edgeprune.cli import console
     from edgeprune.cli import options as asking
 
-    with console.progress() as watch:
+    with console.progress() as progress:
         spec = asking.spec(model, classes, model_arg or [])
-        report = asking.probe(spec, image_size, target, device, rebuild=rebuild, watch=watch)
+        report = asking.probe(spec, image_size, target, device, rebuild=rebuild, progress=progress)
     console.show_probe(report)
 
 

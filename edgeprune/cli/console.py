@@ -4,29 +4,21 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from edgeprune.deploy.gate import formats
+from edgeprune.progress import Progress
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.run.family import Family, Member
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
-
-
-class Watch(Protocol):
-    """Called with a step's name, how much of it is done, and how much there is.
-
-    With none in all (0 of 0) the name is a remark, shown as it is.
-    """
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        """Show it."""
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -169,19 +161,19 @@ def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
 
 
 @contextmanager
-def progress() -> Iterator[Watch]:
+def progress() -> Iterator[Progress]:
     """Progress bars on stderr, one a step; plain lines where it is no terminal."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _Lines(console)
         return
     columns = TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as bars:
+    with Bars(*columns, console=console) as bars:
         yield _Bars(bars)
 
 
 class _Bars:
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 

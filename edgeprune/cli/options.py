@@ -16,6 +16,7 @@ from edgeprune.deploy.table import probe as table
 from edgeprune.deploy.table.probe import ProbeReport
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
+from edgeprune.progress import Progress
 from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.zoo import ModelSpec
@@ -27,7 +28,6 @@ from edgeprune.prune.tracing.trace import Trace, trace
 from edgeprune.prune.training.dense import DIGITS, FROM_SCRATCH
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.run.request import Request
-from edgeprune.run.setup import Watch
 from edgeprune.target import RelativeBudget, TargetProfile, load_target
 
 Three = tuple[float, float, float]
@@ -186,7 +186,7 @@ def probe(
     device: str,
     *,
     rebuild: bool,
-    watch: Watch,
+    progress: Progress,
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     profile = load_target(target)
@@ -194,7 +194,7 @@ def probe(
     options = table.Probe(
         device=devices.connect(device),
         rebuild=rebuild,
-        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
+        progress=progress,
     )
     return table.probe(blocks.to_network(traced), profile, options)
 

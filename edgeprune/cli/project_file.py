@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import InputError
-from edgeprune.text import nearest
+from edgeprune.text import did_you_mean
 
 NAME = "edgeprune.toml"
 
@@ -40,9 +40,11 @@ def _table(
     path: Path, command: str, table: Any, options: Mapping[str, set[str]]
 ) -> dict[str, Any]:
     if command not in options or not isinstance(table, dict):
-        raise InputError(f"{path}: no command [{command}]{nearest(command, options)}")
+        raise InputError(f"{path}: no command [{command}]{did_you_mean(command, options)}")
     known = {name.replace("_", "-"): name for name in options[command]}
     for key in table:
         if key not in known:
-            raise InputError(f"{path}: [{command}] has no option {key!r}{nearest(key, known)}")
+            raise InputError(
+                f"{path}: [{command}] has no option {key!r}{did_you_mean(key, known)}"
+            )
     return {known[key]: value for key, value in table.items()}

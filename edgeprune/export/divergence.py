@@ -3,17 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.parity import compare
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.target import Parity, Runtime
-
-Floats = NDArray[np.float32]
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _OPERATORS = ("Conv", "ConvTranspose", "Gemm")
@@ -49,15 +46,15 @@ def first_divergence(
     return None
 
 
-def _close(found: Floats, expected: Floats, tolerance: Parity) -> bool:
+def _close(found: Floats32, expected: Floats32, tolerance: Parity) -> bool:
     limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
     return found.shape == expected.shape and compare(expected, found, **limits).passed
 
 
-def _layer_outputs(network: nn.Module, image: Tensor) -> dict[str, list[list[Floats]]]:
+def _layer_outputs(network: nn.Module, image: Tensor) -> dict[str, list[list[Floats32]]]:
     """For each layer and call of it: its output and, where BatchNorm follows, that output."""
-    outputs: dict[str, list[list[Floats]]] = defaultdict(list)
-    made_by: dict[int, tuple[Tensor, list[Floats]]] = {}
+    outputs: dict[str, list[list[Floats32]]] = defaultdict(list)
+    made_by: dict[int, tuple[Tensor, list[Floats32]]] = {}
 
     def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -99,7 +96,7 @@ def _layer_nodes(
     return found
 
 
-def _values(proto: onnx.ModelProto, names: Sequence[str], image: Floats) -> dict[str, Floats]:
+def _values(proto: onnx.ModelProto, names: Sequence[str], image: Floats32) -> dict[str, Floats32]:
     """What the named inner values of the model are for one image."""
     outputs = [value.name for value in proto.graph.output]
     inner = [name for name in dict.fromkeys(names) if name not in outputs]

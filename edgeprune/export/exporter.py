@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from edgeprune.arrays import Pixels
 from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import ParitySamples, network_input, pack, thumbnail
 from edgeprune.deploy.artifact.seal import strip_paths
@@ -62,7 +61,7 @@ def to_onnx(
 
 def parity_samples(
     model: nn.Module,
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],

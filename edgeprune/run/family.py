@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from edgeprune.errors import PromiseError
 from edgeprune.run.delivery import deliver
 from edgeprune.run.folder import RunFolder, name
-from edgeprune.run.measured_search import Unreached
+from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Made, Outcome, recall
 from edgeprune.run.pruner import Workshop
 
@@ -99,7 +99,7 @@ def _unless_refused(shop: Workshop, share: float, step: Callable[[], Found]) -> 
         return step()
     except PromiseError as error:
         reason = str(error)
-        if isinstance(error, Unreached) and error.cost == "latency":
+        if isinstance(error, UnreachedError) and error.cost == "latency":
             reason = f"{error.found}; raise the {share:g} of --family"
         told = {"latency": share, "reason": reason}
         shop.folder.event("not reached", **told)

@@ -1,8 +1,7 @@
 """How does the network of a model.pt learn on, by itself, after its search?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 from edgeprune.deploy.artifact.seal import file_sha256
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, refuse_existing
+from edgeprune.progress import Progress, renamed, silent
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Normalisation
@@ -25,7 +25,6 @@ from edgeprune.prune.training.loop import Setting, Trained, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
 
-Watch = Callable[[str, int, int], None]
 TEACHER = "dense.pt"
 
 
@@ -111,14 +110,14 @@ class _Lesson:
     task: Mapping[str, str]
 
 
-def retrain(wanted: Retraining, watch: Watch = lambda step, done, total: None) -> Retrained | None:
+def retrain(wanted: Retraining, progress: Progress = silent) -> Retrained | None:
     """Fine-tune the network of a model.pt and write a new one.
 
     Under torchrun every process calls this; the first writes.
 
     Args:
         wanted: What is asked for.
-        watch: Called with a step's name, how much of it is done, and how much there is.
+        progress: Told how far each step is.
 
     Returns:
         What came of it; None in all processes but the first.
@@ -128,12 +127,12 @@ def retrain(wanted: Retraining, watch: Watch = lambda step, done, total: None) -
         MachineError: The disk refuses, or processes cannot reach each other.
     """
     with together() as ranks:
-        told = watch if ranks.leads else _silent
+        told = progress if ranks.leads else silent
         with ranks.in_turn():
             lesson = _lesson(wanted, ranks, told)
         setting = Setting(
             lesson.teacher,
-            lambda done, total, loss: told("fine-tuning", done, total),
+            renamed(told, "fine-tuning"),
             ranks,
             Keep(wanted.state, lesson.task, wanted.every),
         )
@@ -153,15 +152,11 @@ def known_images(path: Path) -> str:
     return known
 
 
-def _silent(step: str, done: int, total: int) -> None:
-    """What the other processes tell."""
-
-
-def _lesson(wanted: Retraining, ranks: Ranks, watch: Watch) -> _Lesson:
+def _lesson(wanted: Retraining, ranks: Ranks, progress: Progress) -> _Lesson:
     if ranks.leads:
         _make_way(wanted)
     model, record = load_slim(wanted.checkpoint, trust_factory=wanted.trust_factory)
-    images = _images(wanted, record, watch)
+    images = _images(wanted, record, progress)
     path = _teacher_path(wanted)
     teacher = _teacher(path, record, trust=wanted.trust_factory) if path else None
     before = 0.0
@@ -199,7 +194,7 @@ def _never_recovered(record: Checkpoint) -> bool:
     return record.plan is not None and "finetune" not in record.history
 
 
-def _images(wanted: Retraining, record: Checkpoint, watch: Watch) -> DataSet:
+def _images(wanted: Retraining, record: Checkpoint, progress: Progress) -> DataSet:
     colours, height, width = record.input_shape
     if colours != 3 or height != width:
         raise InputError(
@@ -213,7 +208,7 @@ def _images(wanted: Retraining, record: Checkpoint, watch: Watch) -> DataSet:
         wanted.source,
         size=height,
         normalisation=Normalisation(mean, (red, green, blue)),
-        progress=partial(watch, "decoding images"),
+        progress=progress,
     )
     if images.classes != tuple(record.classes):
         raise InputError(

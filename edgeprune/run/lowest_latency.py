@@ -7,7 +7,7 @@ from edgeprune.errors import PromiseError
 from edgeprune.prune.space.budget import Limits
 from edgeprune.run import lowest_latency
 from edgeprune.run.folder import name
-from edgeprune.run.measured_search import Unreached
+from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Made
 from edgeprune.run.pruner import Workshop
 
@@ -49,7 +49,7 @@ def descend(shop: Workshop) -> Made:
     def keeps(share: float) -> bool:
         try:
             made[share] = shop.make(Limits(latency=share), name(share))
-        except Unreached as error:
+        except UnreachedError as error:
             steps.append({"latency": share, "kept": False, "reason": str(error)})
         else:
             lost, ratio = made[share].lost, made[share].chosen.measured.mid

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate.check import Options
@@ -27,7 +27,7 @@ Search = Callable[[Limits], Choice]
 _COSTS = ("latency", "latency"), ("MACs", "macs"), ("params", "params")  # in words, as an option
 
 
-class Unreached(PromiseError):
+class UnreachedError(PromiseError):
     """A limit that nothing found keeps.
 
     Attributes:
@@ -99,7 +99,7 @@ def settle(
         Every candidate as it is measured; the last one keeps the budget.
 
     Raises:
-        Unreached: no candidate does, or one misses the MACs or parameters, which are counted
+        UnreachedError: no candidate does, or one misses the MACs or parameters, which are counted
             and not measured; the message says what can be had.
     """
     refuse_out_of_reach(field, limits)
@@ -118,7 +118,7 @@ def settle(
         hope = choice.ratios[0] / candidate.measured.high
         tighter = 0.99 * min(aim.latency or 1.0, limits.latency * hope)
         aim = replace(aim, latency=max(floor, tighter))
-    raise Unreached(
+    raise UnreachedError(
         f"{who} does not reach latency {limits.latency:g}x: the best that can be had is "
         f"{best:.3f}x (measured)",
         "latency",
@@ -150,7 +150,7 @@ def refuse_out_of_reach(field: Field, limits: Limits) -> None:
     prediction is let through: only measuring tells.
 
     Raises:
-        Unreached: a limit lies below the lowest cost on the grid.
+        UnreachedError: a limit lies below the lowest cost on the grid.
     """
     doubt = np.array([1 + field.error, 1.0, 1.0])
     floor = _floor(field)
@@ -167,8 +167,8 @@ def _refuse_missed_counts(choice: Choice, limits: Limits) -> None:
             raise _beyond(row, limit, "the search did not bring", share)
 
 
-def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Unreached:
-    return Unreached(
+def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> UnreachedError:
+    return UnreachedError(
         f"{who} {row[0]} down to {limit:g}x of the dense model: the best that can be had is "
         f"{best:.3f}x (predicted)",
         row[1],
@@ -176,10 +176,10 @@ def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Unreac
     )
 
 
-def _floor(field: Field) -> NDArray[np.float64]:
+def _floor(field: Field) -> Floats:
     """Lowest predicted shares of latency, MACs and params that the grid allows."""
     least = np.array([[grid[0] for grid in field.space.grids]], np.int64)
-    shares: NDArray[np.float64] = field.costs.ratios(field.space.settle(least))[0]
+    shares: Floats = field.costs.ratios(field.space.settle(least))[0]
     return shares
 
 

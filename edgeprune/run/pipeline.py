@@ -6,30 +6,29 @@ from dataclasses import replace
 
 from edgeprune import __version__, interrupt
 from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.progress import Progress, silent
 from edgeprune.run.delivery import deliver
 from edgeprune.run.family import Family, family, recall_family
 from edgeprune.run.folder import RunFolder, create, reopen
 from edgeprune.run.lowest_latency import descend
-from edgeprune.run.measured_search import Unreached, dense_ms
+from edgeprune.run.measured_search import UnreachedError, dense_ms
 from edgeprune.run.outcome import Made, Outcome, recall
 from edgeprune.run.pruner import RECOVERY, Teller, Workshop, workshop
 from edgeprune.run.request import Request, refuse_other
-from edgeprune.run.setup import Scene, Watch, look
+from edgeprune.run.setup import Scene, look
 from edgeprune.target import TargetProfile
 
-__all__ = ["Family", "Outcome", "Request", "Watch", "run_search"]
+__all__ = ["Family", "Outcome", "Request", "run_search"]
 
 MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
 
 
-def run_search(
-    request: Request, watch: Watch = lambda step, done, total: None
-) -> Outcome | Family:
+def run_search(request: Request, progress: Progress = silent) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
 
     Args:
         request: What is wanted.
-        watch: Called with a step's name, how much of it is done, and how much there is.
+        progress: Told how far each step is.
 
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.
@@ -40,7 +39,7 @@ def run_search(
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
     with folder.claimed(), _told(folder, request):
-        tell = Teller(watch)
+        tell = Teller(progress)
         scene = look(request, folder, tell)
         _refuse_other_basis(scene, folder)
         shop = workshop(scene, folder, tell)
@@ -123,7 +122,7 @@ def _within_ms(shop: Workshop, wanted: float) -> tuple[Made, TargetProfile]:
     aim = replace(asked, latency=min(share, asked.latency or share))
     try:
         return shop.make(aim), shop.scene.request.on_device(fingerprint)
-    except Unreached as error:
+    except UnreachedError as error:
         if error.cost != "latency" or aim.latency != share:
             raise
         raise PromiseError(

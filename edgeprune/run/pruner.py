@@ -1,14 +1,14 @@
 """How does one model of a run come about: chosen, measured, fine-tuned, and each only once?"""
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.progress import Progress, renamed
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.budget import Limits
@@ -23,7 +23,8 @@ from edgeprune.run import front_csv, measured_search
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate, Search
 from edgeprune.run.outcome import Made, Recovered
-from edgeprune.run.setup import Scene, Watch
+from edgeprune.run.setup import Scene
+from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
 
@@ -32,12 +33,12 @@ RECOVERY = "recovery.pt"
 class Teller:
     """Puts the name of the model that is worked on before the name of every step."""
 
-    watch: Watch
+    progress: Progress
     name: str = ""
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """Tell how far a step is."""
-        self.watch(f"{self.name} {step}".strip(), done, total)
+        self.progress(f"{self.name} {step}".strip(), done, total)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Workshop:
             name: Of its own folder and of its steps; none for the run's only model.
 
         Raises:
-            Unreached: nothing keeps the limits.
+            UnreachedError: nothing keeps the limits.
         """
         self.tell.name = name
         folder = self.folder.member(name) if name else self.folder
@@ -80,7 +81,7 @@ class Workshop:
                 told = _plain(candidate)
                 self.folder.event("candidate", limit=limits.latency, **told)
                 self.tell(_remark(candidate, limits.latency), 0, 0)
-        except measured_search.Unreached:
+        except measured_search.UnreachedError:
             if told:  # what was searched in vain still shows what can be had
                 self._survey(None)
             raise
@@ -100,7 +101,7 @@ class Workshop:
         before = evaluate(shrunk, images.val).accuracy
         setting = Setting(
             teacher=scene.dense.model,
-            progress=lambda done, total, loss: self.tell("fine-tuning", done, total),
+            progress=renamed(self.tell, "fine-tuning"),
             ranks=Ranks(device=best_device()),
             keep=Keep(folder.path / RECOVERY, {"plan": _digest(plan), "basis": scene.basis}),
         )
@@ -117,14 +118,14 @@ class Workshop:
 def workshop(scene: Scene, folder: RunFolder, tell: Teller) -> Workshop:
     """The one search of a run, ready to be asked; its memory lies in the run folder."""
     field, request = scene.field, scene.request
-    ground = Ground(
+    problem = Problem(
         *(field.trace, field.space, field.costs, scene.images, request.search),
         effort=replace(request.effort, recipe=request.recovery),
         wavelet=request.wavelet,
         folder=folder.search(),
-        watch=tell,
+        progress=tell,
     )
-    return Workshop(scene, registry.searcher(request.strategy, ground), folder, tell)
+    return Workshop(scene, registry.searcher(request.strategy, problem), folder, tell)
 
 
 def _plain(candidate: Candidate) -> dict[str, object]:
@@ -159,4 +160,4 @@ def _restored(scene: Scene, folder: RunFolder) -> Candidate | None:
 
 
 def _digest(plan: PruningPlan) -> str:
-    return hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:16]
+    return digest(plan.model_dump_json())

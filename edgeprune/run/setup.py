@@ -1,9 +1,8 @@
 """What does every step of a run look at: images, the dense model, what widths cost and where?"""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from edgeprune.errors import InputError
 from edgeprune.export import blocks
 from edgeprune.export.sealed_file import Exported, exported, sample_pixels
 from edgeprune.files import write_whole
+from edgeprune.progress import Progress
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.checkpoint import Checkpoint
@@ -28,8 +28,6 @@ from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Field, Timing
 from edgeprune.run.request import Request
-
-Watch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Scene:
 
     @cached_property
     def basis(self) -> str:
-        """Changes with the images or any weight of the dense model: an unfinished run's ground."""
+        """Digest of the images and the dense weights: what an unfinished run rests on."""
         found = hashlib.sha256(self.images.fingerprint.encode())
         for name, tensor in self.dense.model.state_dict().items():
             found.update(name.encode())
@@ -93,7 +91,7 @@ class Scene:
         )
 
 
-def look(request: Request, folder: RunFolder, watch: Watch) -> Scene:
+def look(request: Request, folder: RunFolder, progress: Progress) -> Scene:
     """Load the images and the dense model, and measure what the latency table lacks.
 
     Raises:
@@ -104,7 +102,7 @@ def look(request: Request, folder: RunFolder, watch: Watch) -> Scene:
         request.source,
         size=request.size,
         normalisation=request.normalisation,
-        progress=partial(watch, "decoding images"),
+        progress=progress,
     )
     spec = replace(request.model, num_classes=len(images.classes))
     origin = obtain(
@@ -112,7 +110,7 @@ def look(request: Request, folder: RunFolder, watch: Watch) -> Scene:
         images,
         request.weights,
         request.baseline,
-        lambda done, total, loss: watch("training the dense model", done, total),
+        progress,
     )
     folder.event("baseline", origin=origin.origin, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
@@ -123,7 +121,7 @@ def look(request: Request, folder: RunFolder, watch: Watch) -> Scene:
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
     whole = exported(dense, images.input_shape)
     timing = Timing(request.judged, connect(request.device))
-    latency = _latency(traced, timing, folder, watch)
+    latency = _latency(traced, timing, folder, progress)
     counts = CostModel(traced)
     space = build(traced.groups, latency.grid)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
@@ -131,11 +129,11 @@ def look(request: Request, folder: RunFolder, watch: Watch) -> Scene:
     return Scene(request, images, origin, whole, counts, field)
 
 
-def _latency(traced: Trace, timing: Timing, folder: RunFolder, watch: Watch) -> LatencyModel:
+def _latency(traced: Trace, timing: Timing, folder: RunFolder, progress: Progress) -> LatencyModel:
     """The measured table of this device; what it lacks is measured now and kept."""
     probe = Probe(
         device=timing.device,
-        progress=lambda what, share: watch(f"measuring {what}", round(1000 * share), 1000),
+        progress=progress,
     )
     model = load_or_build(blocks.to_network(traced), timing.profile, probe)
     write_whole(folder.path / "latency.json", model.document)

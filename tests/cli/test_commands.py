@@ -92,7 +92,7 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "--max-latency-ratio -1"),
-        (["search", "--strategy", "gwc"], "unknown strategy 'gwc'; did you mean gwcs?"),
+        (["search", "--strategy", "gwc"], "unknown strategy 'gwc', did you mean 'gwcs'?"),
         (["search", "--family", "0.7,half"], "--family '0.7,half': latency ratios"),
         (["search", "--family", ""], "--family '': latency ratios"),
         (["search", "--family", "0.5,0.7"], "from the slowest down, such as 0.7,0.5, each once"),
@@ -249,7 +249,7 @@ def test_a_version_in_the_environment_ends_no_check(run, monkeypatch):
 def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path):
     seen = []
 
-    def remember(request, watch):
+    def remember(request, progress):
         seen.append(request.budget.latency)
         raise InputError("enough")
 
@@ -273,7 +273,7 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
     ],
 )
 def test_a_search_may_be_made_shorter(run, monkeypatch, words, effort):
-    def remember(request, watch):
+    def remember(request, progress):
         found = request.effort
         assert (found.evaluations, found.stage_generations, found.finalists) == effort
         raise InputError("enough")
@@ -298,7 +298,7 @@ def test_latency_is_limited_in_one_of_three_ways_or_not_at_all(
 ):
     seen = []
 
-    def remember(request, watch):
+    def remember(request, progress):
         seen.append(request)
         raise InputError("enough")
 
@@ -316,7 +316,7 @@ def test_latency_is_limited_in_one_of_three_ways_or_not_at_all(
 def test_the_papers_find_a_ratio_without_any_budget(run, monkeypatch, strategy):
     seen = []
 
-    def remember(request, watch):
+    def remember(request, progress):
         seen.append(request)
         raise InputError("enough")
 
@@ -349,7 +349,7 @@ def test_a_family_is_one_table_and_its_worst_exit_code(run, monkeypatch):
         member(runs / "0.70", 0.7, "met"), member(runs / "0.60", 0.6, "missed"), short
     )  # fmt: skip
     found = Family(runs, members)
-    monkeypatch.setattr(pipeline, "run_search", lambda request, watch: found)
+    monkeypatch.setattr(pipeline, "run_search", lambda request, progress: found)
     code, out, _ = run("search", "--family", "0.7,0.6,0.1", "--max-accuracy-drop", "none")
     assert code == 1
     lines = out.splitlines()

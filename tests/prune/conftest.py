@@ -1,4 +1,4 @@
-"""The network whose channels are judged by hand, and grounds to search on by hand."""
+"""The network whose channels are judged by hand, and problems to search on by hand."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.arrays import Widths
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.evaluator import Effort, Score
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import PruningPlan
-from edgeprune.prune.space.widths import PruningSpace, Widths, build
+from edgeprune.prune.space.widths import PruningSpace, build
 from edgeprune.prune.tracing.trace import ChannelGroup, trace
 
 
@@ -105,7 +106,7 @@ def costs_of(space: PruningSpace) -> Costs:
 
 
 class Judge:
-    """Stands for the proxy: every channel has a worth, and losing much hurts more than twice.
+    """Stands for the evaluator: every channel has a worth, and losing much hurts more than twice.
 
     A network distilled for long gets back half of what it lost through thinness, nothing of its
     depth; in few steps less.
@@ -172,24 +173,24 @@ def priced() -> Callable[[PruningSpace], Costs]:
 
 
 @pytest.fixture
-def coded() -> Callable[[str], Coding]:
-    """A coding of such a space by two criteria."""
+def coded() -> Callable[[str], Encoding]:
+    """An encoding of such a space by two criteria."""
 
-    def make(kind: str) -> Coding:
+    def make(kind: str) -> Encoding:
         space = space_of(kind)
-        return Coding(space, tuple(saliencies_of(Judge(space, 0)).values()))
+        return Encoding(space, tuple(saliencies_of(Judge(space, 0)).values()))
 
     return make
 
 
 @pytest.fixture
-def judged_ground() -> Callable[..., Ground]:
-    """A ground whose proxy is a :class:`Judge`: searches run on it in no time."""
+def judged_problem() -> Callable[..., Problem]:
+    """A problem whose evaluator is a :class:`Judge`: searches run on it in no time."""
 
-    def make(kind: str, *, effort: int = 120, seed: int = 0, **given: Any) -> Ground:
+    def make(kind: str, *, effort: int = 120, seed: int = 0, **given: Any) -> Problem:
         space = space_of(kind)
         judge = Judge(space, 0)
-        ground = Ground(
+        problem = Problem(
             trace=cast(Any, None),
             space=space,
             costs=costs_of(space),
@@ -200,8 +201,8 @@ def judged_ground() -> Callable[..., Ground]:
             _found=saliencies_of(judge),
             **given,
         )
-        vars(ground)["proxy"] = judge
-        return ground
+        vars(problem)["evaluator"] = judge
+        return problem
 
     return make
 
@@ -244,10 +245,10 @@ STEPS = {"resnet": (8, 16), "vgg": (4, 8), "bottleneck": (6, 12)}  # few network
 
 
 @pytest.fixture
-def real_ground(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet) -> Any:
-    """A ground on one of the tiny networks with the true proxy, and little effort."""
+def real_problem(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet) -> Any:
+    """A problem on one of the tiny networks with the true evaluator, and little effort."""
 
-    def make(name: str, **given: Any) -> Ground:
+    def make(name: str, **given: Any) -> Problem:
         model, example = tiny(name)
         traced = trace(model.float(), example.float())
         space, counts = build(traced.groups, STEPS[name]), CostModel(traced)
@@ -256,6 +257,6 @@ def real_ground(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet)
             evaluations=16, calibration=16, judged=20, finalists=3, rungs=((2, 2), (5, 1))
         )
         usual = {"effort": effort, "settings": Settings(6, 2), "criteria_names": ("l1",)}
-        return Ground(traced, space, costs, noise, **{**usual, **given})
+        return Problem(traced, space, costs, noise, **{**usual, **given})
 
     return make

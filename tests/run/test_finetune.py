@@ -297,7 +297,7 @@ def test_a_damaged_state_and_a_file_without_trust_are_refused(here, run, monkeyp
 def test_a_search_takes_the_same_recipe(here, monkeypatch):
     asked = []
 
-    def remember(request, watch):
+    def remember(request, progress):
         asked.append(request.recovery)
         raise InputError("enough")
 

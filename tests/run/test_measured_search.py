@@ -16,7 +16,7 @@ from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import trace
 from edgeprune.run import measured_search
-from edgeprune.run.measured_search import Field, Timing, Unreached
+from edgeprune.run.measured_search import Field, Timing, UnreachedError
 from edgeprune.target import load_target
 
 
@@ -129,7 +129,7 @@ def test_a_strategy_with_a_floor_of_its_own_names_the_lowest_it_had(field, monke
         return Choice({}, widths, field.costs.ratios(widths[None])[0])
 
     said = r"strategy uniform does not reach latency 0.4x: the best that can be had is 0\.505x \(m"
-    with pytest.raises(Unreached, match=said) as caught:
+    with pytest.raises(UnreachedError, match=said) as caught:
         list(measured_search.settle(field, stubborn, Limits(latency=0.4), "strategy uniform"))
     assert (caught.value.cost, caught.value.best) == ("latency", pytest.approx(0.505))
     assert len(asked) == 1  # a tighter aim would find the same

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.parity_samples import network_input
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import Parity, Runtime, TargetProfile
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class ParityReport:
     passed: bool
 
 
-def compare(expected: Floats, found: Floats, *, atol: float, rtol: float) -> ParityReport:
+def compare(expected: Floats32, found: Floats32, *, atol: float, rtol: float) -> ParityReport:
     """Compare logits (N, classes); a NaN or an infinity on either side never passes."""
     finite = np.isfinite(expected) & np.isfinite(found)
     wanted = np.where(finite, expected, 0).astype(np.float64)
@@ -64,8 +62,8 @@ def _decibel(signal: float, noise: float) -> float:
 
 def check(
     model: Path | bytes,
-    images: Floats,
-    expected: Floats,
+    images: Floats32,
+    expected: Floats32,
     tolerance: Parity,
     runtime: Runtime | None = None,
 ) -> ParityReport:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from edgeprune.arrays import Floats, Floats32, Pixels
 
 LARGEST_SIDE = 32
 
@@ -35,13 +36,13 @@ class ParitySamples(BaseModel):
         return self
 
     @property
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> Pixels:
         """The images, shape (N, C, H, W)."""
         data = base64.b64decode(self.images)
         return np.frombuffer(data, np.uint8).reshape(self.shape)
 
 
-def pack(pixels: NDArray[np.uint8], logits: NDArray[np.float64]) -> ParitySamples:
+def pack(pixels: Pixels, logits: Floats) -> ParitySamples:
     """Put images of at most 32x32 (see :func:`thumbnail`) and expected logits in a record.
 
     Args:
@@ -55,18 +56,18 @@ def pack(pixels: NDArray[np.uint8], logits: NDArray[np.float64]) -> ParitySample
     )
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def thumbnail(pixels: Pixels) -> Pixels:
     """Thin images (N, C, H, W) to at most 32x32; smaller ones come back as they are."""
     height, width = pixels.shape[2:]
     return _nearest(pixels, min(height, LARGEST_SIDE), min(width, LARGEST_SIDE))
 
 
 def network_input(
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
-) -> NDArray[np.float32]:
+) -> Floats32:
     """Enlarge by nearest neighbour and normalise, as the network was trained.
 
     Args:
@@ -84,7 +85,7 @@ def network_input(
     return np.asarray(normal, np.float32)
 
 
-def _nearest(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def _nearest(pixels: Pixels, height: int, width: int) -> Pixels:
     rows = np.arange(height) * pixels.shape[2] // height
     columns = np.arange(width) * pixels.shape[3] // width
     return pixels[:, :, rows[:, None], columns[None, :]]

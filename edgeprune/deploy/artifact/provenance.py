@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from edgeprune.deploy.artifact.parity_samples import ParitySamples
 from edgeprune.errors import InputError, PromiseError
+from edgeprune.text import first_problem
 
 PREFIX = "edgeprune."
 _HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256", "calibration_sha256")
@@ -89,9 +90,8 @@ def parse(entries: Mapping[str, str]) -> Provenance:
     try:
         return Provenance.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise PromiseError(f"entry {PREFIX}{where}: {problem['msg']}") from None
+        where, words = first_problem(error)
+        raise PromiseError(f"entry {PREFIX}{where}: {words}") from None
 
 
 def compact(value: Any) -> str:

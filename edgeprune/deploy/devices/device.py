@@ -20,7 +20,7 @@ from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
 from edgeprune.deploy.devices.job import (
-    BrokenOff,
+    BrokenOffError,
     Epoch,
     Job,
     Line,
@@ -100,7 +100,7 @@ class Local:
                 raise MachineError(f"{HERE} cannot start measuring: {error}") from None
             try:
                 yield from parsed(lines.answer(job.to_json(paths), job.timeout), HERE)
-            except BrokenOff:
+            except BrokenOffError:
                 errors.seek(0)
                 raise broken_off(HERE, errors.read().decode(errors="replace")) from None
 

@@ -97,10 +97,10 @@ def parsed(lines: Iterable[str | bytes], where: str) -> Iterator[Line]:
         if line["kind"] == "error":
             raise refused(line["code"], line["message"], where)
         yield line
-    raise BrokenOff
+    raise BrokenOffError
 
 
-class BrokenOff(Exception):
+class BrokenOffError(Exception):
     """The lines ended before the runner said so; the caller knows what stderr holds."""
 
 

@@ -41,7 +41,7 @@ NOISE = r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ .*\) (?=[A-Z])|Load mode
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
 
 
-class Refusal(Exception):
+class JobError(Exception):
     """The job cannot be done here; ``code`` says why in one word."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         for line in answers(job):
             _say(line)
         _say({"kind": "end"})
-    except Refusal as refusal:
+    except JobError as refusal:
         _say({"kind": "error", "code": refusal.code, "message": str(refusal)})
     except (MemoryError, OSError) as error:
         _say({"kind": "error", "code": "machine", "message": _one_line(error) or "MemoryError"})
@@ -90,7 +90,7 @@ class Sessions:
         self.names = job.get("names") or [Path(path).name for path in job["models"]]
         self.there = there = runtime.get_available_providers()
         if lacking := set(job["providers"]) - set(there):
-            raise Refusal("provider", f"{min(lacking)} is not in this build, which has {there}")
+            raise JobError("provider", f"{min(lacking)} is not in this build, which has {there}")
 
     def options(self) -> Any:
         """Session options as deployed: the profile's level and threads, and no spinning."""
@@ -114,11 +114,11 @@ class Sessions:
         except Exception as error:
             if "CPU EP" in str(error):
                 said = f"none of {wanted} runs all of {self.names[model]}; there is {self.there}"
-                raise Refusal("provider", said) from error
+                raise JobError("provider", said) from error
             code = "memory" if "bad_alloc" in str(error) else "model"
-            raise Refusal(code, f"{self.names[model]}: {_one_line(error)}") from error
+            raise JobError(code, f"{self.names[model]}: {_one_line(error)}") from error
         if lost := set(wanted) - set(session.get_providers()):
-            raise Refusal("provider", f"{min(lost)} is built in but does not start here")
+            raise JobError("provider", f"{min(lost)} is built in but does not start here")
         return session
 
     def call(self, model: int, session: Any) -> Any:
@@ -129,7 +129,7 @@ class Sessions:
             feed |= {node.name: self._array(node, model) for node in session.get_inputs()}
             run()
         except Exception as error:  # also an input type that numpy does not have
-            raise Refusal("model", f"{self.names[model]}: {_one_line(error)}") from error
+            raise JobError("model", f"{self.names[model]}: {_one_line(error)}") from error
         return run
 
     def _array(self, node: Any, model: int) -> Any:
@@ -245,7 +245,7 @@ def import_runtime() -> Any:
         import numpy  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise Refusal("missing", f"{error} ({sys.executable}, {platform.machine()})") from error
+        raise JobError("missing", f"{error} ({sys.executable}, {platform.machine()})") from error
     return onnxruntime
 
 

@@ -79,7 +79,7 @@ def open(model: Path | bytes, runtime: Runtime) -> Session:
     name = model.name if isinstance(model, Path) else "the model"
     try:
         session = _sessions(model, name, runtime).open(0)
-    except runner.Refusal as refusal:
+    except runner.JobError as refusal:
         raise refused(refusal.code, str(refusal), "this machine") from refusal
     return _described(name, session)
 

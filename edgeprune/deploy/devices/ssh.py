@@ -14,7 +14,15 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from edgeprune.deploy.devices.job import BrokenOff, Job, Line, Model, broken_off, parsed, silent
+from edgeprune.deploy.devices.job import (
+    BrokenOffError,
+    Job,
+    Line,
+    Model,
+    broken_off,
+    parsed,
+    silent,
+)
 from edgeprune.errors import InputError, MachineError
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -60,7 +68,7 @@ class Remote:
         with closing(self._lines(job, stderr)) as lines:
             try:
                 yield from parsed(lines, self.uri)
-            except BrokenOff:
+            except BrokenOffError:
                 raise broken_off(self.uri, "".join(stderr)) from None
 
     def _lines(self, job: Job, stderr: list[str]) -> Generator[str]:

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.table.latency_model import Fit, LatencyModel
 from edgeprune.deploy.table.lookup import Pieces, tables_of
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.storage import Table, Timed
 from edgeprune.deploy.table.units import Family
-
-Floats = NDArray[np.float64]
 
 # Blocks timed in context should simply add up, and pay what a cold cache costs when they do not
 # fit: scale 1, more 1, offset 0. The networks say how far that is off; a share of 1 % of a

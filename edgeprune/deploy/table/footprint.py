@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeprune.arrays import Floats, Ints
 from edgeprune.deploy.table.network import Block, Op, Width
-from edgeprune.deploy.table.surface import Floats, Ints
 
 BYTES = 4
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.table.grid import levels
 from edgeprune.deploy.table.lookup import Tables
 from edgeprune.deploy.table.network import Network
 from edgeprune.errors import InputError
-
-Floats = NDArray[np.float64]
 
 _CHUNK = 1 << 14
 

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.surface import Additive
 from edgeprune.deploy.table.units import PIECES, Family
 
-Floats = NDArray[np.float64]
 Columns = tuple[int, ...]
 Tables = tuple[tuple[Columns, Floats], ...]
 Pieces = tuple[Additive, ...]

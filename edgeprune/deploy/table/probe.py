@@ -6,9 +6,8 @@ blocks (a change of layout, the overhead of a run) cancels along the chain; ``a`
 from whole networks of the search space, and other such networks say how well it predicts.
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,9 +26,9 @@ from edgeprune.deploy.table.storage import Conditions, Table, TimedNetworks, rou
 from edgeprune.deploy.table.units import variants
 from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.errors import InputError
+from edgeprune.progress import Progress, renamed, silent
 from edgeprune.target import TargetProfile
-
-Progress = Callable[[str, float], None]
+from edgeprune.text import digest
 
 FITTED = 16
 HELD_OUT = 12
@@ -47,7 +46,7 @@ class Probe:
         networks: How thoroughly whole networks are timed.
         held_out: Networks that only judge the table; at least 3.
         rebuild: Measure everything again, whatever a table on disk says.
-        progress: Called with what is being measured and the share of it that is done.
+        progress: Told what is being measured, and how far it is.
     """
 
     device: Device = field(default_factory=Local)
@@ -55,7 +54,7 @@ class Probe:
     networks: Pace = field(default_factory=lambda: Pace(together=8, rounds=4, least=5, most=7))
     held_out: int = HELD_OUT
     rebuild: bool = False
-    progress: Progress = lambda what, share: None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def network_id(network: Network, grid: Sequence[int]) -> str:
         network.owned,
         tuple(grid),
     )
-    return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
+    return digest(repr(whole))
 
 
 def draw(
@@ -267,11 +266,9 @@ class _Bench:
         return table.model_copy(update={"networks": {**table.networks, identity: record}})
 
     def _time(self, units: Sequence[bytes], what: str, pace: Pace | None) -> Times:
-        def step(done: int, planned: int) -> None:
-            self.options.progress(what, done / max(done, planned))
-
         pace = pace or self.options.units
-        times = time_units(units, reference(), self.setting, pace, step, self.fast_ms)
+        progress = renamed(self.options.progress, f"measuring {what}")
+        times = time_units(units, reference(), self.setting, pace, progress, self.fast_ms)
         self.fast_ms = min(self.fast_ms, times.reference_ms)
         self.timed += len(units)
         self.doubtful += times.doubtful

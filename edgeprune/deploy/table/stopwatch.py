@@ -8,19 +8,17 @@ again. Control copies of the reference, run as rarely as the units, take out wha
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.devices.job import Epoch, Line
 from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.errors import MachineError
-
-Floats = NDArray[np.float64]
-Step = Callable[[int, int], None]
+from edgeprune.progress import Progress
 
 FAST = 1.05
 FASTEST_SHARE = 0.1
@@ -96,7 +94,7 @@ def time_units(
     reference: bytes,
     setting: Setting,
     pace: Pace,
-    step: Step,
+    progress: Progress,
     fast_ms: float = math.inf,
 ) -> Times:
     """Time ``units``, ONNX files, against ``reference``.
@@ -106,7 +104,7 @@ def time_units(
         reference: A model of about 0.1 ms to 1 ms; its own copies are the control.
         setting: Device, clock and runtime.
         pace: How thoroughly.
-        step: Called after every epoch with (epochs done, epochs planned so far).
+        progress: Told after every epoch of the epochs done and those planned so far.
         fast_ms: The reference's time when the device was fast before, if that is known.
 
     Raises:
@@ -128,9 +126,8 @@ def time_units(
                 if line["kind"] == "epoch":
                     runs += _read(epochs[line["epoch"]], line)
                     done += 1
-                    step(
-                        done, done - line["epoch"] - 1 + len(epochs) * max(1, pace.least - session)
-                    )
+                    planned = len(epochs) * max(1, pace.least - session) - line["epoch"] - 1
+                    progress("timing units", done, done + max(0, planned))
         wanted = (
             wanted
             if session + 1 < pace.least

@@ -14,6 +14,7 @@ from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
 from edgeprune.target import data_folder
+from edgeprune.text import first_problem
 
 LOG = logging.getLogger(__name__)
 DIGITS = 5
@@ -162,9 +163,7 @@ def read(path: Path) -> Table:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        detail = f"{where}: {problem['msg']}" if where else problem["msg"]
+        detail = ": ".join(part for part in first_problem(error) if part)
         raise InputError(f"{path} is not a latency table ({detail})") from None
 
 

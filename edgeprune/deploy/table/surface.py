@@ -18,14 +18,12 @@ from functools import reduce
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edgeprune.arrays import Floats, Ints
 
 BEND = 0.1
 JUMP = 0.003
 NOISE = 0.005
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

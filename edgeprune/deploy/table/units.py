@@ -11,11 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
+from edgeprune.arrays import Ints
 from edgeprune.deploy.table.assemble import in_context
 from edgeprune.deploy.table.footprint import weights_of
 from edgeprune.deploy.table.grid import levels
 from edgeprune.deploy.table.network import Block, Network
-from edgeprune.deploy.table.surface import Additive, Ints, Shape, learn
+from edgeprune.deploy.table.surface import Additive, Shape, learn
 
 LEAST_POINTS = 24
 MOST_POINTS = 40

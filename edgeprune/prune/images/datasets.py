@@ -1,6 +1,5 @@
 """Which images does a name or a path stand for, and how are they split?"""
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.images.decoding import Progress, decode, fingerprint
+from edgeprune.progress import Progress, silent
+from edgeprune.prune.images.decoding import decode, fingerprint
 from edgeprune.prune.images.folders import Listing, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.streamed import StreamedImages
+from edgeprune.text import did_you_mean
 
 __all__ = ["NAMES", "DataSet", "load", "sample"]
 
@@ -69,7 +70,7 @@ def load(
     size: int = 32,
     normalisation: Normalisation = IMAGENET,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> DataSet:
     """Load a data set by name or from a folder of images.
 
@@ -79,7 +80,7 @@ def load(
         size: Side of the square input in pixels; folders above 96 are streamed.
         normalisation: Mean and standard deviation of the network's input.
         cache: Folder for downloads and decoded images; the user's cache without one.
-        progress: Called with the images decoded so far and the images in all.
+        progress: Told of the images decoded so far.
 
     Returns:
         The set, held in memory on the CPU or streamed from its files.
@@ -96,9 +97,8 @@ def load(
         return _cifar(source, size, normalisation, cache)
     root = Path(source)
     if not root.is_dir():
-        close = difflib.get_close_matches(source, NAMES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known names: {', '.join(NAMES)}"
-        raise InputError(f"no folder and no data set {source!r}; {hint}")
+        hint = did_you_mean(source, NAMES, otherwise=f"; known names: {', '.join(NAMES)}")
+        raise InputError(f"no folder and no data set {source!r}{hint}")
     return _folder(root, size, normalisation, cache, progress)
 
 
@@ -182,7 +182,7 @@ def _folder(
     size: int,
     normalisation: Normalisation,
     cache: Path | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> DataSet:
     classes, listed = list_splits(root)
     key = fingerprint(listed, root)

@@ -5,26 +5,24 @@ import io
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from platformdirs import user_cache_path
 
+from edgeprune.arrays import Pixels
 from edgeprune.errors import InputError, MachineError
 from edgeprune.files import write_whole
+from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.folders import Listing
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _CACHE_VERSION = 1
 _CHUNK = 256
-
-Pixels = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 
 def open_image(path: Path) -> Image.Image:
@@ -77,7 +75,7 @@ def decode(
     key: str,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Pixels]:
     """Pixels of every split, from the cache where an intact copy lies there.
 
@@ -86,7 +84,7 @@ def decode(
         size: Side of the square images in pixels.
         key: From :func:`fingerprint`.
         cache: Folder of the copies; the user's cache folder without one.
-        progress: Called with the images done and the images in all.
+        progress: Told of the images done.
 
     Returns:
         For each split, uint8 of shape (N, 3, size, size).
@@ -108,7 +106,7 @@ def decode(
     return decoded
 
 
-def _decode_all(paths: Sequence[Path], size: int, progress: Progress | None) -> Pixels:
+def _decode_all(paths: Sequence[Path], size: int, progress: Progress) -> Pixels:
     pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
 
     def decode_chunk(start: int) -> int:
@@ -120,8 +118,7 @@ def _decode_all(paths: Sequence[Path], size: int, progress: Progress | None) -> 
     with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as threads:
         try:
             for done in threads.map(decode_chunk, range(0, len(paths), _CHUNK)):
-                if progress is not None:
-                    progress(done, len(paths))
+                progress("decoding images", done, len(paths))
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise

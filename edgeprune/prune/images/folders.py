@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Ints
 from edgeprune.errors import InputError
 
 SUFFIXES = (
@@ -26,12 +26,12 @@ class Listing:
     """
 
     paths: tuple[Path, ...]
-    labels: NDArray[np.int64]
+    labels: Ints
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def subset(self, indices: NDArray[np.int64]) -> "Listing":
+    def subset(self, indices: Ints) -> "Listing":
         """The files at ``indices``, in that order."""
         return Listing(tuple(self.paths[i] for i in indices), self.labels[indices])
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeprune.errors import InputError
+from edgeprune.text import error_line
 
 Plain = str | int | float | bool
 
@@ -26,7 +27,7 @@ def imported(name: str) -> Callable[..., object]:
             module = importlib.import_module(module_name)
         except Exception as error:
             raise InputError(
-                f"cannot import {module_name!r} of model {name}: {one_line(error)}"
+                f"cannot import {module_name!r} of model {name}: {error_line(error)}"
             ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -36,11 +37,6 @@ def imported(name: str) -> Callable[..., object]:
         )
     found: Callable[..., object] = factory
     return found
-
-
-def one_line(error: Exception) -> str:
-    """The kind and the words of an error that others raised, without line breaks."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Which network does a name stand for, and do these weights fit it?"""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from torch import nn
 from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import checkpoint, weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
-from edgeprune.prune.models.factory import Plain, imported, one_line, working_directory_importable
+from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.text import did_you_mean, error_line
 
 __all__ = [
     "CIFAR",
@@ -93,7 +93,7 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             raise
         except Exception as error:
             raise InputError(
-                f"model {spec.name} with {arguments} cannot be built: {one_line(error)}"
+                f"model {spec.name} with {arguments} cannot be built: {error_line(error)}"
             ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -165,9 +165,8 @@ def _factory(name: str) -> Callable[..., object]:
     bare = name.removeprefix(_PREFIX)
     if bare in TORCHVISION:
         return _torchvision(bare)
-    close = difflib.get_close_matches(name, model_names(), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(model_names())}"
-    raise InputError(f"unknown model {name!r}; {hint} Your own: package.module:factory")
+    hint = did_you_mean(name, model_names(), otherwise=f"; known: {', '.join(model_names())}.")
+    raise InputError(f"unknown model {name!r}{hint} Your own: package.module:factory")
 
 
 def _torchvision(name: str) -> Callable[..., object]:

@@ -8,7 +8,6 @@ The transform is that of S. Mallat, IEEE TPAMI 11(7), 1989.
 """
 
 import copy
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +29,7 @@ from edgeprune.prune.saliency.descriptors import (
 )
 from edgeprune.prune.tracing.producers import Gate, gates
 from edgeprune.prune.tracing.trace import Trace
+from edgeprune.text import did_you_mean
 
 __all__ = [
     "Descriptors",
@@ -63,9 +63,8 @@ class WaveletOptions:
     def __post_init__(self) -> None:
         known = pywt.wavelist(kind="discrete")
         if self.wavelet not in known:
-            close = difflib.get_close_matches(self.wavelet, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "try haar, db2 or sym4"
-            raise InputError(f"unknown discrete wavelet {self.wavelet!r}; {hint}")
+            hint = did_you_mean(self.wavelet, known, otherwise="; try haar, db2 or sym4")
+            raise InputError(f"unknown discrete wavelet {self.wavelet!r}{hint}")
         if not 0 <= self.balance <= 1:
             raise InputError(f"the balance must lie between 0 and 1, not {self.balance}")
         if self.images < 2:

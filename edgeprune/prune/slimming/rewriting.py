@@ -5,15 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx, nn
 
-from edgeprune.prune.tracing.coupling import Ints
+from edgeprune.arrays import Bools, Ints
 from edgeprune.prune.tracing.function_rules import rule_for
 from edgeprune.prune.tracing.residual import Block
 from edgeprune.prune.tracing.trace import Layout, Trace
-
-Mask = NDArray[np.bool_]
 
 
 class Kept:
@@ -34,7 +31,7 @@ class Kept:
         """Whether the block's branch goes."""
         return not self._masks[block.groups[0]].any()
 
-    def positions(self, layout: Layout) -> Mask:
+    def positions(self, layout: Layout) -> Bools:
         """For every position on a channel axis, whether it stays."""
         stay = np.ones(len(layout.group), np.bool_)
         for index in np.unique(layout.group[layout.group >= 0]):
@@ -46,7 +43,7 @@ class Kept:
         """Number of positions that stay."""
         return int(self.positions(layout).sum())
 
-    def of(self, node: fx.Node) -> tuple[int | None, Mask]:
+    def of(self, node: fx.Node) -> tuple[int | None, Bools]:
         """Channel axis of a node of the dense graph and what stays on it; axis None: all."""
         layout = self._traced.layouts.get(node)
         return (None, np.empty(0, np.bool_)) if layout is None else self._axis(layout)
@@ -55,7 +52,7 @@ class Kept:
         """The dense layer that a node calls."""
         return self._traced.graph.get_submodule(str(node.target))
 
-    def _axis(self, layout: Layout) -> tuple[int, Mask]:
+    def _axis(self, layout: Layout) -> tuple[int, Bools]:
         return layout.axis, self.positions(layout)
 
 
@@ -184,7 +181,7 @@ def _place_of(index: Sequence[Any], axis: int, rank: int) -> int | None:
     return None
 
 
-def _remaining(part: Any, stay: Mask) -> Any:
+def _remaining(part: Any, stay: Bools) -> Any:
     """The index that picks, after pruning, what ``part`` picks and stays."""
     where = np.cumsum(stay) - 1
     if not isinstance(part, slice):

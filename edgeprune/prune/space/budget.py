@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats, Ints, Widths
 from edgeprune.prune.space.widths import PruningSpace
 
-Widths = NDArray[np.int64]
-Ratios = NDArray[np.float64]
-Predict = Callable[[Widths], NDArray[np.float64] | NDArray[np.int64]]
+Predict = Callable[[Widths], Floats | Ints]
 
 
 @dataclass(frozen=True)
@@ -21,14 +19,14 @@ class Limits:
     macs: float | None = None
     params: float | None = None
 
-    def vector(self) -> NDArray[np.float64]:
+    def vector(self) -> Floats:
         """The limits in the order latency, MACs, params; infinity where there is none."""
         given = [getattr(self, each.name) for each in fields(self)]
         return np.array([np.inf if limit is None else limit for limit in given])
 
-    def excess(self, ratios: "Ratios") -> NDArray[np.float64]:
+    def excess(self, ratios: Floats) -> Floats:
         """Summed relative violation by cost shares (P, 3), 0 where all limits hold, shape (P,)."""
-        total: NDArray[np.float64] = over(ratios, self.vector()).sum(1)
+        total: Floats = over(ratios, self.vector()).sum(1)
         return total
 
     def loosened(self, factor: float) -> "Limits":
@@ -41,9 +39,9 @@ class Limits:
         return bool(np.isfinite(self.vector()).any())
 
 
-def over(ratios: "Ratios", limits: NDArray[np.float64]) -> "Ratios":
+def over(ratios: Floats, limits: Floats) -> Floats:
     """Relative violation of each limit, 0 where it holds, shape (P, 3)."""
-    found: Ratios = np.maximum(ratios / limits - 1.0, 0.0)
+    found: Floats = np.maximum(ratios / limits - 1.0, 0.0)
     return found
 
 
@@ -54,7 +52,7 @@ class Costs:
     dense: Widths
     predictors: tuple[Predict, Predict, Predict]
 
-    def ratios(self, widths: Widths) -> Ratios:
+    def ratios(self, widths: Widths) -> Floats:
         """Shares of the dense costs.
 
         Args:

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgeprune.arrays import Floats, Widths
 from edgeprune.prune.space.plan import PruningPlan
-from edgeprune.prune.space.widths import Widths
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Choice:
 
     kept: Mapping[str, tuple[int, ...]]
     widths: Widths
-    ratios: NDArray[np.float64]
+    ratios: Floats
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def plan(self, model: str) -> PruningPlan:

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from edgeprune.arrays import Floats, Ints
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 from edgeprune.prune.tracing.residual import Block
 from edgeprune.prune.tracing.trace import Trace, Width
-
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class CostModel:
         self._shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
         self._shortcut_params = _Sum(list(padding.values()), trace.groups, trace.blocks)
 
-    def macs(self, widths: Counts) -> Counts:
+    def macs(self, widths: Ints) -> Ints:
         """Multiply-accumulates per image, int64, shape (P,).
 
         Args:
@@ -61,15 +59,15 @@ class CostModel:
         """
         return self._macs(widths)
 
-    def params(self, widths: Counts) -> Counts:
+    def params(self, widths: Ints) -> Ints:
         """Parameters, int64, shape (P,); ``widths`` as for :meth:`macs`."""
         return self._params(widths)
 
-    def shortcut_macs(self, widths: Counts) -> Counts:
+    def shortcut_macs(self, widths: Ints) -> Ints:
         """MACs of the frozen 0/1 shortcut convolutions, not part of :meth:`macs`."""
         return self._shortcut_macs(widths)
 
-    def shortcut_params(self, widths: Counts) -> Counts:
+    def shortcut_params(self, widths: Ints) -> Ints:
         """Weights of the frozen 0/1 shortcut convolutions, not part of :meth:`params`."""
         return self._shortcut_params(widths)
 
@@ -100,22 +98,22 @@ class _Sum:
         else:
             self._cubic.append(term)
 
-    def _vector(self, width: Width) -> NDArray[np.float64]:
+    def _vector(self, width: Width) -> Floats:
         vector = np.zeros(len(self._form))
         vector[0] = width.fixed
         for group, multiple in width.terms:
             vector[1 + group] = multiple
         return vector
 
-    def __call__(self, widths: Counts) -> Counts:
+    def __call__(self, widths: Ints) -> Ints:
         there = widths[:, self._inner] > 0
         z = np.concatenate([np.ones((len(widths), 1)), widths, there], 1)
-        # Counts stay below 2**53, so floats hold them exactly and BLAS does the work.
+        # Ints stay below 2**53, so floats hold them exactly and BLAS does the work.
         total = np.einsum("pi,pi->p", z @ self._form, z)
         for term in self._cubic:
             product = (z @ self._vector(term.left)) * (z @ self._vector(term.right))
             total += term.scale * product * there[:, term.block]
-        counts: Counts = np.rint(total).astype(np.int64)
+        counts: Ints = np.rint(total).astype(np.int64)
         return counts
 
 

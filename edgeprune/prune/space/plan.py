@@ -7,9 +7,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from torch import Tensor
 
+from edgeprune.arrays import Widths
 from edgeprune.errors import InputError
-from edgeprune.prune.space.widths import Widths
 from edgeprune.prune.tracing.trace import ChannelGroup
+from edgeprune.text import first_problem
 
 
 class PruningPlan(BaseModel):
@@ -37,9 +38,8 @@ class PruningPlan(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "plan"
-            raise InputError(f"pruning plan: {where}: {first['msg']}") from None
+            where, words = first_problem(error)
+            raise InputError(f"pruning plan: {where or 'plan'}: {words}") from None
 
     def to_plain(self) -> dict[str, Any]:
         """Plain JSON content."""

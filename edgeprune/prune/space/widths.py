@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arrays import Bools, Widths
 from edgeprune.errors import InputError
 from edgeprune.prune.tracing.trace import ChannelGroup
-
-Widths = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class PruningSpace:
         return np.array([group.width for group in self.groups], np.int64)
 
     @cached_property
-    def _shares_block(self) -> NDArray[np.bool_]:
+    def _shares_block(self) -> Bools:
         blocks = [g.block if g.droppable else None for g in self.groups]
         same = [[a == b and a is not None for b in blocks] for a in blocks]
         return np.array(same, np.bool_).reshape(len(blocks), len(blocks))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Ints = NDArray[np.int64]
+from edgeprune.arrays import Ints
 
 FIXED = 0
 """The id of every channel that may never be pruned."""

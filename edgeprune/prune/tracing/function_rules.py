@@ -8,7 +8,8 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from edgeprune.prune.tracing.coupling import Flow, Ints, fixed
+from edgeprune.arrays import Ints
+from edgeprune.prune.tracing.coupling import Flow, fixed
 from edgeprune.prune.tracing.module_rules import over_axis, pooled
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
 from edgeprune.prune.tracing.propagation import (

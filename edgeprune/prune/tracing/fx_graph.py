@@ -23,7 +23,7 @@ class _Live(int):
 _LIVE = _Live(0)
 
 
-class Untraceable(Exception):
+class UntraceableError(Exception):
     """The root of a model branches on data, so there is no one graph to follow.
 
     Attributes:
@@ -84,7 +84,7 @@ def symbolic_graph(
 
     Raises:
         InputError: the model does not accept an input such as ``example``.
-        Untraceable: the forward function of the model itself cannot be traced.
+        UntraceableError: the forward function of the model itself cannot be traced.
     """
     opaque: dict[str, tuple[str, str]] = {}
     with _live_training(model):
@@ -99,7 +99,7 @@ def symbolic_graph(
             except Exception as error:
                 source = _source_of(traceback.extract_tb(error.__traceback__))
                 if tracer.failed is None or tracer.failed in opaque:
-                    raise Untraceable(_first_line(error), source) from error
+                    raise UntraceableError(_first_line(error), source) from error
                 opaque[tracer.failed] = (source, _first_line(error))
     shell = shallow(model)
     for module in shell.modules():

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx, nn
 
-from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow, Ints
+from edgeprune.arrays import Ints
+from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow
 from edgeprune.prune.tracing.module_rules import whole_groups
 from edgeprune.prune.tracing.residual import Block, common_path
 

@@ -6,7 +6,8 @@ import numpy as np
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgeprune.prune.tracing.coupling import FIXED, Flow, Ints
+from edgeprune.arrays import Ints
+from edgeprune.prune.tracing.coupling import FIXED, Flow
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
 from edgeprune.prune.tracing.propagation import Call, CannotFollowError, Follower, Rule, depends
 

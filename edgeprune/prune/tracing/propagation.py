@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow, Ints, fixed
+from edgeprune.arrays import Ints
+from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow, fixed
 from edgeprune.prune.tracing.fx_graph import NOT_OF_TRACING, source_line
 
 NOTHING: Ints = np.empty(0, np.int64)

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from edgeprune.arrays import Ints
 from edgeprune.prune.tracing import function_rules, module_rules
-from edgeprune.prune.tracing.coupling import Ints
-from edgeprune.prune.tracing.fx_graph import Untraceable, symbolic_graph
+from edgeprune.prune.tracing.fx_graph import UntraceableError, symbolic_graph
 from edgeprune.prune.tracing.grouping import Classes, classify, names, stages
 from edgeprune.prune.tracing.propagation import Follower, Rule, Rules, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
@@ -38,7 +37,7 @@ class TensorSlice:
 
     tensor: str
     axis: int
-    positions: NDArray[np.int64]
+    positions: Ints
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     """
     try:
         graph, opaque = symbolic_graph(model, example, module_rules.is_layer)
-    except Untraceable as error:
+    except UntraceableError as error:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
     follower = Follower(graph, Rules(_rule_of, function_rules.only_elementwise), opaque)
     follower.run()

@@ -1,6 +1,5 @@
 """Where does the dense model come from: a checkpoint, or training that is done once and kept."""
 
-import hashlib
 import json
 import logging
 import math
@@ -12,13 +11,15 @@ from platformdirs import user_cache_path
 from torch import nn
 
 from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.progress import Progress, renamed, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models import checkpoint, zoo
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
-from edgeprune.prune.training.loop import Progress, train
+from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
+from edgeprune.text import digest
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def obtain(
     data: DataSet,
     weights: Path | None,
     recipe: Recipe | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Baseline:
     """Load the dense model, or train it on the training images and keep it for the next time.
 
@@ -73,7 +74,7 @@ def obtain(
 
 
 def _trained(
-    spec: ModelSpec, data: DataSet, recipe: Recipe, progress: Progress | None
+    spec: ModelSpec, data: DataSet, recipe: Recipe, progress: Progress
 ) -> tuple[nn.Module, str]:
     path = user_cache_path("edgeprune") / "baselines" / f"{_key(spec, data, recipe)}.pt"
     model = zoo.build(spec, seed=recipe.seed)
@@ -83,7 +84,9 @@ def _trained(
             return model, "cached"
         except (EdgepruneError, RuntimeError):
             pass  # a damaged cache is no reason to stop: train again and replace it
-    trained = train(model, data.train, recipe, progress=progress)
+    trained = train(
+        model, data.train, recipe, progress=renamed(progress, "training the dense model")
+    )
     _keep(path, _as_checkpoint(spec, data, trained.model))
     return trained.model, "trained"
 
@@ -114,7 +117,7 @@ def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoi
 def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
     parts = [asdict(spec), data.fingerprint, data.size, asdict(data.normalisation)]
     text = json.dumps([*parts, asdict(recipe), torch.__version__], sort_keys=True, default=dict)
-    return f"{spec.name.replace(':', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{spec.name.replace(':', '-')}-{digest(text)}"
 
 
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.errors import InputError, MachineError
+from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.held import Batch, Images
 from edgeprune.prune.models.placement import (
     best_device,
@@ -24,9 +25,7 @@ from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
 from edgeprune.prune.training.state import Keep, State, read, unusable, write
 
-__all__ = ["Progress", "Recipe", "Setting", "Trained", "train", "train_in"]
-
-Progress = Callable[[int, int, float], None]
+__all__ = ["Recipe", "Setting", "Trained", "train", "train_in"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class Setting:
 
     Attributes:
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Called after every step with the steps done, the steps in all and the loss.
+        progress: Told after every step.
         ranks: This process, and where it computes.
         keep: Where the state is kept, to go on from after an interruption.
     """
 
     teacher: nn.Module | None = None
-    progress: Progress | None = None
+    progress: Progress = silent
     ranks: Ranks = field(default_factory=Ranks)
     keep: Keep | None = None
 
@@ -66,7 +65,7 @@ def train(
     recipe: Recipe,
     *,
     teacher: nn.Module | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     device: torch.device | None = None,
 ) -> Trained:
     """Train a copy of a network and return it as it is after the last step.
@@ -76,7 +75,7 @@ def train(
         images: Training images.
         recipe: How to train.
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Called after every step with the steps done, the steps in all and the loss.
+        progress: Told after every step.
         device: Where to train; CUDA (then in bfloat16) where there is one.
 
     Returns:
@@ -181,8 +180,7 @@ class _Run:
         keep = self.setting.keep
         if keep and (done == self.total or done % (keep.every or self.per_epoch) == 0):
             self._put_down(keep)
-        if self.setting.progress is not None:
-            self.setting.progress(done, self.total, loss)
+        self.setting.progress("training", done, self.total)
 
     def _batches(self) -> Iterator[Batch]:
         """Batches that are left; every pass has its own seed, so one can be repeated alone."""

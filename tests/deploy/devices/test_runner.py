@@ -110,7 +110,7 @@ def test_open_axes_take_the_size_in_the_job(net: Net, tmp_path: Path) -> None:
     path.write_bytes(net(8, ("n", 3, "h", "w")))
     sessions = runner.Sessions(onnxruntime, job(path, shapes=[[1, 3, 8, 8]]))
     assert sessions.timed_epoch(epoch())["samples"]
-    with pytest.raises(runner.Refusal, match=r"m\.onnx: "):
+    with pytest.raises(runner.JobError, match=r"m\.onnx: "):
         runner.Sessions(onnxruntime, job(path, shapes=[[1, 5, 8, 8]])).timed_epoch(epoch())
 
 
@@ -122,7 +122,7 @@ def test_open_axes_take_the_size_in_the_job(net: Net, tmp_path: Path) -> None:
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str, words: str) -> None:
-    with pytest.raises(runner.Refusal, match=words) as caught:
+    with pytest.raises(runner.JobError, match=words) as caught:
         list(runner.answers(job(**changes)))
     assert caught.value.code == code
 
@@ -139,7 +139,7 @@ def test_a_provider_that_does_not_start_is_refused(files: tuple[Path, Path]) -> 
             return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
 
     wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    with pytest.raises(runner.Refusal, match=r"CUDA.*does not start here"):
+    with pytest.raises(runner.JobError, match=r"CUDA.*does not start here"):
         runner.Sessions(Fallen(), job(*files, providers=wanted)).open(0)
 
 
@@ -152,7 +152,7 @@ def test_an_input_that_numpy_has_no_type_for_is_refused(tmp_path: Path, element:
     opset = [helper.make_opsetid("", 17)]
     path = tmp_path / "0.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    with pytest.raises(runner.Refusal, match=r"^mine\.onnx: ") as caught:
+    with pytest.raises(runner.JobError, match=r"^mine\.onnx: ") as caught:
         sessions = runner.Sessions(onnxruntime, job(path, names=["mine.onnx"]))
         sessions.call(0, sessions.open(0))
     assert caught.value.code == "model"
@@ -164,7 +164,7 @@ def test_a_provider_that_leaves_work_to_the_processor_is_refused(
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this build has no second provider")
     sessions = runner.Sessions(onnxruntime, job(*files, providers=["AzureExecutionProvider"]))
-    with pytest.raises(runner.Refusal, match=r"runs all of model\.onnx; there is") as caught:
+    with pytest.raises(runner.JobError, match=r"runs all of model\.onnx; there is") as caught:
         sessions.open(0)
     assert caught.value.code == "provider"
 

@@ -86,15 +86,15 @@ def test_unoptimised_blocks_are_refused(simulated: Make, residual_net: Make) -> 
 
 
 def test_progress_names_the_steps_and_ends_at_one(simulated: Make, residual_net: Make) -> None:
-    seen: list[tuple[str, float]] = []
+    seen: list[tuple[str, int, int]] = []
     probe(residual_net(1), PROFILE, Probe(simulated(), progress=lambda *step: seen.append(step)))
-    assert list(dict.fromkeys(what for what, _ in seen)) == [
-        "channel grid",
-        "blocks",
-        "whole networks",
+    assert list(dict.fromkeys(what for what, *_ in seen)) == [
+        "measuring channel grid",
+        "measuring blocks",
+        "measuring whole networks",
     ]
-    assert all(0 < share <= 1 for _, share in seen)
-    assert seen[-1][1] == 1
+    assert all(0 < done <= total for _, done, total in seen)
+    assert seen[-1][1] == seen[-1][2]
 
 
 @pytest.mark.parametrize(

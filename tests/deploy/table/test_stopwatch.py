@@ -52,7 +52,7 @@ def measure(
         REFERENCE,
         Setting(device=device),
         Pace(**pace),
-        lambda done, planned: steps.append((done, planned)),
+        lambda step, done, planned: steps.append((done, planned)),
         fast_ms,
     )
     assert steps[-1][0] == steps[-1][1] == sum(len(job.epochs) for job in device.jobs)

@@ -107,7 +107,7 @@ def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_ne
     mine = others.path.read_bytes()
     others.path.unlink()
 
-    def meanwhile(what: str, share: float) -> None:
+    def meanwhile(step: str, done: int, total: int) -> None:
         others.path.write_bytes(mine)
 
     path = probe(residual_net(2), PINNED, Probe(simulated(), progress=meanwhile)).path
@@ -123,8 +123,8 @@ def test_of_two_probes_at_once_the_grid_that_was_written_first_holds(
     theirs = others.path.read_bytes()
     others.path.unlink()
 
-    def meanwhile(what: str, share: float) -> None:
-        if what == "channel grid":
+    def meanwhile(step: str, done: int, total: int) -> None:
+        if step == "measuring channel grid":
             others.path.write_bytes(theirs)
 
     mine = probe(residual_net(1), PROFILE, Probe(simulated(step=8), progress=meanwhile))

@@ -82,7 +82,7 @@ def test_a_folder_of_large_images_is_streamed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("digit", "did you mean digits?"), ("no/such/place", "no folder and no data set")],
+    [("digit", "did you mean 'digits'?"), ("no/such/place", "no folder and no data set")],
 )
 def test_an_unknown_source_is_refused(source: str, words: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -24,7 +24,7 @@ def listing(tmp_path: Path) -> Listing:
 
 
 def test_pixels_are_those_of_the_files(listing: Listing, tmp_path: Path) -> None:
-    done: list[tuple[int, int]] = []
+    done: list[tuple[str, int, int]] = []
     pixels = decode(
         {"train": listing.subset(np.array([3, 1])), "test": listing.subset(np.array([0]))},
         8,
@@ -35,7 +35,7 @@ def test_pixels_are_those_of_the_files(listing: Listing, tmp_path: Path) -> None
     assert pixels["train"].shape == (2, 3, 8, 8)
     original = np.asarray(Image.open(listing.paths[1]))
     assert np.array_equal(pixels["train"][1], original.transpose(2, 0, 1))
-    assert done[-1] == (3, 3)
+    assert done[-1] == ("decoding images", 3, 3)
 
 
 def test_the_second_time_comes_from_the_cache(listing: Listing, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_nothing_of_the_model_or_the_generator_changes(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"wavelet": "harr"}, "did you mean haar?"),
+        ({"wavelet": "harr"}, "did you mean 'haar'?"),
         ({"wavelet": "morl"}, "unknown discrete wavelet"),
         ({"balance": 1.1}, "between 0 and 1"),
         ({"images": 1}, "at least 2"),

@@ -72,7 +72,7 @@ def _work(folder: Path, device: torch.device | None, threads: set[str]) -> None:
             trained = train_in(_network(kind), _images(), RECIPE, setting)
             torch.save(trained.model.state_dict(), folder / f"{kind}{ranks.rank}.pt")
         assert trained.history["processes"] == 2
-        left = Setting(_network("group"), None, ranks, Keep(folder / "left.state"))
+        left = Setting(teacher=_network("group"), ranks=ranks, keep=Keep(folder / "left.state"))
         resumed = train_in(_network("group"), _images(), RECIPE, left)
         torch.save(resumed.model.state_dict(), folder / f"resumed{ranks.rank}.pt")
         mine = Keep(folder / f"mine{ranks.rank}.state")
@@ -121,7 +121,7 @@ def _farthest(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
 def _leave_after_a_pass(path: Path) -> None:
     """What one process leaves when it is stopped after its first pass."""
 
-    def stop(done: int, total: int, loss: float) -> None:
+    def stop(step: str, done: int, total: int) -> None:
         if done == 8:
             raise InterruptedError
 

@@ -88,7 +88,7 @@ def test_steps_take_the_place_of_epochs(steps: int | None, expected: int) -> Non
         _network(),
         _images(),
         Recipe(epochs=2, steps=steps, batch=16),
-        progress=lambda done, total, loss: told.append((done, total)),
+        progress=lambda step, done, total: told.append((done, total)),
         device=CPU,
     )
     assert told == [(step + 1, expected) for step in range(expected)]

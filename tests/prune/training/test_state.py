@@ -44,8 +44,8 @@ def _network(width: int = 4) -> nn.Module:
     )
 
 
-def _stop_after(last: int) -> Callable[[int, int, float], None]:
-    def progress(done: int, total: int, loss: float) -> None:
+def _stop_after(last: int) -> Callable[[str, int, int], None]:
+    def progress(step: str, done: int, total: int) -> None:
         if done == last:
             raise _Stop
 
@@ -74,7 +74,7 @@ def test_the_rest_of_a_training_gives_the_same_weights(
     _interrupted(keep, stopped)
     told: list[int] = []
     torch.manual_seed(99)  # dropout may not hang on what ran before
-    setting = Setting(_network(6), lambda done, total, loss: told.append(done), ALONE, keep)
+    setting = Setting(_network(6), lambda step, done, total: told.append(done), ALONE, keep)
     resumed = train_in(_network(), _images(), RECIPE, setting)
     whole = train(_network(), _images(), RECIPE, teacher=_network(6), device=ALONE.device)
     assert told == list(range(25 - left, 25))
@@ -113,7 +113,7 @@ def test_the_state_of_another_training_is_refused(
     path = tmp_path / "m.state"
     _interrupted(Keep(path, {"model": "abc"}), 9)
     before = path.read_bytes()
-    other = Setting(_network(6), None, ALONE, Keep(path, task))
+    other = Setting(teacher=_network(6), ranks=ALONE, keep=Keep(path, task))
     wanted = Recipe(**{"epochs": 3, "batch": 8, "ema": 0.9, **recipe})
     with pytest.raises(InputError, match=f"another training: {said}.*--overwrite"):
         train_in(_network(), _images(images), wanted, other)
@@ -158,7 +158,7 @@ def test_a_damaged_state_is_one_clear_error(
     _interrupted(keep, 9)
     damage(keep.path)
     with pytest.raises(InputError, match="no state of a training, or a damaged one"):
-        train_in(_network(), _images(), RECIPE, Setting(None, None, ALONE, keep))
+        train_in(_network(), _images(), RECIPE, Setting(ranks=ALONE, keep=keep))
 
 
 def test_code_in_a_state_is_never_run(tmp_path: Path) -> None:
@@ -168,12 +168,12 @@ def test_code_in_a_state_is_never_run(tmp_path: Path) -> None:
 
     torch.save({"format": 1, "task": Trap()}, tmp_path / "m.state")
     with pytest.raises(InputError, match="no state of a training"):
-        setting = Setting(None, None, ALONE, Keep(tmp_path / "m.state"))
+        setting = Setting(ranks=ALONE, keep=Keep(tmp_path / "m.state"))
         train_in(_network(), _images(), RECIPE, setting)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_disk_that_refuses_is_one_clear_error(tmp_path: Path) -> None:
-    setting = Setting(None, None, ALONE, Keep(tmp_path / "nowhere" / "m.state"))
+    setting = Setting(ranks=ALONE, keep=Keep(tmp_path / "nowhere" / "m.state"))
     with pytest.raises(MachineError, match="cannot write"):
         train_in(_network(), _images(), RECIPE, setting)

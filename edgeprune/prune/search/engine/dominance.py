@@ -6,9 +6,9 @@ Reference:
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeprune.prune.search.engine.population import Floats, Objectives
+from edgeprune.arrays import Bools, Floats
+from edgeprune.prune.search.engine.population import Objectives
 
 
 def knee(values: Floats) -> int:
@@ -41,7 +41,7 @@ def fronts(objectives: Objectives, count: int) -> list[list[int]]:
     return found
 
 
-def _beats(objectives: Objectives) -> NDArray[np.bool_]:
+def _beats(objectives: Objectives) -> Bools:
     """Who beats whom, shape (P, P)."""
     violation = objectives.violation
     no_worse = violation[:, None] == violation
@@ -49,5 +49,5 @@ def _beats(objectives: Objectives) -> NDArray[np.bool_]:
     for column in objectives.values.T:
         no_worse &= column[:, None] <= column
         better |= column[:, None] < column
-    beaten: NDArray[np.bool_] = (violation[:, None] < violation) | (no_worse & better)
+    beaten: Bools = (violation[:, None] < violation) | (no_worse & better)
     return beaten

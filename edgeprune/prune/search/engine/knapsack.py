@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Genome = NDArray[np.int64]
+from edgeprune.arrays import Floats, Genome, Ints
+
 _BINS = 2000
 _HALVINGS = 12
 
@@ -27,7 +26,7 @@ def pick(losses: Sequence[Floats], savings: Sequence[Floats], need: float) -> li
     step = max(min(need, most), 1e-9) / _BINS
     best = np.full(_BINS + 1, np.inf)
     best[0] = 0.0
-    taken: list[NDArray[np.int64]] = []
+    taken: list[Ints] = []
     for loss, saving in zip(losses, savings, strict=True):
         best, choice = _extended(best, loss, np.floor(saving / step + 1e-9).astype(int))
         taken.append(choice)
@@ -39,9 +38,7 @@ def pick(losses: Sequence[Floats], savings: Sequence[Floats], need: float) -> li
     return chosen[::-1]
 
 
-def _extended(
-    best: Floats, loss: Floats, bins: NDArray[np.int64]
-) -> tuple[Floats, NDArray[np.int64]]:
+def _extended(best: Floats, loss: Floats, bins: Ints) -> tuple[Floats, Ints]:
     """Least loss per bins saved with one kind more; option taken and bins before, (B, 2)."""
     after = np.full_like(best, np.inf)
     choice = np.zeros((len(best), 2), np.int64)

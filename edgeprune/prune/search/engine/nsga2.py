@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from deap import base, tools
 
+from edgeprune.arrays import Genomes
+from edgeprune.progress import Progress, silent
 from edgeprune.prune.search.engine.dominance import fronts
 from edgeprune.prune.search.engine.population import (
     Evaluate,
     Front,
-    Genomes,
     Objectives,
     Repair,
     Settings,
-    Watch,
     comparable,
 )
 from edgeprune.prune.search.engine.record import Standing, key_of, load, save
@@ -59,7 +59,7 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
     choices: Sequence[int],
     settings: Settings,
     seeds: Genomes | None = None,
-    watch: Watch = lambda done, total: None,
+    progress: Progress = silent,
     *,
     repair: Repair | None = None,
     screen: Evaluate | None = None,
@@ -76,7 +76,7 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         choices: For each of the G genes, how many values it takes: 0 .. choices-1.
         settings: Population, generations, operators and seed.
         seeds: Genomes to start from, shape (S, G); the rest is random.
-        watch: Called with (generations done, generations in all), after the record is written.
+        progress: Told of every generation, after the record is written.
         repair: Brings genomes (P, G) to their canonical, feasible form, row by row, before
             they are looked at in any way.
         screen: A cheap ``evaluate``, its objectives need not be as many. With it,
@@ -105,7 +105,7 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         for done in range(standing.generation if standing else 0, settings.generations):
             population = run.generation(population)
             run.record(keep, key, done + 1, population)
-            watch(done + 1, settings.generations)
+            progress("evolving", done + 1, settings.generations)
     return _front(population)
 
 

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Genomes = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from edgeprune.arrays import Floats, Genomes
+
 _DECIMALS = 4
 
 
@@ -32,7 +31,6 @@ class Objectives:
 
 Evaluate = Callable[[Genomes], Objectives]
 Repair = Callable[[Genomes], Genomes]
-Watch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeprune.prune.search.engine.population import Genomes
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.arrays import Floats, Genomes, Ints
+from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.evaluator import Score
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
-Floats = NDArray[np.float64]
 _NEAR = 0.05
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
@@ -23,15 +21,15 @@ class Archive:
     """Genomes with their F1 scores, and how many more may be scored.
 
     Attributes:
-        ground: What the search stands on.
-        coding: What genomes mean.
+        problem: What the search stands on.
+        encoding: What genomes mean.
         expected: How many will be scored for the first limits, for whoever waits; the effort's
             evaluations without.
         scores: F1 by canonical genome, in the order in which they were asked for.
     """
 
-    ground: Ground
-    coding: Coding
+    problem: Problem
+    encoding: Encoding
     expected: int = 0
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
     _last: Limits | None = None
@@ -39,12 +37,12 @@ class Archive:
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
         found = []
-        for genome in self.coding.canonical(genomes):
+        for genome in self.encoding.canonical(genomes):
             key = tuple(genome.tolist())
             if key not in self.scores:
-                self.scores[key] = self.ground.proxy.score(self.coding.plan(genome))
-                wanted = self.expected or self.ground.effort.evaluations
-                self.ground.watch("scoring networks", min(len(self.scores), wanted), wanted)
+                self.scores[key] = self.problem.evaluator.score(self.encoding.plan(genome))
+                wanted = self.expected or self.problem.effort.evaluations
+                self.problem.progress("scoring networks", min(len(self.scores), wanted), wanted)
             found.append(self.scores[key].loss)
         return _comparable(found)
 
@@ -54,7 +52,7 @@ class Archive:
         The first budget has all that is left of the effort, another one a quarter of it, and
         one that is only an aim tightened a little a tenth.
         """
-        effort, before, self._last = self.ground.effort.evaluations, self._last, limits
+        effort, before, self._last = self.problem.effort.evaluations, self._last, limits
         if before is None:
             return max(effort - len(self.scores), effort // 5)
         near = np.allclose(limits.vector(), before.vector(), rtol=_NEAR)
@@ -63,7 +61,7 @@ class Archive:
     @property
     def genomes(self) -> Genomes:
         """All that were scored, shape (N, 2 G)."""
-        return np.array(list(self.scores), np.int64).reshape(-1, 2 * self.coding.groups)
+        return np.array(list(self.scores), np.int64).reshape(-1, 2 * self.encoding.groups)
 
     def excess(self, genomes: Genomes, limits: Limits) -> Floats:
         """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
@@ -98,7 +96,7 @@ class Archive:
         """
         left = finalists[np.argsort(self.losses(finalists), kind="stable")]
         told: dict[str, float] = {}
-        for steps, survivors in self.ground.effort.rungs:
+        for steps, survivors in self.problem.effort.rungs:
             if len(left) > survivors:
                 scores = self._distilled(left, steps)
                 order = np.argsort(_comparable([score.loss for score in scores]), kind="stable")
@@ -108,17 +106,17 @@ class Archive:
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""
-        shares: Floats = self.ground.costs.ratios(self.coding.widths(genomes))
+        shares: Floats = self.problem.costs.ratios(self.encoding.widths(genomes))
         return shares
 
     def macs(self, genomes: Genomes) -> Floats:
         """Share of the MACs that is kept, shape (P,)."""
         return self.ratios(genomes)[:, 1]
 
-    def choice(self, genome: NDArray[np.int64], more: Mapping[str, float] | None = None) -> Choice:
+    def choice(self, genome: Ints, more: Mapping[str, float] | None = None) -> Choice:
         """One scored genome as a choice, with what else is known of it."""
         scores = {**vars(self.scores[tuple(genome.tolist())]), **(more or {})}
-        return self.coding.choice(genome, self.ground.costs, **scores)
+        return self.encoding.choice(genome, self.problem.costs, **scores)
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none scored so far beats in both predicted latency and F1 loss."""
@@ -135,11 +133,11 @@ class Archive:
         return tuple(front)
 
     def _distilled(self, genomes: Genomes, steps: int) -> list[Score]:
-        proxy, scores = self.ground.proxy, list[Score]()
+        evaluator, scores = self.problem.evaluator, list[Score]()
         for done, genome in enumerate(genomes):
-            self.ground.watch("distilling finalists", done, len(genomes))
-            scores.append(proxy.distilled(self.coding.plan(genome), steps))
-        self.ground.watch("distilling finalists", len(genomes), len(genomes))
+            self.problem.progress("distilling finalists", done, len(genomes))
+            scores.append(evaluator.distilled(self.encoding.plan(genome), steps))
+        self.problem.progress("distilling finalists", len(genomes), len(genomes))
         return scores
 
 

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.arrays import Genomes, Ints, Widths
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan
-from edgeprune.prune.space.widths import PruningSpace, Widths
+from edgeprune.prune.space.widths import PruningSpace
 
 
 @dataclass(frozen=True)
-class Coding:
+class Encoding:
     """Between genomes and networks.
 
     A genome has 2 G genes: the levels of all groups, places on their grids, then the criteria
@@ -54,7 +53,7 @@ class Coding:
         return np.array(rows, np.int64)
 
     @cached_property
-    def _orders(self) -> tuple[tuple[NDArray[np.int64], ...], ...]:
+    def _orders(self) -> tuple[tuple[Ints, ...], ...]:
         """Per criterion and group the channels, most salient first."""
         return tuple(
             tuple(s.argsort(descending=True, stable=True).cpu().numpy() for s in criterion)
@@ -81,7 +80,7 @@ class Coding:
             [np.where(widths == 0, 0, levels), np.where(whole | (widths == 0), 0, criteria)], 1
         )
 
-    def plan(self, genome: NDArray[np.int64]) -> PruningPlan:
+    def plan(self, genome: Ints) -> PruningPlan:
         """What the network of one genome (2 G,) keeps."""
         widths = self.widths(genome[None])[0]
         kept = {}
@@ -90,7 +89,7 @@ class Coding:
             kept[group.name] = tuple(sorted(order[:width].tolist()))
         return PruningPlan(model="", kept=kept)
 
-    def choice(self, genome: NDArray[np.int64], costs: Costs, **scores: float) -> Choice:
+    def choice(self, genome: Ints, costs: Costs, **scores: float) -> Choice:
         """One genome as a choice."""
         widths = self.widths(genome[None])
         return Choice(self.plan(genome).kept, widths[0], costs.ratios(widths)[0], scores)

@@ -32,7 +32,7 @@ _DIVERGED = 1e3
 
 @dataclass(frozen=True)
 class Effort:
-    """What the proxies may cost.
+    """What the evaluator's scores may cost.
 
     Attributes:
         evaluations: Networks that are slimmed, recalibrated and scored (F1) per search. joint
@@ -74,7 +74,7 @@ FEW_IMAGES = Effort(evaluations=150, finalists=6, rungs=((20, 2), (60, 1)))
 """For a few hundred images: more evaluations would fit the search to them."""
 
 
-class Proxy:
+class Evaluator:
     """Scores of slim networks, remembered by what they keep.
 
     F1 slims, recalibrates BatchNorm and scores; F2 distils before it scores, on more images. Each

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.saliency import criteria
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.saliency.wavelet import WaveletOptions, describe
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort, Proxy
+from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import Trace
@@ -21,7 +22,7 @@ CRITERIA = ("taylor", "l1", "bn", "wavelet")
 
 
 @dataclass(frozen=True)
-class Ground:
+class Problem:
     """What every strategy stands on; what is costly is computed once, when it is asked for.
 
     Attributes:
@@ -30,11 +31,11 @@ class Ground:
         costs: Predicted costs of widths.
         images: Training images calibrate and distil, validation images judge.
         settings: Size, operators and seed of the genetic search.
-        effort: How much the proxies may cost.
+        effort: How much the evaluator's scores may cost.
         wavelet: How channels are described.
         criteria_names: Which criteria may rank channels; fewer for ablations.
         folder: Where unfinished searches keep what they know; nowhere without one.
-        watch: Called with (step, done, total).
+        progress: Told how far the search is.
     """
 
     trace: Trace
@@ -46,7 +47,7 @@ class Ground:
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     criteria_names: tuple[str, ...] = CRITERIA
     folder: Path | None = None
-    watch: Callable[[str, int, int], None] = lambda step, done, total: None
+    progress: Progress = silent
     _found: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -72,7 +73,7 @@ class Ground:
         return self._found[name]
 
     @cached_property
-    def proxy(self) -> Proxy:
+    def evaluator(self) -> Evaluator:
         """What a slim network is worth before it is fine-tuned, and after a little of it."""
         notes = None if self.folder is None else self.folder / "evaluations.jsonl"
-        return Proxy(self.trace, self.images, self.effort, notes)
+        return Evaluator(self.trace, self.images, self.effort, notes)

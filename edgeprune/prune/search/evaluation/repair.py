@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeprune.prune.search.engine.population import Genomes
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.arrays import Bools, Floats, Genomes, Ints
+from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.sensitivity import Sensitivity
 from edgeprune.prune.space.budget import Costs, Limits
 
-Floats = NDArray[np.float64]
 _STEPS = 400
 
 
@@ -21,24 +19,24 @@ class Repair:
     """Brings genomes just under their limits, where the sensitivities say it hurts least.
 
     Attributes:
-        coding: What the genomes mean.
+        encoding: What the genomes mean.
         costs: Predicted costs of widths.
         limits: What must hold.
         sensitivity: What each move costs in loss.
     """
 
-    coding: Coding
+    encoding: Encoding
     costs: Costs
     limits: Limits
     sensitivity: Sensitivity
 
     def __call__(self, genomes: Genomes) -> Genomes:
         """Shrunk until the limits hold, then grown while they do; canonical, shape (P, 2 G)."""
-        return self.grown(self.shrunk(self.coding.canonical(genomes)))
+        return self.grown(self.shrunk(self.encoding.canonical(genomes)))
 
     def excess(self, genomes: Genomes) -> Floats:
         """Summed relative violation of the limits, 0 where all hold, shape (P,)."""
-        return self.limits.excess(self.costs.ratios(self.coding.widths(genomes)))
+        return self.limits.excess(self.costs.ratios(self.encoding.widths(genomes)))
 
     def shrunk(self, genomes: Genomes) -> Genomes:
         """Least added loss per violation removed, move by move, until nothing is violated."""
@@ -57,7 +55,7 @@ class Repair:
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
         return genomes
 
-    def cheapest(self, genome: NDArray[np.int64], count: int, least: float) -> Genomes:
+    def cheapest(self, genome: Ints, count: int, least: float) -> Genomes:
         """The cheapest moves towards the limits from one genome.
 
         Args:
@@ -102,42 +100,42 @@ class Repair:
         return genomes
 
     @cached_property
-    def _smallest(self) -> NDArray[np.int64]:
+    def _smallest(self) -> Ints:
         """The genome of all groups at their smallest legal widths, shape (2 G,)."""
-        genomes = self.coding.canonical(np.zeros((1, 2 * self.coding.groups), np.int64))
-        smallest: NDArray[np.int64] = genomes[0]
+        genomes = self.encoding.canonical(np.zeros((1, 2 * self.encoding.groups), np.int64))
+        smallest: Ints = genomes[0]
         return smallest
 
     @cached_property
-    def _places(self) -> NDArray[np.int64]:
+    def _places(self) -> Ints:
         """Every (group, level), shape (M, 2)."""
         pairs = [
-            (g, n) for g, grid in enumerate(self.coding.space.grids) for n in range(len(grid))
+            (g, n) for g, grid in enumerate(self.encoding.space.grids) for n in range(len(grid))
         ]
         return np.array(pairs, np.int64)
 
-    def _moves(self, genomes: Genomes, *, up: bool) -> tuple[Genomes, NDArray[np.bool_]]:
+    def _moves(self, genomes: Genomes, *, up: bool) -> tuple[Genomes, Bools]:
         """All moves of one group, (P, M, 2 G), and which of them go the right way, (P, M)."""
         groups, levels = self._places.T
         moved = np.repeat(genomes[:, None], len(groups), 1)
         now = genomes[:, groups]
         moved[:, np.arange(len(groups)), groups] = levels
         # A group that was whole or gone has no criterion yet: it gets the least harmful one.
-        had_none = (now == self.coding.full[groups]) | (
-            self.coding.widths(genomes)[:, groups] == 0
+        had_none = (now == self.encoding.full[groups]) | (
+            self.encoding.widths(genomes)[:, groups] == 0
         )
-        genes = self.coding.groups + groups
+        genes = self.encoding.groups + groups
         best = self.sensitivity.best_criteria()[groups, levels]
         moved[:, np.arange(len(groups)), genes] = np.where(had_none, best, genomes[:, genes])
         if up:
             moved = self._with_branch(moved)
-        flat = self.coding.canonical(moved.reshape(-1, genomes.shape[1])).reshape(moved.shape)
+        flat = self.encoding.canonical(moved.reshape(-1, genomes.shape[1])).reshape(moved.shape)
         return flat, (levels > now) if up else (levels < now)
 
     @cached_property
-    def _together(self) -> list[tuple[NDArray[np.int64], int]]:
+    def _together(self) -> list[tuple[Ints, int]]:
         """Moves of a group whose branch has another group, and that group."""
-        groups, owners = self._places[:, 0], self.coding.space.groups
+        groups, owners = self._places[:, 0], self.encoding.space.groups
         return [
             (np.flatnonzero(groups == group), other)
             for group, own in enumerate(owners)
@@ -149,7 +147,7 @@ class Repair:
         """A branch that comes back does so with all of its groups."""
         for at, other in self._together:
             part = moved[:, at, other]
-            moved[:, at, other] = np.where(part == 0, self.coding.full[other], part)
+            moved[:, at, other] = np.where(part == 0, self.encoding.full[other], part)
         return moved
 
     def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:

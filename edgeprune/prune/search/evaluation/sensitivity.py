@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeprune.prune.search.engine.population import Genomes
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.arrays import Floats, Genomes, Ints
+from edgeprune.prune.search.evaluation.encoding import Encoding
 
 MEASURED_LEVELS = 4
-Floats = NDArray[np.float64]
 Losses = Callable[[Genomes], Floats]
 
 
@@ -26,66 +24,66 @@ class Sensitivity:
     """Loss added by each group alone.
 
     Attributes:
-        coding: What the genomes mean.
+        encoding: What the genomes mean.
         dense: Loss of the dense network.
         added: By group, level and criterion, shape (G, levels, criteria); 0 at full width.
     """
 
-    coding: Coding
+    encoding: Encoding
     dense: float
     added: Floats
 
     def losses(self, genomes: Genomes) -> Floats:
         """Predicted loss of a population (P, 2 G), shape (P,)."""
-        levels, criteria = np.split(genomes, [self.coding.groups], 1)
-        groups = np.arange(self.coding.groups)
+        levels, criteria = np.split(genomes, [self.encoding.groups], 1)
+        groups = np.arange(self.encoding.groups)
         total: Floats = self.dense + self.added[groups, levels, criteria].sum(1)
         return total
 
-    def best_criteria(self) -> NDArray[np.int64]:
+    def best_criteria(self) -> Ints:
         """The least harmful criterion by group and level, shape (G, levels)."""
-        best: NDArray[np.int64] = self.added.argmin(2)
+        best: Ints = self.added.argmin(2)
         return best
 
 
-def measure(coding: Coding, losses: Losses) -> Sensitivity:
+def measure(encoding: Encoding, losses: Losses) -> Sensitivity:
     """Slim one group at a time and score the network.
 
     Of a group's levels at most :data:`MEASURED_LEVELS` are measured, the ends among them, and
     all criteria at the middle one alone; what lies between is interpolated.
 
     Args:
-        coding: What the genomes mean.
+        encoding: What the genomes mean.
         losses: Genomes (P, 2 G) to losses (P,).
     """
-    full = coding.full
+    full = encoding.full
     dense = float(losses(full[None])[0])
-    most = max(len(grid) for grid in coding.space.grids)
-    added = np.zeros((coding.groups, most, len(coding.saliencies)))
-    for group in range(coding.groups):
-        added[group] = _of_group(coding, group, most, lambda g: losses(g) - dense)
-    return Sensitivity(coding, dense, added)
+    most = max(len(grid) for grid in encoding.space.grids)
+    added = np.zeros((encoding.groups, most, len(encoding.saliencies)))
+    for group in range(encoding.groups):
+        added[group] = _of_group(encoding, group, most, lambda g: losses(g) - dense)
+    return Sensitivity(encoding, dense, added)
 
 
-def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
-    grid, owner = coding.space.grids[group], coding.space.groups[group]
-    result = np.zeros((most, len(coding.saliencies)))
+def _of_group(encoding: Encoding, group: int, most: int, added: Losses) -> Floats:
+    grid, owner = encoding.space.grids[group], encoding.space.groups[group]
+    result = np.zeros((most, len(encoding.saliencies)))
     levels = np.arange(len(grid) - 1)
     partial = levels[1:] if grid[0] == 0 else levels
     if grid[0] == 0:
-        sharing = sum(g.block == owner.block for g in coding.space.groups if g.droppable)
-        result[0] = max(added(alone(coding, group, [0], [0]))[0], 0.0) / sharing
+        sharing = sum(g.block == owner.block for g in encoding.space.groups if g.droppable)
+        result[0] = max(added(alone(encoding, group, [0], [0]))[0], 0.0) / sharing
     if not len(partial):
         return result
     chosen = _spread(partial)
     middle = chosen[len(chosen) // 2]
-    everyone = list(range(len(coding.saliencies)))
-    at_middle = np.maximum(added(alone(coding, group, [middle] * len(everyone), everyone)), 0)
+    everyone = list(range(len(encoding.saliencies)))
+    at_middle = np.maximum(added(alone(encoding, group, [middle] * len(everyone), everyone)), 0)
     best = int(at_middle.argmin())
     others = [level for level in chosen if level != middle]
     known = {middle: float(at_middle[best])}
     if others:
-        measured = added(alone(coding, group, others, [best] * len(others)))
+        measured = added(alone(encoding, group, others, [best] * len(others)))
         known |= dict(zip(others, measured.tolist(), strict=True))
     # A narrower network that scores better does so by chance.
     points = sorted(known)
@@ -97,19 +95,19 @@ def _of_group(coding: Coding, group: int, most: int, added: Losses) -> Floats:
 
 
 def alone(
-    coding: Coding,
+    encoding: Encoding,
     group: int,
-    levels: Sequence[int] | NDArray[np.int64],
-    criteria: Sequence[int] | NDArray[np.int64],
+    levels: Sequence[int] | Ints,
+    criteria: Sequence[int] | Ints,
 ) -> Genomes:
     """Genomes of the dense network but for one group, at some levels, by a criterion each."""
-    genomes = np.repeat(coding.full[None], len(levels), 0)
+    genomes = np.repeat(encoding.full[None], len(levels), 0)
     genomes[:, group] = levels
-    genomes[:, coding.groups + group] = criteria
-    return coding.canonical(genomes)
+    genomes[:, encoding.groups + group] = criteria
+    return encoding.canonical(genomes)
 
 
-def _spread(levels: NDArray[np.int64]) -> list[int]:
+def _spread(levels: Ints) -> list[int]:
     """At most MEASURED_LEVELS of the levels, evenly spread, the ends among them."""
     if len(levels) <= MEASURED_LEVELS:
         return [int(level) for level in levels]

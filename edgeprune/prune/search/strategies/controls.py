@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from edgeprune.prune.search.evaluation.archive import Archive
-from edgeprune.prune.search.evaluation.encoding import Coding
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.encoding import Encoding
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import one_shot
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
@@ -19,55 +19,55 @@ _REDRAWS = 20  # what was drawn before does not count again; a small space runs 
 class Uniform:
     """One share of all widths; which channels stay is said by the L1 criterion."""
 
-    ground: Ground
+    problem: Problem
 
     def __call__(self, limits: Limits) -> Choice:
         """The widest network under the limits."""
-        coding = Coding(self.ground.space, (self.ground.criterion("l1"),))
-        widths = one_shot.uniform(self.ground.space, self.ground.costs, limits)
-        return coding.choice(coding.genomes(widths[None])[0], self.ground.costs)
+        encoding = Encoding(self.problem.space, (self.problem.criterion("l1"),))
+        widths = one_shot.uniform(self.problem.space, self.problem.costs, limits)
+        return encoding.choice(encoding.genomes(widths[None])[0], self.problem.costs)
 
 
 @dataclass
 class Ranked:
     """One threshold on a criterion over all groups, brought onto the grid."""
 
-    ground: Ground
+    problem: Problem
     criterion: str
 
     def __call__(self, limits: Limits) -> Choice:
         """The highest threshold that the limits demand."""
-        saliencies = self.ground.criterion(self.criterion)
+        saliencies = self.problem.criterion(self.criterion)
         relative = self.criterion not in one_shot.ABSOLUTE
-        space, costs = self.ground.space, self.ground.costs
+        space, costs = self.problem.space, self.problem.costs
         widths = one_shot.ranked(space, costs, limits, saliencies, relative=relative)
-        coding = Coding(space, (saliencies,))
-        return coding.choice(coding.genomes(widths[None])[0], costs)
+        encoding = Encoding(space, (saliencies,))
+        return encoding.choice(encoding.genomes(widths[None])[0], costs)
 
 
 @dataclass
 class Depth:
     """Whole branches dropped by the harm that each does alone, everything else whole."""
 
-    ground: Ground
+    problem: Problem
 
     def __call__(self, limits: Limits) -> Choice:
         """The deepest network under the limits."""
-        space, costs = self.ground.space, self.ground.costs
+        space, costs = self.problem.space, self.problem.costs
         widths = one_shot.depth(space, costs, limits, self._harms)
         return self._coding.choice(self._coding.genomes(widths[None])[0], costs)
 
     @cached_property
-    def _coding(self) -> Coding:
-        return Coding(self.ground.space, (self.ground.criterion("l1"),))
+    def _coding(self) -> Encoding:
+        return Encoding(self.problem.space, (self.problem.criterion("l1"),))
 
     @cached_property
     def _harms(self) -> dict[str, float]:
-        archive = Archive(self.ground, self._coding)
-        blocks = {g.block: i for i, g in enumerate(self.ground.space.groups) if g.droppable}
-        alone = np.repeat(self.ground.space.full[None], len(blocks), 0)
+        archive = Archive(self.problem, self._coding)
+        blocks = {g.block: i for i, g in enumerate(self.problem.space.groups) if g.droppable}
+        alone = np.repeat(self.problem.space.full[None], len(blocks), 0)
         alone[np.arange(len(blocks)), list(blocks.values())] = 0
-        losses = archive.losses(self._coding.genomes(self.ground.space.settle(alone)))
+        losses = archive.losses(self._coding.genomes(self.problem.space.settle(alone)))
         return {str(name): float(loss) for name, loss in zip(blocks, losses, strict=True)}
 
 
@@ -75,24 +75,24 @@ class Depth:
 class Random:
     """As many random networks just under the limits as a search scores, the best distilled."""
 
-    ground: Ground
+    problem: Problem
 
     def __call__(self, limits: Limits) -> Choice:
         """The best of them."""
-        archive, coding = self._archive, self._archive.coding
+        archive, encoding = self._archive, self._archive.encoding
         wanted = len(archive.scores) + archive.allowance(limits)
         for attempt in range(_REDRAWS):
             if len(archive.scores) == wanted:
                 break
             drawn = one_shot.random_walks(
-                coding.choices,
+                encoding.choices,
                 lambda genomes: archive.excess(genomes, limits),
-                coding.full,
+                encoding.full,
                 wanted - len(archive.scores),
-                self.ground.settings.seed + len(archive.scores) + attempt,
+                self.problem.settings.seed + len(archive.scores) + attempt,
             )
             archive.losses(drawn)
-        return archive.decided(archive.ranked(limits)[: self.ground.effort.finalists])
+        return archive.decided(archive.ranked(limits)[: self.problem.effort.finalists])
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none of them beats in both predicted latency and loss."""
@@ -101,5 +101,5 @@ class Random:
     @cached_property
     def _archive(self) -> Archive:
         return Archive(
-            self.ground, Coding(self.ground.space, tuple(self.ground.criteria.values()))
+            self.problem, Encoding(self.problem.space, tuple(self.problem.criteria.values()))
         )

@@ -9,25 +9,24 @@ ratio is preset. Decoding, objectives and each stage's share of a budget are our
 that the smallest legal widths keep is kept, whether costs add up over stages or multiply.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from edgeprune.arrays import Genomes
+from edgeprune.progress import Progress, part_of, silent
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.search.engine.dominance import knee
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Front, Genomes, Objectives, Settings
+from edgeprune.prune.search.engine.population import Front, Objectives, Settings
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
 from edgeprune.prune.search.strategies.stage_budget import stage_limits
 from edgeprune.prune.space.budget import Costs, Limits, over
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import kept_by
 from edgeprune.prune.space.widths import PruningSpace
-
-Watch = Callable[[int, int], None]
 
 
 def search(  # noqa: PLR0913 - one search, and where it stands
@@ -36,7 +35,7 @@ def search(  # noqa: PLR0913 - one search, and where it stands
     costs: Costs,
     limits: Limits,
     settings: Settings,
-    watch: Watch = lambda done, total: None,
+    progress: Progress = silent,
     *,
     folder: Path | None = None,
 ) -> Choice:
@@ -48,7 +47,7 @@ def search(  # noqa: PLR0913 - one search, and where it stands
         costs: Predicted costs of widths.
         limits: Budgets as shares of the dense model.
         settings: Genetic algorithm of each stage.
-        watch: Called with (generations done, generations in all stages).
+        progress: Told of the generations of all stages.
         folder: Where each stage records its generations, to go on from them.
 
     Returns:
@@ -72,7 +71,7 @@ def search(  # noqa: PLR0913 - one search, and where it stands
             [2] * fitness.genes,
             replace(settings, seed=settings.seed + number, problem=f"{limits} after {widths}"),
             _seeds(fitness, settings),
-            partial(_watch_stage, watch, number, len(stages)),
+            part_of(progress, "searching", number, len(stages)),
             keep=None if folder is None else folder / f"gwcs-{number}.json",
         )
         masks, decoded = fitness.decode(_best(front, limits))
@@ -80,10 +79,6 @@ def search(  # noqa: PLR0913 - one search, and where it stands
         scores[f"aggregation of stage {number}"] = float(fitness.aggregation(masks)[0])
         kept |= kept_by([space.groups[member] for member in members], [mask[0] for mask in masks])
     return Choice(kept, widths, costs.ratios(widths[None])[0], scores)
-
-
-def _watch_stage(watch: Watch, number: int, stages: int, done: int, total: int) -> None:
-    watch(number * total + done, stages * total)
 
 
 def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune.arrays import Floats, Ints, Widths
 from edgeprune.prune.models.placement import one_thread
 from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
-from edgeprune.prune.space.budget import Costs, Ratios, Widths, narrowed
+from edgeprune.prune.space.budget import Costs, narrowed
 from edgeprune.prune.space.widths import PruningSpace
 
 
@@ -83,9 +83,9 @@ class StageFitness:
     costs: Costs
     members: tuple[int, ...]
     fixed: Widths
-    limits: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
+    limits: Floats = field(default_factory=lambda: np.full(3, np.inf))
     wavelet: Wavelet = Wavelet()
-    budget: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
+    budget: Floats = field(default_factory=lambda: np.full(3, np.inf))
     ahead: tuple[int, ...] = ()
 
     @property
@@ -94,7 +94,7 @@ class StageFitness:
         return sum(self.space.groups[member].width for member in self.members)
 
     @one_thread()
-    def decode(self, genomes: NDArray[np.int64]) -> tuple[list[Tensor], Widths]:
+    def decode(self, genomes: Ints) -> tuple[list[Tensor], Widths]:
         """Masks per member group, each (P, C), and the widths of all groups, (P, G)."""
         device = self.descriptors[0].saliency.device
         bits = torch.from_numpy(genomes).to(device).bool()
@@ -111,12 +111,12 @@ class StageFitness:
             mask[torch.from_numpy(settled[:, member] < widths[:, member]).to(device)] = False
         return masks, settled
 
-    def least(self, widths: Widths) -> Ratios:
+    def least(self, widths: Widths) -> Floats:
         """Cost shares with every stage ahead at its floor: below them nothing can come, (P, 3)."""
         return self.costs.ratios(narrowed(self.space, widths, self.ahead))
 
     @one_thread()
-    def aggregation(self, masks: Sequence[Tensor]) -> NDArray[np.float64]:
+    def aggregation(self, masks: Sequence[Tensor]) -> Floats:
         """Wavelet aggregation of a population, (P,), groups weighted by their dense width."""
         scores = [
             aggregation(mask, self.descriptors[member], self.wavelet.redundancy)

@@ -15,23 +15,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeprune.arrays import Floats, Genome, Genomes
 from edgeprune.prune.search.engine import knapsack
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Genomes, Objectives
+from edgeprune.prune.search.engine.population import Objectives
 from edgeprune.prune.search.evaluation import sensitivity
 from edgeprune.prune.search.evaluation.archive import Archive
-from edgeprune.prune.search.evaluation.encoding import Coding
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.encoding import Encoding
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.evaluation.repair import Repair
 from edgeprune.prune.search.evaluation.sensitivity import Sensitivity
 from edgeprune.prune.search.strategies import one_shot
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
-Floats = NDArray[np.float64]
-Genome = NDArray[np.int64]
 _POPULATION = 16
 _GREEDY_LOOK, _GREEDY_STEP = 4, 0.05
 _ENTRANTS = 8
@@ -44,26 +42,26 @@ class Joint:
     """A joint search; what it finds out for one budget serves the next.
 
     Attributes:
-        ground: What it stands on.
+        problem: What it stands on.
         rule_seeds: What each rule gave for the budget at hand, by name.
     """
 
-    ground: Ground
+    problem: Problem
     rule_seeds: dict[str, Genome] = field(default_factory=dict)
 
     @cached_property
-    def coding(self) -> Coding:
+    def encoding(self) -> Encoding:
         """What genomes mean."""
-        return Coding(self.ground.space, tuple(self.ground.criteria.values()))
+        return Encoding(self.problem.space, tuple(self.problem.criteria.values()))
 
     @cached_property
     def archive(self) -> Archive:
         """Every network scored so far."""
-        return Archive(self.ground, self.coding, self._expected())
+        return Archive(self.problem, self.encoding, self._expected())
 
     def _expected(self) -> int:
         """About how many networks the first budget scores, for whoever waits for it."""
-        effort, groups = self.ground.effort, self.ground.space.groups
+        effort, groups = self.problem.effort, self.problem.space.groups
         needed = _OF_GROUP * len(groups) + effort.evaluations // 5
         if effort.stage_generations:
             stages = len({group.stage for group in groups})
@@ -73,7 +71,7 @@ class Joint:
     @cached_property
     def sensitivity(self) -> Sensitivity:
         """F0."""
-        return sensitivity.measure(self.coding, self.archive.losses)
+        return sensitivity.measure(self.encoding, self.archive.losses)
 
     def __call__(self, limits: Limits) -> Choice:
         """The best network under the limits.
@@ -84,7 +82,7 @@ class Joint:
         Returns:
             The choice; where nothing on the grid keeps the limits, the one that comes closest.
         """
-        repair = Repair(self.coding, self.ground.costs, limits, self.sensitivity)
+        repair = Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
         self.rule_seeds = self._rules(limits, repair)
         self._polish(repair, self._seeds(repair))
         return self.archive.decided(self._finalists(repair))
@@ -95,29 +93,29 @@ class Joint:
 
     def _rules(self, limits: Limits, repair: Repair) -> dict[str, Genome]:
         """What every rule makes of the budget, each by the criterion of its name."""
-        space, costs = self.ground.space, self.ground.costs
-        names = list(self.ground.criteria)
+        space, costs = self.problem.space, self.problem.costs
+        names = list(self.problem.criteria)
         found = {
-            "uniform": self.coding.genomes(one_shot.uniform(space, costs, limits)[None])[0],
-            "depth": self.coding.genomes(one_shot.depth(space, costs, limits, self.harms)[None])[
+            "uniform": self.encoding.genomes(one_shot.uniform(space, costs, limits)[None])[0],
+            "depth": self.encoding.genomes(one_shot.depth(space, costs, limits, self.harms)[None])[
                 0
             ],
             "knapsack": self._knapsack(repair),
             "greedy": self._greedy(repair),
         }
         for number, name in enumerate(names):
-            saliencies = self.ground.criteria[name]
+            saliencies = self.problem.criteria[name]
             widths = one_shot.ranked(
                 space, costs, limits, saliencies, relative=name not in one_shot.ABSOLUTE
             )
-            found[name] = self.coding.genomes(widths[None], number)[0]
+            found[name] = self.encoding.genomes(widths[None], number)[0]
         return found
 
     @cached_property
     def harms(self) -> dict[str, float]:
         """Loss added by dropping each residual branch alone."""
         harms: dict[str, float] = {}
-        for index, group in enumerate(self.ground.space.groups):
+        for index, group in enumerate(self.problem.space.groups):
             if group.droppable and group.block is not None:
                 added = float(self.sensitivity.added[index, 0].min())
                 harms[group.block] = harms.get(group.block, 0.0) + added
@@ -126,7 +124,7 @@ class Joint:
     def _seeds(self, repair: Repair) -> Genomes:
         """Rules, joined stage fronts and what earlier budgets found, brought to this budget."""
         given = list(self.rule_seeds.values())
-        if self.ground.effort.stage_generations:
+        if self.problem.effort.stage_generations:
             given.append(self._joined(repair))
         found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
         return np.concatenate([np.array(given, np.int64), *found])
@@ -142,20 +140,20 @@ class Joint:
 
     def _knapsack(self, repair: Repair) -> Genome:
         """Least summed F0 for the latency that must be saved."""
-        coding = self.coding
-        alone = [self._levels_of(group) for group in range(coding.groups)]
+        encoding = self.encoding
+        alone = [self._levels_of(group) for group in range(encoding.groups)]
         losses = [self.sensitivity.losses(part) - self.sensitivity.dense for part in alone]
         return self._fitted(alone, losses, repair)
 
     def _levels_of(self, group: int) -> Genomes:
         """The dense genome with one group at each of its levels, by its best criterion."""
-        levels = np.arange(len(self.ground.space.grids[group]))
+        levels = np.arange(len(self.problem.space.grids[group]))
         best = self.sensitivity.best_criteria()[group, levels]
-        return sensitivity.alone(self.coding, group, levels, best)
+        return sensitivity.alone(self.encoding, group, levels, best)
 
     def _fitted(self, options: list[Genomes], losses: list[Floats], repair: Repair) -> Genome:
         """The knapsack over options that each change other genes of the dense genome."""
-        dense, limits = self.coding.full, repair.limits.vector()
+        dense, limits = self.encoding.full, repair.limits.vector()
         binding = int(np.argmin(limits))
         ratios = [self.archive.ratios(part)[:, binding] for part in options]
 
@@ -176,7 +174,7 @@ class Joint:
 
     def _greedy(self, repair: Repair) -> Genome:
         """NetAdapt's loop: of the few cheapest moves by F0, the best by F1, until it fits."""
-        genome = self.coding.full
+        genome = self.encoding.full
         least = _GREEDY_STEP * float(repair.excess(genome[None])[0])
         while len(moves := repair.cheapest(genome, _GREEDY_LOOK, least)):
             genome = moves[int(self._prices(genome, moves, repair).argmin())]
@@ -194,17 +192,17 @@ class Joint:
     @cached_property
     def _stage_fronts(self) -> list[tuple[Genomes, Floats]]:
         """Per stage the front of (F1 loss, latency) with the others whole, dense first."""
-        numbers = sorted({group.stage for group in self.ground.space.groups})
+        numbers = sorted({group.stage for group in self.problem.space.groups})
         return [self._stage_front(number) for number in numbers]
 
     def _stage_front(self, stage: int) -> tuple[Genomes, Floats]:
-        coding, members = self.coding, self._members(stage)
-        choices = [coding.choices[gene] for gene in members]
+        encoding, members = self.encoding, self._members(stage)
+        choices = [encoding.choices[gene] for gene in members]
 
         def whole(part: Genomes) -> Genomes:
-            genomes = np.repeat(coding.full[None], len(part), 0)
+            genomes = np.repeat(encoding.full[None], len(part), 0)
             genomes[:, members] = part
-            return coding.canonical(genomes)
+            return encoding.canonical(genomes)
 
         def judged(losses: Floats, part: Genomes) -> Objectives:
             latency = self.archive.ratios(whole(part))[:, 0]
@@ -214,22 +212,22 @@ class Joint:
             lambda part: judged(self.archive.losses(whole(part)), part),
             choices,
             replace(
-                self.ground.settings,
+                self.problem.settings,
                 population=_POPULATION,
-                generations=self.ground.effort.stage_generations,
-                seed=self.ground.settings.seed + stage,
+                generations=self.problem.effort.stage_generations,
+                seed=self.problem.settings.seed + stage,
             ),
-            coding.full[None][:, members],
+            encoding.full[None][:, members],
             repair=lambda part: whole(part)[:, members],
             screen=lambda part: judged(self.sensitivity.losses(whole(part)), part),
         )
-        genomes = np.concatenate([coding.full[None], whole(front.genomes)])
+        genomes = np.concatenate([encoding.full[None], whole(front.genomes)])
         return genomes, self.archive.losses(genomes) - self.sensitivity.dense
 
     def _members(self, stage: int) -> list[int]:
         """Genes of a stage: its groups' levels and criteria."""
-        groups = [i for i, g in enumerate(self.ground.space.groups) if g.stage == stage]
-        return groups + [self.coding.groups + i for i in groups]
+        groups = [i for i, g in enumerate(self.problem.space.groups) if g.stage == stage]
+        return groups + [self.encoding.groups + i for i in groups]
 
     def _joined(self, repair: Repair) -> Genome:
         """The stage fronts joined by a knapsack."""
@@ -244,7 +242,7 @@ class Joint:
         as fast, the one that computes more can learn more. F2 is to decide between the kinds.
         """
         generations = max(1, self.archive.allowance(repair.limits) // _POPULATION)
-        settings = replace(self.ground.settings, population=_POPULATION, generations=generations)
+        settings = replace(self.problem.settings, population=_POPULATION, generations=generations)
 
         def judged(losses: Floats, genomes: Genomes) -> Objectives:
             values = np.stack([losses, -self.archive.macs(genomes)], 1)
@@ -252,7 +250,7 @@ class Joint:
 
         evolve(
             lambda genomes: judged(self.archive.losses(genomes), genomes),
-            self.coding.choices,
+            self.encoding.choices,
             settings,
             seeds,
             repair=repair,
@@ -261,9 +259,9 @@ class Joint:
 
     def _finalists(self, repair: Repair) -> Genomes:
         """The two best rules, the best networks of different size, and the next best."""
-        archive, wanted = self.archive, self.ground.effort.finalists
+        archive, wanted = self.archive, self.problem.effort.finalists
         entitled = wanted // 4
-        raw = self.coding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
+        raw = self.encoding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:entitled]
         entrants = self._front(repair.limits, max(1, wanted - entitled))

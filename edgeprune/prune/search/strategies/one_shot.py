@@ -10,12 +10,11 @@ References:
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.prune.search.engine.population import Genomes
+from edgeprune.arrays import Floats, Genomes, Ints, Widths
 from edgeprune.prune.space.budget import Costs, Limits
-from edgeprune.prune.space.widths import PruningSpace, Widths
+from edgeprune.prune.space.widths import PruningSpace
 
 ABSOLUTE = ("taylor",)  # criteria in units of the loss, comparable between layers as they are
 _SHARES = 400
@@ -88,8 +87,8 @@ def depth(space: PruningSpace, costs: Costs, limits: Limits, harms: dict[str, fl
 
 def random_walks(
     choices: Sequence[int],
-    excess: Callable[[Genomes], NDArray[np.float64]],
-    start: NDArray[np.int64],
+    excess: Callable[[Genomes], Floats],
+    start: Ints,
     count: int,
     seed: int,
 ) -> Genomes:
@@ -128,9 +127,7 @@ def random_walks(
     return genomes
 
 
-def _first_within(
-    space: PruningSpace, costs: Costs, limits: Limits, wanted: NDArray[np.float64]
-) -> Widths:
+def _first_within(space: PruningSpace, costs: Costs, limits: Limits, wanted: Floats) -> Widths:
     """The first of the rows of ``wanted`` (N, G) that keeps the limits once on the grid."""
     return _first(space.snap(np.maximum(wanted, 1)), costs, limits)
 

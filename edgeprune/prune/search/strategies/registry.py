@@ -1,38 +1,38 @@
 """The strategies by name: how a search is asked for, whichever it is."""
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 
 from edgeprune.errors import InputError
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import gwcs, smoea
 from edgeprune.prune.search.strategies.controls import Depth, Random, Ranked, Uniform
 from edgeprune.prune.search.strategies.joint import Joint
 from edgeprune.prune.search.strategies.replay import Replaying, Searcher
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
+from edgeprune.text import did_you_mean
 
 
-def _gwcs(ground: Ground) -> Searcher:
+def _gwcs(problem: Problem) -> Searcher:
     def search(limits: Limits) -> Choice:
         return gwcs.search(
-            *(ground.space, ground.descriptors, ground.costs, limits, ground.settings),
-            partial(ground.watch, "searching"),
-            folder=ground.folder,
+            *(problem.space, problem.descriptors, problem.costs, limits, problem.settings),
+            problem.progress,
+            folder=problem.folder,
         )
 
     return search
 
 
-def _ranked(criterion: str) -> Callable[[Ground], Searcher]:
-    return lambda ground: Ranked(ground, criterion)
+def _ranked(criterion: str) -> Callable[[Problem], Searcher]:
+    return lambda problem: Ranked(problem, criterion)
 
 
-_KNOWN: dict[str, Callable[[Ground], Searcher]] = {
+_KNOWN: dict[str, Callable[[Problem], Searcher]] = {
     "joint": Joint,
     "gwcs": _gwcs,
-    "smoea": lambda ground: partial(smoea.search, ground),
+    "smoea": lambda problem: partial(smoea.search, problem),
     "random": Random,
     "uniform": Uniform,
     "l1": _ranked("l1"),
@@ -52,17 +52,16 @@ def refuse_unknown(name: str) -> None:
         InputError: not one of :data:`NAMES`; the nearest is named.
     """
     if name not in _KNOWN:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
-        raise InputError(f"unknown strategy {name!r}; {hint}")
+        hint = did_you_mean(name, NAMES, otherwise=f"; known: {', '.join(NAMES)}")
+        raise InputError(f"unknown strategy {name!r}{hint}")
 
 
-def searcher(name: str, ground: Ground) -> Searcher:
+def searcher(name: str, problem: Problem) -> Searcher:
     """A search by one strategy; it may keep what it found out between two limits.
 
     Args:
         name: One of :data:`NAMES`.
-        ground: What it stands on.
+        problem: What it stands on.
 
     Returns:
         From limits to the best choice that keeps them. Where nothing does, the choice that
@@ -72,5 +71,5 @@ def searcher(name: str, ground: Ground) -> Searcher:
         InputError: no such strategy.
     """
     refuse_unknown(name)
-    search = _KNOWN[name](ground)
-    return search if ground.folder is None else Replaying(search, ground.folder / "asked.json")
+    search = _KNOWN[name](problem)
+    return search if problem.folder is None else Replaying(search, problem.folder / "asked.json")

@@ -16,15 +16,15 @@ is kept; below them the choice ends on these widths.
 
 import hashlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
 
+from edgeprune.progress import part_of
 from edgeprune.prune.search.engine.nsga2 import evolve
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.masked import MaskedNetwork
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies.smoea_task import Masks, Task, widths_of
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
@@ -38,11 +38,11 @@ GENERATIONS = 8
 MUTATION = 0.05
 
 
-def search(ground: Ground, limits: Limits) -> Choice:
+def search(problem: Problem, limits: Limits) -> Choice:
     """Choose which channels stay.
 
     Args:
-        ground: The network, its widths and costs, images and criteria. Of its settings the seed
+        problem: The network, its widths and costs, images and criteria. Of its settings the seed
             counts, and population and generations as far as they are below :data:`POPULATION`
             and :data:`GENERATIONS`: every genome costs a pass over the network.
         limits: Budgets as shares of the dense model; without any, one round of knees decides.
@@ -51,32 +51,32 @@ def search(ground: Ground, limits: Limits) -> Choice:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
-    network = MaskedNetwork(ground.trace, ground.images.val, seed=ground.settings.seed)
-    masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in ground.space.groups)
-    parts = subnetworks(ground.space)
+    network = MaskedNetwork(problem.trace, problem.images.val, seed=problem.settings.seed)
+    masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in problem.space.groups)
+    parts = subnetworks(problem.space)
     steps = [(turn, number) for turn in range(_rounds(limits)) for number in range(len(parts))]
     scores: dict[str, float] = {}
     for done, (turn, number) in enumerate(steps):
-        if number == 0 and turn and _kept(ground, masks, limits):
+        if number == 0 and turn and _kept(problem, masks, limits):
             break
         damage = network.damage(network.span(parts[number]), masks)
-        task = Task(ground, parts, number, masks, limits, damage, last=turn == ROUNDS - 1)
-        settings = _settings(ground, task, done)
+        task = Task(problem, parts, number, masks, limits, damage, last=turn == ROUNDS - 1)
+        settings = _settings(problem, task, done)
         front = evolve(
             task.objectives,
             task.choices,
             settings,
             task.seeds(settings),
-            partial(_tell, ground, done, len(steps)),
+            part_of(problem.progress, "searching", done, len(steps)),
             repair=task.repair,
-            keep=_record(ground, done),
+            keep=_record(problem, done),
         )
         masks, lost = task.compromise(front)
-        scores[f"damage at {ground.space.groups[parts[number][0]].name}"] = lost
-        network.recalibrate(masks, ground.images.train)
+        scores[f"damage at {problem.space.groups[parts[number][0]].name}"] = lost
+        network.recalibrate(masks, problem.images.train)
     widths = widths_of(masks)
-    kept = kept_by(ground.space.groups, masks)
-    return Choice(kept, widths, ground.costs.ratios(widths[None])[0], scores)
+    kept = kept_by(problem.space.groups, masks)
+    return Choice(kept, widths, problem.costs.ratios(widths[None])[0], scores)
 
 
 def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
@@ -106,15 +106,15 @@ def _rounds(limits: Limits) -> int:
     return ROUNDS if limits.bind() else 1
 
 
-def _kept(ground: Ground, masks: Masks, limits: Limits) -> bool:
-    return bool((ground.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
+def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:
+    return bool((problem.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
 
 
-def _settings(ground: Ground, task: Task, done: int) -> Settings:
+def _settings(problem: Problem, task: Task, done: int) -> Settings:
     """Those of one sub-network; the record of an evolution holds for these very circumstances."""
-    asked = ground.settings
+    asked = problem.settings
     stands = [mask.tolist() for mask in task.standing]
-    circumstances = repr((asked.problem, task.limits, stands, ground.images.fingerprint))
+    circumstances = repr((asked.problem, task.limits, stands, problem.images.fingerprint))
     return replace(
         asked,
         population=min(asked.population, POPULATION),
@@ -125,9 +125,5 @@ def _settings(ground: Ground, task: Task, done: int) -> Settings:
     )
 
 
-def _record(ground: Ground, done: int) -> Path | None:
-    return None if ground.folder is None else ground.folder / f"smoea-{done:03}.json"
-
-
-def _tell(ground: Ground, before: int, steps: int, done: int, total: int) -> None:
-    ground.watch("searching", before * total + done, steps * total)
+def _record(problem: Problem, done: int) -> Path | None:
+    return None if problem.folder is None else problem.folder / f"smoea-{done:03}.json"

@@ -10,14 +10,14 @@ from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune.arrays import Bools, Floats, Genomes, Ints, Widths
 from edgeprune.prune.search.engine.dominance import knee
-from edgeprune.prune.search.engine.population import Front, Genomes, Objectives, Settings
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.engine.population import Front, Objectives, Settings
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies.stage_budget import stage_limits
-from edgeprune.prune.space.budget import Limits, Widths, narrowed, over
+from edgeprune.prune.space.budget import Limits, narrowed, over
 
 Masks = tuple[Tensor, ...]
 _PARTS = 33
@@ -31,7 +31,7 @@ class Task:
     channel: the set bits stay first, the most salient of them before the others.
 
     Attributes:
-        ground: What the strategy stands on.
+        problem: What the strategy stands on.
         parts: Group indices of every sub-network.
         number: Which of them this is.
         standing: Masks of all groups as they stand.
@@ -41,7 +41,7 @@ class Task:
         known: Damage by mask.
     """
 
-    ground: Ground
+    problem: Problem
     parts: Sequence[tuple[int, ...]]
     number: int
     standing: Masks
@@ -63,14 +63,14 @@ class Task:
     @property
     def choices(self) -> list[int]:
         """Values that each gene takes."""
-        places = [len(self.ground.space.grids[member]) for member in self.members]
+        places = [len(self.problem.space.grids[member]) for member in self.members]
         return [*places, *[2] * sum(self._sizes)]
 
     @property
     def _sizes(self) -> list[int]:
-        return [self.ground.space.groups[member].width for member in self.members]
+        return [self.problem.space.groups[member].width for member in self.members]
 
-    def decode(self, genomes: Genomes) -> tuple[list[NDArray[np.bool_]], Widths]:
+    def decode(self, genomes: Genomes) -> tuple[list[Bools], Widths]:
         """Masks per member group, each (P, C), and the widths of all groups, (P, G)."""
         count = len(self.members)
         widths = self._placed(genomes[:, :count])
@@ -78,9 +78,9 @@ class Task:
         ranked = zip(self.members, bits, self._saliency(0), strict=True)
         return [_first(b, s, widths[:, m]) for m, b, s in ranked], widths
 
-    def encode(self, masks: Sequence[NDArray[np.bool_]]) -> Genomes:
+    def encode(self, masks: Sequence[Bools]) -> Genomes:
         """The genomes that spell out these masks of the member groups, each (P, C)."""
-        grids = [self.ground.space.grids[member] for member in self.members]
+        grids = [self.problem.space.grids[member] for member in self.members]
         places = [np.searchsorted(g, m.sum(1)) for g, m in zip(grids, masks, strict=True)]
         return np.concatenate([np.stack(places, 1), *masks], 1).astype(np.int64)
 
@@ -117,7 +117,7 @@ class Task:
         budget = self.limits.vector()
         limited = np.isfinite(budget) if self.limits.bind() else np.array([True, False, False])
         floors = np.where(np.isfinite(self.asked), self.asked, 0.0)
-        cost = np.maximum(self.ground.costs.ratios(widths), floors)[:, limited].mean(1)
+        cost = np.maximum(self.problem.costs.ratios(widths), floors)[:, limited].mean(1)
         # Of what breaks the budget only the violation counts: no pass is spent on it.
         lost = [0.0 if v > 0 else self._lost(i, masks) for i, v in enumerate(violation)]
         return Objectives(np.stack([np.array(lost), cost], 1), violation)
@@ -125,7 +125,7 @@ class Task:
     def seeds(self, settings: Settings) -> Genomes:
         """The smallest widths, the present ones, all, and random widths under each criterion."""
         generator = np.random.default_rng(settings.seed)
-        grids = [self.ground.space.grids[member] for member in self.members]
+        grids = [self.problem.space.grids[member] for member in self.members]
         smallest = np.zeros((1, len(self.choices)), np.int64)
         present = self.encode([self.standing[member].numpy()[None] for member in self.members])
         full = np.array([[len(grid) - 1 for grid in grids] + [1] * sum(self._sizes)])
@@ -151,36 +151,36 @@ class Task:
         return tuple(masks), float(front.values[at, 0]) if sound else float("nan")
 
     @cached_property
-    def asked(self) -> NDArray[np.float64]:
+    def asked(self) -> Floats:
         """Cost shares that this sub-network owes, infinite where there is no limit, (3,)."""
-        ground = self.ground
+        problem = self.problem
         widths, ahead = widths_of(self.standing), list(self.parts[self.number :])
         limits = self.limits.vector()
-        return stage_limits(ground.space, ground.costs, widths, ahead, limits)
+        return stage_limits(problem.space, problem.costs, widths, ahead, limits)
 
-    def _placed(self, places: NDArray[np.int64]) -> Widths:
+    def _placed(self, places: Ints) -> Widths:
         """Widths of all groups, (P, G), with the members at these places of their grids."""
-        space = self.ground.space
+        space = self.problem.space
         widths = np.repeat(widths_of(self.standing)[None], len(places), 0)
         for column, member in enumerate(self.members):
             widths[:, member] = np.asarray(space.grids[member])[places[:, column]]
         return space.settle(widths)
 
-    def _violation(self, widths: Widths) -> NDArray[np.float64]:
+    def _violation(self, widths: Widths) -> Floats:
         """Of the budget with all that is ahead at its smallest; in the last round of the share."""
-        costs = self.ground.costs
-        least = costs.ratios(narrowed(self.ground.space, widths, self.ahead))
+        costs = self.problem.costs
+        least = costs.ratios(narrowed(self.problem.space, widths, self.ahead))
         excess = over(least, self.limits.vector())
         if self.last:
             excess += over(costs.ratios(widths), self.asked)
         return np.asarray(excess.sum(1))
 
-    def _saliency(self, number: int) -> list[NDArray[np.float64]]:
-        every = list(self.ground.criteria.values())
+    def _saliency(self, number: int) -> list[Floats]:
+        every = list(self.problem.criteria.values())
         chosen = every[number % len(every)]
         return [chosen[member].double().cpu().numpy() for member in self.members]
 
-    def _lost(self, row: int, masks: Sequence[NDArray[np.bool_]]) -> float:
+    def _lost(self, row: int, masks: Sequence[Bools]) -> float:
         own = [mask[row] for mask in masks]
         key = np.concatenate(own).tobytes()
         if key not in self.known:
@@ -191,9 +191,7 @@ class Task:
         return self.known[key]
 
 
-def _first(
-    bits: NDArray[np.int64], saliency: NDArray[np.float64], widths: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _first(bits: Ints, saliency: Floats, widths: Ints) -> Bools:
     """The set bits first, the most salient first among them, as many as ``widths`` (P,) say."""
     order = np.argsort(-saliency, kind="stable")
     turn = np.argsort(-bits[:, order], axis=1, kind="stable")

@@ -1,9 +1,9 @@
 """How much of a budget must this stage save, and how much is left to the stages ahead?"""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeprune.prune.space.budget import Costs, Widths, narrowed
+from edgeprune.arrays import Floats, Widths
+from edgeprune.prune.space.budget import Costs, narrowed
 from edgeprune.prune.space.widths import PruningSpace
 
 
@@ -12,8 +12,8 @@ def stage_limits(
     costs: Costs,
     widths: Widths,
     stages: list[tuple[int, ...]],
-    limit: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    limit: Floats,
+) -> Floats:
     """What the first of ``stages`` must bring the whole network down to, shape (3,).
 
     What is still to be saved is shared out over the stages in proportion to the most that each
@@ -46,9 +46,7 @@ def stage_limits(
     return np.where(np.isfinite(limit), np.maximum(asked, floors[0]), np.inf)
 
 
-def _additive_power(
-    now: NDArray[np.float64], floors: NDArray[np.float64], least: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _additive_power(now: Floats, floors: Floats, least: Floats) -> Floats:
     """The power of each cost on whose scale the stages' savings come closest to adding up.
 
     Args:
@@ -63,5 +61,5 @@ def _additive_power(
     together = (now**powers - least**powers)[:, 0]
     apart = (now**powers - floors**powers).sum(1)
     gap = np.abs(apart / np.maximum(together, 1e-12) - 1.0)
-    best: NDArray[np.float64] = powers[gap.argmin(0), 0, 0]
+    best: Floats = powers[gap.argmin(0), 0, 0]
     return best

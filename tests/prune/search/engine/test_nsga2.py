@@ -98,7 +98,7 @@ def test_progress_is_told_generation_by_generation():
         ones_against_left,
         [2] * 4,
         Settings(population=4, generations=3),
-        watch=lambda done, total: told.append((done, total)),
+        progress=lambda step, done, total: told.append((done, total)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
@@ -237,11 +237,11 @@ class Stopped(Exception):
 
 
 def stop_at(generation):
-    def watch(done, total):
+    def progress(step, done, total):
         if done == generation:
             raise Stopped
 
-    return watch
+    return progress
 
 
 def uneven(genomes):
@@ -259,13 +259,13 @@ def test_a_stopped_run_goes_on_to_the_same_front(tmp_path, stop, screen):
     expected = evolve(whole, [2] * 14, SCREENED, screen=screen)
     kept = tmp_path / "stage.json"
     with pytest.raises(Stopped):
-        evolve(first, [2] * 14, SCREENED, watch=stop_at(stop), screen=screen, keep=kept)
+        evolve(first, [2] * 14, SCREENED, progress=stop_at(stop), screen=screen, keep=kept)
     told = []
     found = evolve(
         second,
         [2] * 14,
         SCREENED,
-        watch=lambda done, total: told.append(done),
+        progress=lambda step, done, total: told.append(done),
         screen=screen,
         keep=kept,
     )
@@ -342,7 +342,7 @@ def test_a_failed_evaluation_still_survives_where_there_is_nothing_else(tmp_path
 
     kept = tmp_path / "stage.json"
     with pytest.raises(Stopped):
-        evolve(broken, [2] * 8, Settings(4, 4), watch=stop_at(2), keep=kept)
+        evolve(broken, [2] * 8, Settings(4, 4), progress=stop_at(2), keep=kept)
     front = evolve(broken, [2] * 8, Settings(4, 4), keep=kept)
     assert len(front.genomes) == 4
     assert np.isinf(front.violation).all()

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from edgeprune.prune.search.evaluation.archive import Archive
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.space.budget import Limits
 
 
 @pytest.fixture
-def archived(judged_ground):
+def archived(judged_problem):
     def make(kind="residual", **given):
-        ground = judged_ground(kind, **given)
-        return Archive(ground, Coding(ground.space, tuple(ground.criteria.values())))
+        problem = judged_problem(kind, **given)
+        return Archive(problem, Encoding(problem.space, tuple(problem.criteria.values())))
 
     return make
 
 
 def drawn(archive, count, seed=0):
     generator = np.random.default_rng(seed)
-    choices = archive.coding.choices
+    choices = archive.encoding.choices
     return generator.integers(0, choices, (count, len(choices)))
 
 
@@ -28,8 +28,8 @@ def test_losses_are_those_of_the_proxy_each_asked_for_once(archived):
     archive = archived()
     genomes = drawn(archive, 30)
     losses = archive.losses(np.concatenate([genomes, genomes[::-1]]))
-    judge = archive.ground.proxy
-    expected = [judge.loss(archive.coding.plan(genome)) for genome in genomes]
+    judge = archive.problem.evaluator
+    expected = [judge.loss(archive.encoding.plan(genome)) for genome in genomes]
     rounded = np.round(expected, 4).tolist()
     assert losses.tolist() == [*rounded, *rounded[::-1]]
     assert len(judge.asked) == len(archive.scores) == len(archive.genomes)
@@ -37,16 +37,16 @@ def test_losses_are_those_of_the_proxy_each_asked_for_once(archived):
 
 def test_two_spellings_of_a_network_are_one(archived):
     archive = archived()
-    genome = archive.coding.full.copy()
+    genome = archive.encoding.full.copy()
     other = genome.copy()
-    other[archive.coding.groups] = 1
+    other[archive.encoding.groups] = 1
     archive.losses(np.array([genome, other]))
-    assert len(archive.ground.proxy.asked) == 1
+    assert len(archive.problem.evaluator.asked) == 1
 
 
 def test_progress_is_told_up_to_the_effort(archived):
     told = []
-    archive = archived(effort=5, watch=lambda *step: told.append(step))
+    archive = archived(effort=5, progress=lambda *step: told.append(step))
     archive.losses(drawn(archive, 8))
     assert told == [("scoring networks", min(n, 5), 5) for n in range(1, 9)]
 
@@ -78,7 +78,7 @@ def test_networks_that_keep_the_limits_come_best_first(archived):
     archive, limits = archived(), Limits(latency=0.7, params=0.8)
     archive.losses(drawn(archive, 200))
     ranked = archive.ranked(limits)
-    ratios = archive.ground.costs.ratios(archive.coding.widths(archive.genomes))
+    ratios = archive.problem.costs.ratios(archive.encoding.widths(archive.genomes))
     within = (ratios <= limits.vector()).all(1)
     assert 0 < within.sum() < len(archive.genomes)
     assert {*map(tuple, ranked.tolist())} == {*map(tuple, archive.genomes[within].tolist())}
@@ -90,13 +90,13 @@ def test_where_none_keeps_the_limits_the_closest_comes(archived):
     archive, limits = archived(), Limits(latency=0.05)
     archive.losses(drawn(archive, 50))
     ranked = archive.ranked(limits)
-    ratios = archive.ground.costs.ratios(archive.coding.widths(archive.genomes))[:, 0]
+    ratios = archive.problem.costs.ratios(archive.encoding.widths(archive.genomes))[:, 0]
     assert ranked.tolist() == [archive.genomes[ratios.argmin()].tolist()]
 
 
 def test_only_what_is_asked_among_is_ranked(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 40))
+    genomes = archive.encoding.canonical(drawn(archive, 40))
     archive.losses(genomes)
     among = genomes[:10]
     ranked = archive.ranked(Limits(latency=1.0), among)
@@ -105,19 +105,19 @@ def test_only_what_is_asked_among_is_ranked(archived):
 
 def test_finalists_are_halved_and_the_last_few_distilled_for_long(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 9))
+    genomes = archive.encoding.canonical(drawn(archive, 9))
     losses = archive.losses(genomes)
     choice = archive.decided(genomes)
-    judge, left = archive.ground.proxy, [archive.coding.plan(genome) for genome in genomes]
+    judge, left = archive.problem.evaluator, [archive.encoding.plan(genome) for genome in genomes]
     seen = {
         steps: [p.kept for p, s in judge.distilled_plans if s == steps] for steps in (100, 300)
     }
-    for steps, survivors in archive.ground.effort.rungs:
+    for steps, survivors in archive.problem.effort.rungs:
         assert {*map(str, seen[steps])} == {str(plan.kept) for plan in left}
         left = sorted(left, key=lambda plan: judge.distilled(plan, steps).loss)[:survivors]
     assert [len(plans) for plans in seen.values()] == [9, 3]
     assert choice.kept == left[0].kept
-    row = [archive.coding.plan(genome).kept for genome in genomes].index(choice.kept)
+    row = [archive.encoding.plan(genome).kept for genome in genomes].index(choice.kept)
     assert round(choice.scores["loss"], 4) == losses[row]
     score = judge.distilled(left[0], 300)
     assert choice.scores["F2 loss"] == score.loss
@@ -126,45 +126,45 @@ def test_finalists_are_halved_and_the_last_few_distilled_for_long(archived):
 
 def test_where_few_are_left_only_the_long_distillation_is_paid_for(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 2))
+    genomes = archive.encoding.canonical(drawn(archive, 2))
     archive.losses(genomes)
     archive.decided(genomes)
-    assert [steps for _, steps in archive.ground.proxy.distilled_plans] == [300, 300]
+    assert [steps for _, steps in archive.problem.evaluator.distilled_plans] == [300, 300]
 
 
 def test_a_single_finalist_is_not_distilled(archived):
     archive = archived()
-    genome = archive.coding.canonical(drawn(archive, 1))
+    genome = archive.encoding.canonical(drawn(archive, 1))
     archive.losses(genome)
-    assert archive.decided(genome).kept == archive.coding.plan(genome[0]).kept
-    assert not archive.ground.proxy.distilled_plans
+    assert archive.decided(genome).kept == archive.encoding.plan(genome[0]).kept
+    assert not archive.problem.evaluator.distilled_plans
 
 
 def test_a_finalist_whose_distillation_failed_is_not_decided_on(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 6))
+    genomes = archive.encoding.canonical(drawn(archive, 6))
     archive.losses(genomes)
-    judge, bad = archive.ground.proxy, archive.coding.plan(genomes[0]).kept
+    judge, bad = archive.problem.evaluator, archive.encoding.plan(genomes[0]).kept
     judge.spoilt = lambda plan: plan.kept == bad
     assert archive.decided(genomes).kept != bad
 
 
 def test_where_nothing_is_distilled_f1_decides(archived):
     archive = archived()
-    object.__setattr__(archive.ground, "effort", Effort(rungs=()))
-    genomes = archive.coding.canonical(drawn(archive, 12))
+    object.__setattr__(archive.problem, "effort", Effort(rungs=()))
+    genomes = archive.encoding.canonical(drawn(archive, 12))
     losses = archive.losses(genomes)
     choice = archive.decided(genomes)
-    assert choice.kept == archive.coding.plan(genomes[losses.argmin()]).kept
+    assert choice.kept == archive.encoding.plan(genomes[losses.argmin()]).kept
     assert round(choice.scores["loss"], 4) == losses.min()
-    assert not archive.ground.proxy.distilled_plans
+    assert not archive.problem.evaluator.distilled_plans
 
 
 def test_the_front_is_what_nothing_beats(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 150))
+    genomes = archive.encoding.canonical(drawn(archive, 150))
     losses = archive.losses(genomes)
-    latency = archive.ground.costs.ratios(archive.coding.widths(genomes))[:, 0]
+    latency = archive.problem.costs.ratios(archive.encoding.widths(genomes))[:, 0]
     unbeaten = {
         (float(t), float(f))
         for t, f in zip(latency, losses, strict=True)
@@ -182,14 +182,14 @@ def test_nothing_scored_is_an_empty_front(archived):
 
 def test_nan_is_on_no_front_and_ranks_last(archived):
     archive = archived()
-    genomes = archive.coding.canonical(drawn(archive, 40))
-    latency = archive.ground.costs.ratios(archive.coding.widths(genomes))[:, 0]
+    genomes = archive.encoding.canonical(drawn(archive, 40))
+    latency = archive.problem.costs.ratios(archive.encoding.widths(genomes))[:, 0]
     genomes = genomes[np.argsort(latency)]  # the fastest of all breaks down
-    bad = [archive.coding.plan(genome).kept for genome in genomes[::2]]
-    archive.ground.proxy.spoilt = lambda plan: plan.kept in bad
+    bad = [archive.encoding.plan(genome).kept for genome in genomes[::2]]
+    archive.problem.evaluator.spoilt = lambda plan: plan.kept in bad
     losses = archive.losses(genomes)
     assert np.isfinite(losses).all()
     assert losses[::2].min() > 10 * losses[1::2].max()
     assert not any(choice.kept in bad for choice in archive.front())
-    ranked = [archive.coding.plan(g).kept for g in archive.ranked(Limits(latency=1.0))]
+    ranked = [archive.encoding.plan(g).kept for g in archive.ranked(Limits(latency=1.0))]
     assert not any(kept in bad for kept in ranked[: len(ranked) // 2])

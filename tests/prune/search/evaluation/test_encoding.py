@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.prune.search.evaluation.encoding import Coding
+from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.plan import check, whole
 from edgeprune.prune.space.widths import PruningSpace
@@ -25,7 +25,7 @@ def by_hand():
     )
     space = PruningSpace(groups, ((1, 2, 4), (0, 2, 4), (0, 3, 6), (0, 1, 3, 4)))
     rising = tuple(torch.arange(float(group.width)) for group in groups)
-    return Coding(space, (rising, tuple(-s for s in rising)))
+    return Encoding(space, (rising, tuple(-s for s in rising)))
 
 
 CODING = by_hand()
@@ -60,8 +60,8 @@ def test_the_most_salient_channels_of_the_genes_criterion_are_kept(genome, kept)
 
 def test_of_equally_salient_channels_the_first_are_kept():
     space = PruningSpace((ChannelGroup("g", 6, 0, None, False, ()),), ((3, 6),))
-    coding = Coding(space, ((torch.tensor([0.5, 1.0, 0.5, 0.5, 0.5, 0.1]),),))
-    assert coding.plan(np.array([0, 0])).kept == {"g": (0, 1, 2)}
+    encoding = Encoding(space, ((torch.tensor([0.5, 1.0, 0.5, 0.5, 0.5, 0.1]),),))
+    assert encoding.plan(np.array([0, 0])).kept == {"g": (0, 1, 2)}
 
 
 @given(SEEDS)

@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax
 
 from edgeprune.prune.search.evaluation import evaluator
-from edgeprune.prune.search.evaluation.evaluator import Effort, Proxy
+from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import whole
 from edgeprune.prune.tracing.trace import trace
@@ -61,7 +61,7 @@ def test_f1_is_the_loss_and_divergence_of_the_recalibrated_network(
     traced, noise, random_plan, exact, seed
 ):
     plan = random_plan(traced, seed)
-    found = Proxy(traced, noise, EFFORT).score(plan)
+    found = Evaluator(traced, noise, EFFORT).score(plan)
     network = recalibrate(slim(traced, plan), noise.train, count=EFFORT.calibration)
     loss, accuracy = expected(network, traced.model, noise.val, EFFORT.judged)
     assert found.loss == pytest.approx(loss, rel=1e-4)
@@ -71,7 +71,7 @@ def test_f1_is_the_loss_and_divergence_of_the_recalibrated_network(
 def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, random_plan, exact):
     plan = random_plan(traced, 1)
     effort = Effort(calibration=32, judged=20, examined=30, recipe=Recipe(lr=0.1, batch=16))
-    found = Proxy(traced, noise, effort).distilled(plan, 3)
+    found = Evaluator(traced, noise, effort).distilled(plan, 3)
     start = recalibrate(slim(traced, plan), noise.train)
     trained = train(
         start, noise.train, Recipe(lr=0.1, batch=16, steps=3), teacher=traced.model
@@ -82,7 +82,7 @@ def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, ran
 
 
 def test_every_length_of_distillation_is_another_score(traced, noise, random_plan, counted):
-    judge, plan = Proxy(traced, noise, EFFORT), random_plan(traced, 0)
+    judge, plan = Evaluator(traced, noise, EFFORT), random_plan(traced, 0)
     assert judge.distilled(plan, STEPS) != judge.distilled(plan, STEPS + 3)
     assert len(counted) == 2
 
@@ -93,7 +93,7 @@ def test_a_dense_network_diverges_from_itself_by_nothing_but_its_statistics(trac
             module.running_mean.zero_()
     before = {name: tensor.clone() for name, tensor in traced.model.state_dict().items()}
     dense = whole(traced.groups, "")
-    found = Proxy(traced, noise, EFFORT).score(dense)
+    found = Evaluator(traced, noise, EFFORT).score(dense)
     entropy = evaluate(recalibrate(traced.model, noise.train, count=32), noise.val).loss
     assert found.loss > 0.5 * entropy
     after = traced.model.state_dict()
@@ -102,7 +102,7 @@ def test_a_dense_network_diverges_from_itself_by_nothing_but_its_statistics(trac
 
 
 def test_nothing_is_computed_twice(traced, noise, random_plan, counted):
-    judge, plans = Proxy(traced, noise, EFFORT), [random_plan(traced, seed) for seed in (0, 1)]
+    judge, plans = Evaluator(traced, noise, EFFORT), [random_plan(traced, seed) for seed in (0, 1)]
     first = [judge.score(plan) for plan in plans]
     assert [judge.score(plan) for plan in plans] == first
     assert len(counted) == judge.evaluated == 2
@@ -116,7 +116,7 @@ def test_nothing_is_computed_twice(traced, noise, random_plan, counted):
 def test_the_models_name_and_the_order_of_groups_make_no_other_network(
     traced, noise, random_plan, counted
 ):
-    judge, plan = Proxy(traced, noise, EFFORT), random_plan(traced, 0)
+    judge, plan = Evaluator(traced, noise, EFFORT), random_plan(traced, 0)
     turned = dict(reversed(list(plan.kept.items())))
     other = plan.model_copy(update={"model": "other", "kept": turned})
     assert judge.score(other) == judge.score(plan)
@@ -126,7 +126,7 @@ def test_the_models_name_and_the_order_of_groups_make_no_other_network(
 def test_every_network_sees_the_same_images(traced, noise, random_plan):
     """Whatever was scored before, and whatever the global generator has drawn."""
     plans = [random_plan(traced, seed) for seed in range(3)]
-    forth, back = Proxy(traced, noise, EFFORT), Proxy(traced, noise, EFFORT)
+    forth, back = Evaluator(traced, noise, EFFORT), Evaluator(traced, noise, EFFORT)
     first = [forth.score(plan) for plan in plans]
     torch.rand(7)
     assert [back.score(plan) for plan in plans[::-1]] == first[::-1]
@@ -134,10 +134,10 @@ def test_every_network_sees_the_same_images(traced, noise, random_plan):
 
 def test_notes_are_taken_up(traced, noise, random_plan, counted, tmp_path):
     notes, plan = tmp_path / "notes.jsonl", random_plan(traced, 0)
-    first = Proxy(traced, noise, EFFORT, notes)
+    first = Evaluator(traced, noise, EFFORT, notes)
     known = first.score(plan), first.distilled(plan, STEPS)
     counted.clear()
-    second = Proxy(traced, noise, EFFORT, notes)
+    second = Evaluator(traced, noise, EFFORT, notes)
     assert second.evaluated == 0
     assert (second.score(plan), second.distilled(plan, STEPS)) == known
     assert second.evaluated == 1
@@ -150,18 +150,18 @@ def test_a_line_cut_off_by_a_crash_costs_that_line_only(
 ):
     notes = tmp_path / "notes.jsonl"
     plans = [random_plan(traced, seed) for seed in range(3)]
-    first = Proxy(traced, noise, EFFORT, notes)
+    first = Evaluator(traced, noise, EFFORT, notes)
     scores = [first.score(plan) for plan in plans]
     text = notes.read_text("utf-8")
     last = text.splitlines()[-1]
     notes.write_text(text[: len(text) - 1 - round((1 - left) * len(last))], "utf-8")
     counted.clear()
     for _ in range(2):  # what is noted behind the cut is found again, too
-        again = Proxy(traced, noise, EFFORT, notes)
+        again = Evaluator(traced, noise, EFFORT, notes)
         assert [again.score(plan) for plan in plans] == scores
     assert len(counted) == 1
     third = random_plan(traced, 3)
-    assert again.score(third) == Proxy(traced, noise, EFFORT, notes).score(third)
+    assert again.score(third) == Evaluator(traced, noise, EFFORT, notes).score(third)
     assert len(counted) == 2
 
 
@@ -169,20 +169,20 @@ def test_the_test_images_are_never_touched(traced, noise, random_plan):
     """They raise when they are."""
     with pytest.raises(AssertionError, match="touched"):
         _ = noise.test.labels
-    judge = Proxy(traced, noise, EFFORT)
+    judge = Evaluator(traced, noise, EFFORT)
     assert judge.score(random_plan(traced, 0)).loss > 0
     assert judge.distilled(random_plan(traced, 0), STEPS).loss > 0
 
 
 def test_validation_images_judge_and_training_images_do_not(traced, noise, random_plan):
     plan, half = random_plan(traced, 0), torch.arange(20)
-    found = Proxy(traced, noise, EFFORT).score(plan)
+    found = Evaluator(traced, noise, EFFORT).score(plan)
     other_val = evaluator.DataSet(**{**vars(noise), "val": noise.val.subset(half)})
     other_labels = noise.train.__class__(noise.train.pixels, (noise.train.labels + 1) % 5)
     relabelled = evaluator.DataSet(**{**vars(noise), "train": other_labels})
     whole_set = Effort(calibration=48, judged=40)
-    assert Proxy(traced, other_val, EFFORT).score(plan) != found
-    assert Proxy(traced, relabelled, whole_set).score(plan) == Proxy(
+    assert Evaluator(traced, other_val, EFFORT).score(plan) != found
+    assert Evaluator(traced, relabelled, whole_set).score(plan) == Evaluator(
         traced, noise, whole_set
     ).score(plan)
 
@@ -194,7 +194,7 @@ def test_a_network_without_batchnorm_is_scored_as_it_is(tiny, noise, exact):
         if isinstance(module, torch.nn.BatchNorm2d):
             plain.set_submodule(name, torch.nn.Identity())
     traced = trace(plain.eval(), example.float())
-    found = Proxy(traced, noise, EFFORT).score(whole(traced.groups, ""))
+    found = Evaluator(traced, noise, EFFORT).score(whole(traced.groups, ""))
     loss, accuracy = expected(plain, plain, noise.val, EFFORT.judged)
     assert found.loss == pytest.approx(loss, rel=1e-4)
     assert found.accuracy == pytest.approx(accuracy)

@@ -8,14 +8,14 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.saliency import wavelet
 from edgeprune.prune.saliency.wavelet import WaveletOptions
-from edgeprune.prune.search.evaluation.problem import CRITERIA, Ground
+from edgeprune.prune.search.evaluation.problem import CRITERIA, Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import trace
 
 
 @pytest.fixture
-def ground(judged):
+def problem(judged):
     generator = torch.Generator().manual_seed(5)
     pixels = torch.randint(0, 256, (60, 3, 16, 16), generator=generator).to(torch.uint8)
     train = HeldImages(pixels, torch.arange(60) % 3)
@@ -25,22 +25,22 @@ def ground(judged):
     costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
 
     def make(**fields):
-        return Ground(traced, space, costs, images, **fields)
+        return Problem(traced, space, costs, images, **fields)
 
     return make
 
 
-def test_the_wavelet_criterion_follows_the_options(ground):
+def test_the_wavelet_criterion_follows_the_options(problem):
     options = WaveletOptions("db2", 0.0)
-    asked, usual = ground(wavelet=options), ground()
+    asked, usual = problem(wavelet=options), problem()
     expected = wavelet.describe(asked.trace, asked.images.train, options)
     found = asked.criterion("wavelet")
     assert all(map(torch.equal, found, (one.saliency for one in expected)))
     assert not all(map(torch.equal, found, usual.criterion("wavelet")))
 
 
-def test_each_criterion_has_a_number_for_each_channel_and_is_computed_once(ground):
-    stood_on = ground()
+def test_each_criterion_has_a_number_for_each_channel_and_is_computed_once(problem):
+    stood_on = problem()
     assert tuple(stood_on.criteria) == CRITERIA
     for name, values in stood_on.criteria.items():
         assert [len(value) for value in values] == stood_on.space.full.tolist()

@@ -16,33 +16,33 @@ def under(coded, priced):
     """Makes a repair of one of the spaces; sensitivities are drawn, worse the narrower."""
 
     def make(kind, limits, seed=0, costs=None):
-        coding = coded(kind)
+        encoding = coded(kind)
         generator = np.random.default_rng(seed)
 
         def losses(genomes):
-            widths = coding.widths(genomes)
-            lost = (1 - widths / coding.space.full) ** 2 * slope
-            return 0.5 + lost.sum(1) + 0.01 * genomes[:, coding.groups :].sum(1)
+            widths = encoding.widths(genomes)
+            lost = (1 - widths / encoding.space.full) ** 2 * slope
+            return 0.5 + lost.sum(1) + 0.01 * genomes[:, encoding.groups :].sum(1)
 
-        slope = generator.uniform(0.1, 2.0, coding.groups)
-        found = sensitivity.measure(coding, losses)
-        return Repair(coding, costs or priced(coding.space), limits, found)
+        slope = generator.uniform(0.1, 2.0, encoding.groups)
+        found = sensitivity.measure(encoding, losses)
+        return Repair(encoding, costs or priced(encoding.space), limits, found)
 
     return make
 
 
 def floor(repair):
-    least = np.array([[grid[0] for grid in repair.coding.space.grids]])
-    return repair.costs.ratios(repair.coding.space.settle(least))[0]
+    least = np.array([[grid[0] for grid in repair.encoding.space.grids]])
+    return repair.costs.ratios(repair.encoding.space.settle(least))[0]
 
 
-def drawn(coding, seed, count=12):
+def drawn(encoding, seed, count=12):
     generator = np.random.default_rng(seed)
-    return generator.integers(0, coding.choices, (count, len(coding.choices)))
+    return generator.integers(0, encoding.choices, (count, len(encoding.choices)))
 
 
 def kept(repair, genomes):
-    ratios = repair.costs.ratios(repair.coding.widths(genomes))
+    ratios = repair.costs.ratios(repair.encoding.widths(genomes))
     return (ratios <= repair.limits.vector()).all(1)
 
 
@@ -57,9 +57,9 @@ def test_limits_hold_whatever_comes_in_wherever_the_smallest_widths_keep_them(
     every = {"latency": latency, "macs": macs, "params": params}
     limits = Limits(**(every if which == "all" else {which: every[which]}))
     repair = under(kind, limits)
-    repaired = repair(drawn(repair.coding, 3))
+    repaired = repair(drawn(repair.encoding, 3))
     assert kept(repair, repaired).all()
-    assert np.array_equal(repair.coding.canonical(repaired), repaired)
+    assert np.array_equal(repair.encoding.canonical(repaired), repaired)
 
 
 def test_costs_that_fall_in_steps_are_no_way_around_a_limit(under, coded):
@@ -72,35 +72,37 @@ def test_costs_that_fall_in_steps_are_no_way_around_a_limit(under, coded):
     costs = Costs(space.full, (stepped, stepped, stepped))
     limits = Limits(latency=float(floor(under("residual", Limits(), costs=costs))[0]))
     repair = under("residual", limits, costs=costs)
-    assert kept(repair, repair(drawn(repair.coding, 0))).all()
+    assert kept(repair, repair(drawn(repair.encoding, 0))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_out_of_reach_nothing_is_left_to_shrink(under, kind):
     repair = under(kind, Limits(latency=0.01))
-    repaired = repair(drawn(repair.coding, 0))
-    assert np.allclose(repair.costs.ratios(repair.coding.widths(repaired))[:, 0], floor(repair)[0])
+    repaired = repair(drawn(repair.encoding, 0))
+    assert np.allclose(
+        repair.costs.ratios(repair.encoding.widths(repaired))[:, 0], floor(repair)[0]
+    )
 
 
 def test_a_network_within_the_limits_that_cannot_grow_stays_as_it_is(under):
     repair = under("residual", Limits(latency=1.0))
-    assert repair(repair.coding.full[None]).tolist() == [repair.coding.full.tolist()]
+    assert repair(repair.encoding.full[None]).tolist() == [repair.encoding.full.tolist()]
 
 
 def test_without_limits_everything_grows_whole(under):
     repair = under("bottleneck", Limits())
-    assert (repair(drawn(repair.coding, 0)) == repair.coding.full).all()
+    assert (repair(drawn(repair.encoding, 0)) == repair.encoding.full).all()
 
 
-def wider(coding, widths):
+def wider(encoding, widths):
     """All networks that have one group more, or a branch more; its other groups whole."""
-    groups = coding.space.groups
-    for index, grid in enumerate(coding.space.grids):
+    groups = encoding.space.groups
+    for index, grid in enumerate(encoding.space.grids):
         for width in (w for w in grid if w > widths[index]):
             grown = widths.copy()
             if widths[index] == 0:
                 inside = [g.droppable and g.block == groups[index].block for g in groups]
-                grown = np.where(inside, coding.space.full, grown)
+                grown = np.where(inside, encoding.space.full, grown)
             grown[index] = width
             yield grown
 
@@ -110,108 +112,113 @@ def wider(coding, widths):
 @pytest.mark.parametrize("limit", [0.5, 0.7, 0.95])
 def test_nothing_that_would_do_good_could_grow_without_breaking_a_limit(under, kind, seed, limit):
     repair = under(kind, Limits(latency=limit, params=0.9), seed)
-    coding = repair.coding
-    for genome in repair(drawn(coding, seed, 4)):
-        widths = coding.widths(genome[None])[0]
-        more = np.array(list(wider(coding, widths)))
+    encoding = repair.encoding
+    for genome in repair(drawn(encoding, seed, 4)):
+        widths = encoding.widths(genome[None])[0]
+        more = np.array(list(wider(encoding, widths)))
         ratios = repair.costs.ratios(more)
         fitting = more[(ratios <= repair.limits.vector()).all(1)]
         if len(fitting):
             # A branch may stay away where having it back at that width is worse than without.
-            best = min(repair.sensitivity.losses(coding.genomes(fitting, 0)))
+            best = min(repair.sensitivity.losses(encoding.genomes(fitting, 0)))
             assert best > repair.sensitivity.losses(genome[None])[0]
-            assert (widths[[g.droppable for g in coding.space.groups]] == 0).any()
+            assert (widths[[g.droppable for g in encoding.space.groups]] == 0).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_repairing_twice_changes_nothing(under, kind):
     repair = under(kind, Limits(latency=0.6, macs=0.6))
-    once = repair(drawn(repair.coding, 1, 30))
+    once = repair(drawn(repair.encoding, 1, 30))
     assert np.array_equal(repair(once), once)
 
 
 def test_each_genome_is_repaired_as_if_it_were_alone(under):
     repair = under("residual", Limits(latency=0.6))
-    genomes = drawn(repair.coding, 2, 6)
+    genomes = drawn(repair.encoding, 2, 6)
     alone = np.concatenate([repair(genome[None]) for genome in genomes])
     assert np.array_equal(repair(genomes), alone)
 
 
-def hurting(coding, harms):
+def hurting(encoding, harms):
     """Sensitivities by hand: a group's harm times the share of it that is missing."""
-    most = max(len(grid) for grid in coding.space.grids)
-    added = np.zeros((coding.groups, most, len(coding.saliencies)))
-    for group, grid in enumerate(coding.space.grids):
+    most = max(len(grid) for grid in encoding.space.grids)
+    added = np.zeros((encoding.groups, most, len(encoding.saliencies)))
+    for group, grid in enumerate(encoding.space.grids):
         share = 1 - np.array(grid) / grid[-1]
         added[group, : len(grid)] = harms[group] * share[:, None]
-    return Sensitivity(coding, 0.0, added)
+    return Sensitivity(encoding, 0.0, added)
 
 
 @pytest.mark.parametrize("harmless", [0, 1, 2])
 def test_the_least_harmful_group_gives_way_first(coded, harmless):
-    coding = coded("plain")
-    costs = Costs(coding.space.full, (lambda w: (w / coding.space.full).sum(1),) * 3)
+    encoding = coded("plain")
+    costs = Costs(encoding.space.full, (lambda w: (w / encoding.space.full).sum(1),) * 3)
     harms = np.ones(3)
     harms[harmless] = 0.1
-    repair = Repair(coding, costs, Limits(latency=0.8), hurting(coding, harms))
-    widths = coding.widths(repair.shrunk(coding.full[None]))[0]
-    assert (widths < coding.space.full).tolist() == [index == harmless for index in range(3)]
+    repair = Repair(encoding, costs, Limits(latency=0.8), hurting(encoding, harms))
+    widths = encoding.widths(repair.shrunk(encoding.full[None]))[0]
+    assert (widths < encoding.space.full).tolist() == [index == harmless for index in range(3)]
 
 
 def test_harm_counts_per_saving(coded):
     """The second group hurts twice as much, but saves eight times as much."""
-    coding = coded("plain")
-    costs = Costs(coding.space.full, (lambda w: 10 + w @ np.array([0.1, 0.8, 0.1]),) * 3)
-    repair = Repair(coding, costs, Limits(latency=0.91), hurting(coding, [1.0, 2.0, 1.0]))
-    widths = coding.widths(repair.shrunk(coding.full[None]))[0]
+    encoding = coded("plain")
+    costs = Costs(encoding.space.full, (lambda w: 10 + w @ np.array([0.1, 0.8, 0.1]),) * 3)
+    repair = Repair(encoding, costs, Limits(latency=0.91), hurting(encoding, [1.0, 2.0, 1.0]))
+    widths = encoding.widths(repair.shrunk(encoding.full[None]))[0]
     assert widths[0] == 16
     assert widths[1] < 24
     assert widths[2] == 32
 
 
 def test_what_is_left_grows_where_it_does_most_good(coded):
-    coding = coded("plain")
-    costs = Costs(coding.space.full, (lambda w: (w / coding.space.full).sum(1),) * 3)
-    repair = Repair(coding, costs, Limits(latency=0.75), hurting(coding, [1.0, 0.1, 5.0]))
+    encoding = coded("plain")
+    costs = Costs(encoding.space.full, (lambda w: (w / encoding.space.full).sum(1),) * 3)
+    repair = Repair(encoding, costs, Limits(latency=0.75), hurting(encoding, [1.0, 0.1, 5.0]))
     least = np.zeros((1, 6), np.int64)
-    widths = coding.widths(repair.grown(least))[0]
+    widths = encoding.widths(repair.grown(least))[0]
     assert widths[2] == 32
     assert widths[0] == 16
     assert widths[1] < 24
 
 
 def test_a_branch_of_two_groups_comes_back_with_both(coded, priced):
-    coding = coded("bottleneck")
+    encoding = coded("bottleneck")
     repair = Repair(
-        coding, priced(coding.space), Limits(latency=0.9), hurting(coding, [0.1, 5, 5, 0.1, 0.1])
+        encoding,
+        priced(encoding.space),
+        Limits(latency=0.9),
+        hurting(encoding, [0.1, 5, 5, 0.1, 0.1]),
     )
-    dropped = coding.genomes(np.array([[16, 0, 0, 12, 8]]))
-    widths = coding.widths(repair(dropped))[0]
+    dropped = encoding.genomes(np.array([[16, 0, 0, 12, 8]]))
+    widths = encoding.widths(repair(dropped))[0]
     assert (widths[[1, 2]] > 0).all()
     assert kept(repair, repair(dropped)).all()
 
 
 def test_a_group_that_is_slimmed_takes_its_least_harmful_criterion(coded, priced):
-    coding = coded("plain")
-    sensitive = hurting(coding, [1.0, 1.0, 1.0])
+    encoding = coded("plain")
+    sensitive = hurting(encoding, [1.0, 1.0, 1.0])
     sensitive.added[:, :, 0] *= 3
-    repair = Repair(coding, priced(coding.space), Limits(latency=0.5), sensitive)
-    genome = repair.shrunk(coding.full[None])[0]
-    slimmed = coding.widths(genome[None])[0] < coding.space.full
+    repair = Repair(encoding, priced(encoding.space), Limits(latency=0.5), sensitive)
+    genome = repair.shrunk(encoding.full[None])[0]
+    slimmed = encoding.widths(genome[None])[0] < encoding.space.full
     assert slimmed.any()
-    assert (genome[coding.groups :] == slimmed).all()
+    assert (genome[encoding.groups :] == slimmed).all()
 
 
 def test_a_criterion_that_was_chosen_stays(coded, priced):
-    coding = coded("plain")
-    repair = Repair(coding, priced(coding.space), Limits(latency=0.3), hurting(coding, [1, 1, 1]))
-    genome = coding.genomes(coding.space.full[None] - 4, 1)
-    assert (repair.shrunk(genome)[0, coding.groups :] == 1).all()
+    encoding = coded("plain")
+    repair = Repair(
+        encoding, priced(encoding.space), Limits(latency=0.3), hurting(encoding, [1, 1, 1])
+    )
+    genome = encoding.genomes(encoding.space.full[None] - 4, 1)
+    assert (repair.shrunk(genome)[0, encoding.groups :] == 1).all()
 
 
 def test_the_cheapest_moves_save_enough_and_come_cheapest_first(under):
     repair = under("residual", Limits(latency=0.5))
-    full = repair.coding.full
+    full = repair.encoding.full
     over = repair.excess(full[None])[0]
     moves = repair.cheapest(full, 4, 0.05 * over)
     relief = over - repair.excess(moves)
@@ -223,4 +230,4 @@ def test_the_cheapest_moves_save_enough_and_come_cheapest_first(under):
 
 def test_there_is_no_move_where_the_limits_hold(under):
     repair = under("residual", Limits(latency=1.0))
-    assert len(repair.cheapest(repair.coding.full, 4, 0.0)) == 0
+    assert len(repair.cheapest(repair.encoding.full, 4, 0.0)) == 0

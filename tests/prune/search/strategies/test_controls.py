@@ -11,8 +11,8 @@ KINDS = ["residual", "bottleneck", "plain"]
 LIMITS = [Limits(latency=0.8), Limits(latency=0.55, params=0.7), Limits(macs=0.4)]
 THINNING = {
     "uniform": Uniform,
-    "l1": lambda ground: Ranked(ground, "l1"),
-    "taylor": lambda ground: Ranked(ground, "taylor"),
+    "l1": lambda problem: Ranked(problem, "l1"),
+    "taylor": lambda problem: Ranked(problem, "taylor"),
     "random": Random,
 }
 
@@ -30,34 +30,34 @@ def legal(choice, space):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", THINNING)
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
-def test_limits_are_kept_on_the_grid(judged_ground, kind, name, limits):
-    ground = judged_ground(kind, effort=30)
-    choice = THINNING[name](ground)(limits)
+def test_limits_are_kept_on_the_grid(judged_problem, kind, name, limits):
+    problem = judged_problem(kind, effort=30)
+    choice = THINNING[name](problem)(limits)
     assert within(choice, limits)
-    assert legal(choice, ground.space)
-    assert choice.ratios.tolist() == ground.costs.ratios(choice.widths[None])[0].tolist()
+    assert legal(choice, problem.space)
+    assert choice.ratios.tolist() == problem.costs.ratios(choice.widths[None])[0].tolist()
 
 
 @pytest.mark.parametrize("kind", ["residual", "bottleneck"])
-def test_depth_keeps_its_limit_by_whole_branches(judged_ground, kind):
-    ground = judged_ground(kind)
-    choice = Depth(ground)(Limits(latency=0.95))
+def test_depth_keeps_its_limit_by_whole_branches(judged_problem, kind):
+    problem = judged_problem(kind)
+    choice = Depth(problem)(Limits(latency=0.95))
     assert within(choice, Limits(latency=0.95))
-    assert all(w in (0, g.width) for w, g in zip(choice.widths, ground.space.groups, strict=True))
+    assert all(w in (0, g.width) for w, g in zip(choice.widths, problem.space.groups, strict=True))
 
 
-def test_depth_drops_the_least_harmful_branch_first_and_asks_for_each_once(judged_ground):
-    ground = judged_ground("residual")
-    judge = ground.proxy
-    droppable = {g.block: g.name for g in ground.space.groups if g.droppable}
-    full = {g.name: tuple(range(g.width)) for g in ground.space.groups}
+def test_depth_drops_the_least_harmful_branch_first_and_asks_for_each_once(judged_problem):
+    problem = judged_problem("residual")
+    judge = problem.evaluator
+    droppable = {g.block: g.name for g in problem.space.groups if g.droppable}
+    full = {g.name: tuple(range(g.width)) for g in problem.space.groups}
     harm = {
-        block: judge.loss(Depth(ground)(Limits()).plan("").model_copy(update={"kept": kept}))
+        block: judge.loss(Depth(problem)(Limits()).plan("").model_copy(update={"kept": kept}))
         for block, name in droppable.items()
         for kept in [{**full, name: ()}]
     }
     judge.asked.clear()
-    search = Depth(ground)
+    search = Depth(problem)
     mild, hard = search(Limits(latency=0.99)), search(Limits(latency=0.9))
     gone = [{b for b, name in droppable.items() if not c.kept[name]} for c in (mild, hard)]
     order = sorted(harm, key=lambda block: harm[block])
@@ -66,28 +66,28 @@ def test_depth_drops_the_least_harmful_branch_first_and_asks_for_each_once(judge
     assert len(judge.asked) == len(droppable)
 
 
-def test_depth_without_branches_leaves_the_network_whole(judged_ground):
-    ground = judged_ground("plain")
-    choice = Depth(ground)(Limits(latency=0.5))
-    assert choice.widths.tolist() == ground.space.full.tolist()
+def test_depth_without_branches_leaves_the_network_whole(judged_problem):
+    problem = judged_problem("plain")
+    choice = Depth(problem)(Limits(latency=0.5))
+    assert choice.widths.tolist() == problem.space.full.tolist()
     assert not within(choice, Limits(latency=0.5))
 
 
 @pytest.mark.parametrize("name", ["l1", "taylor"])
-def test_ranked_keeps_the_most_salient_channels_of_its_criterion(judged_ground, name):
-    ground = judged_ground("plain")
-    choice = Ranked(ground, name)(Limits(latency=0.6))
-    for group, saliency in zip(ground.space.groups, ground.criterion(name), strict=True):
+def test_ranked_keeps_the_most_salient_channels_of_its_criterion(judged_problem, name):
+    problem = judged_problem("plain")
+    choice = Ranked(problem, name)(Limits(latency=0.6))
+    for group, saliency in zip(problem.space.groups, problem.criterion(name), strict=True):
         kept = list(choice.kept[group.name])
         gone = sorted(set(range(group.width)) - set(kept))
         assert not gone or saliency[kept].min() >= saliency[gone].max()
 
 
-def test_only_criteria_in_units_of_the_loss_are_compared_as_they_are(judged_ground):
+def test_only_criteria_in_units_of_the_loss_are_compared_as_they_are(judged_problem):
     scales = 10.0 ** np.arange(6)
     found = {}
     for name in ("taylor", "l1"):
-        plain, scaled = judged_ground("residual"), judged_ground("residual")
+        plain, scaled = judged_problem("residual"), judged_problem("residual")
         saliencies = scaled.criterion(name)
         scaled._found[name] = tuple(s * float(k) for s, k in zip(saliencies, scales, strict=True))
         limits = Limits(latency=0.6)
@@ -96,65 +96,65 @@ def test_only_criteria_in_units_of_the_loss_are_compared_as_they_are(judged_grou
     assert found["taylor"][0] != found["taylor"][1]
 
 
-def test_rules_score_nothing(judged_ground):
-    ground = judged_ground("residual")
-    for search in (Uniform(ground), Ranked(ground, "l1")):
+def test_rules_score_nothing(judged_problem):
+    problem = judged_problem("residual")
+    for search in (Uniform(problem), Ranked(problem, "l1")):
         search(Limits(latency=0.6))
-    assert not ground.proxy.asked
-    assert not ground.proxy.distilled_plans
+    assert not problem.evaluator.asked
+    assert not problem.evaluator.distilled_plans
 
 
 def networks(judge):
     return len({tuple(plan.kept.items()) for plan in judge.asked})
 
 
-def test_random_scores_as_many_networks_as_it_is_allowed(judged_ground, monkeypatch):
+def test_random_scores_as_many_networks_as_it_is_allowed(judged_problem, monkeypatch):
     told, allowance = [], Archive.allowance
     monkeypatch.setattr(
         Archive,
         "allowance",
         lambda archive, limits: told.append(allowance(archive, limits)) or told[-1],
     )
-    ground = judged_ground("residual", effort=100)
-    search, counts = Random(ground), [0]
+    problem = judged_problem("residual", effort=100)
+    search, counts = Random(problem), [0]
     for limit in (0.7, 0.69, 0.5):
         search(Limits(latency=limit))
-        counts.append(networks(ground.proxy))
+        counts.append(networks(problem.evaluator))
     scored = np.diff(counts)
     assert scored[0] == told[0] == 100
     assert (scored <= told).all()
     assert (scored >= np.array(told) - 2).all()  # a walk may end where an earlier one did
-    assert len(ground.proxy.asked) == counts[-1]
+    assert len(problem.evaluator.asked) == counts[-1]
 
 
-def test_random_distils_its_best_and_takes_the_best_distilled(judged_ground):
-    ground = judged_ground("residual", effort=60)
+def test_random_distils_its_best_and_takes_the_best_distilled(judged_problem):
+    problem = judged_problem("residual", effort=60)
     limits = Limits(latency=0.6)
-    choice = Random(ground)(limits)
-    judge = ground.proxy
-    shortest, longest = ground.effort.rungs[0][0], ground.effort.rungs[-1][0]
+    choice = Random(problem)(limits)
+    judge = problem.evaluator
+    shortest, longest = problem.effort.rungs[0][0], problem.effort.rungs[-1][0]
     finalists = [plan for plan, steps in judge.distilled_plans if steps == shortest]
-    best = sorted(judge.asked, key=judge.loss)[: ground.effort.finalists]
+    best = sorted(judge.asked, key=judge.loss)[: problem.effort.finalists]
     assert [plan.kept for plan in finalists] == [plan.kept for plan in best]
     last = [plan for plan, steps in judge.distilled_plans if steps == longest]
     assert choice.scores["F2 loss"] == min(judge.distilled(plan, longest).loss for plan in last)
 
 
-def test_the_seed_decides_random_search(judged_ground):
+def test_the_seed_decides_random_search(judged_problem):
     first, again, other = (
-        Random(judged_ground("residual", effort=40, seed=seed))(Limits(latency=0.6))
+        Random(judged_problem("residual", effort=40, seed=seed))(Limits(latency=0.6))
         for seed in (0, 0, 1)
     )
     assert first.kept == again.kept
     assert first.kept != other.kept
 
 
-def test_random_remembers_its_front(judged_ground):
-    ground = judged_ground("residual", effort=60)
-    search = Random(ground)
+def test_random_remembers_its_front(judged_problem):
+    problem = judged_problem("residual", effort=60)
+    search = Random(problem)
     search(Limits(latency=0.7))
     search(Limits(latency=0.5))
     points = np.array([(c.ratios[0], c.scores["loss"]) for c in search.front()])
     assert (np.diff(points[:, 0]) > 0).all()
     assert (np.diff(points[:, 1]) < 0).all()
-    assert points[-1, 1] == min(map(ground.proxy.loss, ground.proxy.asked))
+    assert points[-1, 1] == min(map(problem.evaluator.loss, problem.evaluator.asked))

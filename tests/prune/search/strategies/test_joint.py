@@ -40,10 +40,10 @@ def networks(judge):
     return {tuple(plan.kept.items()) for plan in judge.asked}
 
 
-def with_effort(ground, **changed):
-    """The same ground and judge with another effort."""
-    other = dataclasses.replace(ground, effort=dataclasses.replace(ground.effort, **changed))
-    vars(other)["proxy"] = ground.proxy
+def with_effort(problem, **changed):
+    """The same problem and judge with another effort."""
+    other = dataclasses.replace(problem, effort=dataclasses.replace(problem.effort, **changed))
+    vars(other)["evaluator"] = problem.evaluator
     return other
 
 
@@ -53,105 +53,105 @@ def with_effort(ground, **changed):
     [LIMITS, Limits(macs=0.4), Limits(latency=0.8, macs=0.7, params=0.5)],
     ids=["latency", "macs", "all"],
 )
-def test_the_limits_are_kept_on_the_grid_and_nearly_used(judged_ground, kind, limits):
-    ground = judged_ground(kind)
-    choice = Joint(ground)(limits)
+def test_the_limits_are_kept_on_the_grid_and_nearly_used(judged_problem, kind, limits):
+    problem = judged_problem(kind)
+    choice = Joint(problem)(limits)
     assert within(choice, limits)
     assert (choice.ratios / limits.vector()).max() > 0.85
-    kept = check(choice.plan("x"), ground.space.groups)
+    kept = check(choice.plan("x"), problem.space.groups)
     assert [len(stay) for stay in kept] == choice.widths.tolist()
-    assert all(w in grid for w, grid in zip(choice.widths, ground.space.grids, strict=True))
+    assert all(w in grid for w, grid in zip(choice.widths, problem.space.grids, strict=True))
     assert set(choice.scores) == {"loss", "accuracy", "F2 loss", "F2 accuracy"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_that_a_rule_found_beats_the_best_that_was_scored(judged_ground, kind):
-    ground = judged_ground(kind)
-    search = Joint(ground)
+def test_nothing_that_a_rule_found_beats_the_best_that_was_scored(judged_problem, kind):
+    problem = judged_problem(kind)
+    search = Joint(problem)
     search(LIMITS)
-    judge, coding = ground.proxy, search.coding
-    best = judge.loss(coding.plan(search.archive.ranked(LIMITS)[0]))
+    judge, encoding = problem.evaluator, search.encoding
+    best = judge.loss(encoding.plan(search.archive.ranked(LIMITS)[0]))
     assert set(search.rule_seeds) == {"uniform", "depth", "knapsack", "greedy", "taylor", "l1"}
     for name, seed in search.rule_seeds.items():
-        keeps = ground.costs.ratios(coding.widths(seed[None]))[0, 0] <= LIMITS.latency
-        assert not keeps or best <= judge.loss(coding.plan(seed)) + 1e-12, name
+        keeps = problem.costs.ratios(encoding.widths(seed[None]))[0, 0] <= LIMITS.latency
+        assert not keeps or best <= judge.loss(encoding.plan(seed)) + 1e-12, name
 
 
-def test_rules_are_brought_to_the_budget_as_the_controls_of_their_names_are(judged_ground):
-    ground = judged_ground("residual")
-    search = Joint(ground)
+def test_rules_are_brought_to_the_budget_as_the_controls_of_their_names_are(judged_problem):
+    problem = judged_problem("residual")
+    search = Joint(problem)
     search(LIMITS)
     for name in ("taylor", "l1"):
-        kept = search.coding.plan(search.rule_seeds[name]).kept
-        assert kept == Ranked(ground, name)(LIMITS).kept
-    widths = search.coding.widths(search.rule_seeds["uniform"][None])[0]
-    assert widths.tolist() == Uniform(ground)(LIMITS).widths.tolist()
+        kept = search.encoding.plan(search.rule_seeds[name]).kept
+        assert kept == Ranked(problem, name)(LIMITS).kept
+    widths = search.encoding.widths(search.rule_seeds["uniform"][None])[0]
+    assert widths.tolist() == Uniform(problem)(LIMITS).widths.tolist()
 
 
-def test_once_the_seeds_are_known_only_networks_just_under_the_limits_are_scored(judged_ground):
-    ground = judged_ground("residual", effort=300)
-    search = Joint(with_effort(ground, stage_generations=0))
+def test_once_the_seeds_are_known_only_networks_just_under_the_limits_are_scored(judged_problem):
+    problem = judged_problem("residual", effort=300)
+    search = Joint(with_effort(problem, stage_generations=0))
     search(LIMITS)
-    seeds = search.coding.canonical(np.array(list(search.rule_seeds.values()), np.int64))
+    seeds = search.encoding.canonical(np.array(list(search.rule_seeds.values()), np.int64))
     last = search.archive.genomes[-48:]
     last = last[~(last[:, None] == seeds[None]).all(2).any(1)]
     assert len(last) > 40
     assert (search.archive.excess(last, LIMITS) == 0).all()
-    repair = Repair(search.coding, ground.costs, LIMITS, search.sensitivity)
+    repair = Repair(search.encoding, problem.costs, LIMITS, search.sensitivity)
     assert np.array_equal(repair(last), last)
 
 
-def test_a_search_betters_every_rule_where_the_rules_are_blind(judged_ground):
+def test_a_search_betters_every_rule_where_the_rules_are_blind(judged_problem):
     """Each criterion knows half of the groups: only their mixture is good."""
-    ground = judged_ground("residual", effort=300)
-    search = Joint(ground)
+    problem = judged_problem("residual", effort=300)
+    search = Joint(problem)
     search(LIMITS)
-    judge, coding = ground.proxy, search.coding
-    best = judge.loss(coding.plan(search.archive.ranked(LIMITS)[0]))
+    judge, encoding = problem.evaluator, search.encoding
+    best = judge.loss(encoding.plan(search.archive.ranked(LIMITS)[0]))
     for name in ("uniform", "taylor", "l1"):
-        assert best < 0.95 * judge.loss(coding.plan(search.rule_seeds[name]))
+        assert best < 0.95 * judge.loss(encoding.plan(search.rule_seeds[name]))
 
 
-def test_the_choice_is_no_worse_distilled_than_the_best_rules(judged_ground):
-    ground = judged_ground("residual")
-    search = Joint(ground)
+def test_the_choice_is_no_worse_distilled_than_the_best_rules(judged_problem):
+    problem = judged_problem("residual")
+    search = Joint(problem)
     choice = search(LIMITS)
-    judge, steps = ground.proxy, [steps for _, steps in ground.proxy.distilled_plans]
+    judge, steps = problem.evaluator, [steps for _, steps in problem.evaluator.distilled_plans]
     first_rung, last_rung = (
         [plan for plan, its in judge.distilled_plans if its == steps[end]] for end in (0, -1)
     )
     assert choice.scores["F2 loss"] == min(
         judge.distilled(plan, steps[-1]).loss for plan in last_rung
     )
-    repair = Repair(search.coding, ground.costs, LIMITS, search.sensitivity)
-    rules = map(search.coding.plan, repair(np.array(list(search.rule_seeds.values()))))
+    repair = Repair(search.encoding, problem.costs, LIMITS, search.sensitivity)
+    rules = map(search.encoding.plan, repair(np.array(list(search.rule_seeds.values()))))
     first, second, *_ = sorted({judge.loss(plan) for plan in rules})
     assert {first, second} <= {judge.loss(plan) for plan in first_rung}
 
 
-def test_all_places_among_the_finalists_are_taken(judged_ground):
-    ground = judged_ground("residual")
-    search = Joint(ground)
+def test_all_places_among_the_finalists_are_taken(judged_problem):
+    problem = judged_problem("residual")
+    search = Joint(problem)
     search(LIMITS)
-    shortest = ground.effort.rungs[0][0]
-    finalists = [p for p, steps in ground.proxy.distilled_plans if steps == shortest]
-    assert len({str(plan.kept) for plan in finalists}) == ground.effort.finalists
-    best = [search.coding.plan(g) for g in search.archive.ranked(LIMITS)[:3]]
+    shortest = problem.effort.rungs[0][0]
+    finalists = [p for p, steps in problem.evaluator.distilled_plans if steps == shortest]
+    assert len({str(plan.kept) for plan in finalists}) == problem.effort.finalists
+    best = [search.encoding.plan(g) for g in search.archive.ranked(LIMITS)[:3]]
     assert {str(plan.kept) for plan in best} <= {str(plan.kept) for plan in finalists}
 
 
-def test_the_same_seed_gives_the_same_front_to_the_byte(judged_ground):
+def test_the_same_seed_gives_the_same_front_to_the_byte(judged_problem):
     made = []
     for seed in (0, 0, 1):
-        search = Joint(judged_ground("residual", seed=seed))
+        search = Joint(judged_problem("residual", seed=seed))
         choice = search(LIMITS)
         made.append((told([choice]), told(search.front()), list(search.archive.scores)))
     assert made[0] == made[1]
     assert made[0][2] != made[2][2]
 
 
-def test_nothing_on_the_front_is_beaten(judged_ground):
-    search = Joint(judged_ground("residual"))
+def test_nothing_on_the_front_is_beaten(judged_problem):
+    search = Joint(judged_problem("residual"))
     search(Limits(latency=0.7))
     search(Limits(latency=0.45))
     points = np.array([(c.ratios[0], c.scores["loss"]) for c in search.front()])
@@ -160,74 +160,75 @@ def test_nothing_on_the_front_is_beaten(judged_ground):
     assert (np.diff(points[:, 1]) < 0).all()
 
 
-def test_before_the_first_search_the_front_is_empty(judged_ground):
-    assert Joint(judged_ground("plain")).front() == ()
+def test_before_the_first_search_the_front_is_empty(judged_problem):
+    assert Joint(judged_problem("plain")).front() == ()
 
 
-def test_what_one_budget_found_out_serves_the_next(judged_ground):
+def test_what_one_budget_found_out_serves_the_next(judged_problem):
     effort = 400
-    ground = judged_ground("residual", effort=effort)
-    search, counts = Joint(ground), []
+    problem = judged_problem("residual", effort=effort)
+    search, counts = Joint(problem), []
     for limit in (0.7, 0.6, 0.59):
         assert within(search(Limits(latency=limit)), Limits(latency=limit))
-        counts.append(len(ground.proxy.asked))
-        assert len(ground.proxy.asked) == len(search.archive.scores)
-    alone = judged_ground("residual", effort=effort)
+        counts.append(len(problem.evaluator.asked))
+        assert len(problem.evaluator.asked) == len(search.archive.scores)
+    alone = judged_problem("residual", effort=effort)
     Joint(alone)(Limits(latency=0.6))
     first, second, third = counts[0], counts[1] - counts[0], counts[2] - counts[1]
-    assert second < 0.6 * len(alone.proxy.asked)
+    assert second < 0.6 * len(alone.evaluator.asked)
     assert third < second
     assert first > third
 
 
 @pytest.mark.parametrize("slack", [1.03, 1.15])
-def test_what_just_missed_a_tighter_budget_is_brought_to_it(judged_ground, slack):
-    ground = judged_ground("residual")
-    search = Joint(ground)
+def test_what_just_missed_a_tighter_budget_is_brought_to_it(judged_problem, slack):
+    problem = judged_problem("residual")
+    search = Joint(problem)
     search(LIMITS)
     best = search.archive.ranked(LIMITS)[:1]
     tighter = Limits(latency=float(search.archive.choice(best[0]).ratios[0]) / slack)
     search(tighter)
-    repair = Repair(search.coding, ground.costs, tighter, search.sensitivity)
+    repair = Repair(search.encoding, problem.costs, tighter, search.sensitivity)
     assert tuple(repair(best)[0].tolist()) in search.archive.scores
 
 
-def test_the_effort_bounds_what_is_scored(judged_ground):
+def test_the_effort_bounds_what_is_scored(judged_problem):
     """A tenth beyond it: the last generation, seeds, and greedy steps are not cut short."""
-    ground = judged_ground("residual", effort=400)
-    Joint(ground)(LIMITS)
-    assert 200 < len(networks(ground.proxy)) <= 440
+    problem = judged_problem("residual", effort=400)
+    Joint(problem)(LIMITS)
+    assert 200 < len(networks(problem.evaluator)) <= 440
 
 
-def test_out_of_reach_the_closest_is_returned(judged_ground):
-    ground = judged_ground("residual")
-    choice = Joint(ground)(Limits(latency=0.01))
-    least = np.array([[grid[0] for grid in ground.space.grids]])
-    floor = ground.costs.ratios(ground.space.settle(least))[0, 0]
+def test_out_of_reach_the_closest_is_returned(judged_problem):
+    problem = judged_problem("residual")
+    choice = Joint(problem)(Limits(latency=0.01))
+    least = np.array([[grid[0] for grid in problem.space.grids]])
+    floor = problem.costs.ratios(problem.space.settle(least))[0, 0]
     assert choice.ratios[0] == pytest.approx(floor)
 
 
-def test_without_a_limit_the_search_ends(judged_ground):
-    ground = judged_ground("plain")
-    choice = Joint(ground)(Limits())
+def test_without_a_limit_the_search_ends(judged_problem):
+    problem = judged_problem("plain")
+    choice = Joint(problem)(Limits())
     assert (
         choice.scores["loss"]
-        <= ground.proxy.loss(Joint(ground).coding.plan(Joint(ground).coding.full)) + 1e-12
+        <= problem.evaluator.loss(Joint(problem).encoding.plan(Joint(problem).encoding.full))
+        + 1e-12
     )
 
 
 @pytest.mark.parametrize("third", [0, 1, 2])
-def test_networks_that_score_nan_never_survive(judged_ground, third):
+def test_networks_that_score_nan_never_survive(judged_problem, third):
     """A third of all networks breaks down, told by the sum of their channels' numbers."""
-    ground = judged_ground("residual")
-    dense = sum(map(sum, (range(group.width) for group in ground.space.groups)))
+    problem = judged_problem("residual")
+    dense = sum(map(sum, (range(group.width) for group in problem.space.groups)))
 
     def spoilt(plan):
         total = sum(map(sum, plan.kept.values()))
         return total != dense and total % 3 == third
 
-    ground.proxy.spoilt = spoilt
-    search = Joint(ground)
+    problem.evaluator.spoilt = spoilt
+    search = Joint(problem)
     choice = search(LIMITS)
     assert any(math.isnan(score.loss) for score in search.archive.scores.values())
     assert within(choice, LIMITS)
@@ -237,37 +238,37 @@ def test_networks_that_score_nan_never_survive(judged_ground, third):
     assert all(math.isfinite(c.scores["loss"]) for c in front)
 
 
-def test_a_whole_search_without_stages(judged_ground):
-    staged, whole = judged_ground("residual"), judged_ground("residual")
+def test_a_whole_search_without_stages(judged_problem):
+    staged, whole = judged_problem("residual"), judged_problem("residual")
     Joint(staged)(LIMITS)
     search = Joint(with_effort(whole, stage_generations=0))
     assert within(search(LIMITS), LIMITS)
     assert "_stage_fronts" not in vars(search)
-    assert networks(whole.proxy) != networks(staged.proxy)
-    assert len(networks(whole.proxy)) < 0.7 * len(networks(staged.proxy))
+    assert networks(whole.evaluator) != networks(staged.evaluator)
+    assert len(networks(whole.evaluator)) < 0.7 * len(networks(staged.evaluator))
 
 
-def test_one_finalist_is_the_best_by_f1_and_nothing_is_distilled(judged_ground):
-    ground = judged_ground("residual")
-    search = Joint(with_effort(ground, finalists=1))
+def test_one_finalist_is_the_best_by_f1_and_nothing_is_distilled(judged_problem):
+    problem = judged_problem("residual")
+    search = Joint(with_effort(problem, finalists=1))
     choice = search(LIMITS)
     best = search.archive.ranked(LIMITS)[:1]
     assert choice.scores["loss"] == search.archive.choice(best[0]).scores["loss"]
     assert "F2 loss" not in choice.scores
 
 
-def test_one_criterion_is_enough(judged_ground):
-    ground = judged_ground("residual")
-    object.__setattr__(ground, "criteria_names", ("l1",))
-    search = Joint(ground)
+def test_one_criterion_is_enough(judged_problem):
+    problem = judged_problem("residual")
+    object.__setattr__(problem, "criteria_names", ("l1",))
+    search = Joint(problem)
     assert within(search(LIMITS), LIMITS)
     assert set(search.rule_seeds) == {"uniform", "depth", "knapsack", "greedy", "l1"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_are_told(judged_ground, kind):
+def test_steps_are_told(judged_problem, kind):
     steps = []
-    Joint(judged_ground(kind, watch=lambda *step: steps.append(step)))(LIMITS)
+    Joint(judged_problem(kind, progress=lambda *step: steps.append(step)))(LIMITS)
     assert {name for name, _, _ in steps} == {"scoring networks", "distilling finalists"}
     assert all(0 <= done <= total for _, done, total in steps)
     scored = [total for name, _, total in steps if name == "scoring networks"]
@@ -275,13 +276,13 @@ def test_steps_are_told(judged_ground, kind):
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg", "bottleneck"])
-def test_true_networks_are_searched_and_their_test_images_left_alone(real_ground, name):
-    ground = real_ground(name)
+def test_true_networks_are_searched_and_their_test_images_left_alone(real_problem, name):
+    problem = real_problem(name)
     limits = Limits(latency=0.8, params=0.9)
-    choice = Joint(ground)(limits)
+    choice = Joint(problem)(limits)
     assert within(choice, limits)
     assert all(math.isfinite(score) for score in choice.scores.values())
-    check(choice.plan(name), ground.trace.groups)
+    check(choice.plan(name), problem.trace.groups)
 
 
 class Stopped(Exception):
@@ -289,30 +290,30 @@ class Stopped(Exception):
 
 
 def test_a_search_interrupted_twice_goes_on_without_scoring_again(
-    real_ground, tmp_path, monkeypatch
+    real_problem, tmp_path, monkeypatch
 ):
     limits, slim, slimmed = Limits(latency=0.8), evaluator.slim, []
     monkeypatch.setattr(evaluator, "slim", lambda *args: slimmed.append(args) or slim(*args))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    expected = Joint(real_ground("resnet", folder=whole))(limits)
+    expected = Joint(real_problem("resnet", folder=whole))(limits)
     once = len(slimmed)
 
     def stopping(step, after):
-        def watch(name, done, total):
+        def progress(name, done, total):
             seen.append(name)
             if seen.count(step) == after:
                 raise Stopped
 
         seen = []
-        return watch
+        return progress
 
     for step, after in (("scoring networks", 10), ("distilling finalists", 2)):
         with pytest.raises(Stopped):
-            Joint(real_ground("resnet", folder=parts, watch=stopping(step, after)))(limits)
+            Joint(real_problem("resnet", folder=parts, progress=stopping(step, after)))(limits)
     assert 10 < len(slimmed) - once < once
-    choice = Joint(real_ground("resnet", folder=parts))(limits)
+    choice = Joint(real_problem("resnet", folder=parts))(limits)
     notes = [(f / "evaluations.jsonl").read_text("utf-8") for f in (whole, parts)]
     assert told([choice]) == told([expected])
     assert notes[0] == notes[1]

@@ -124,49 +124,49 @@ def test_depth_out_of_reach_drops_every_branch(spaces, priced):
     assert widths.tolist() == [16, 0, 0, 0, 0]
 
 
-def walks(coding, costs, limit, count=40, seed=0):
+def walks(encoding, costs, limit, count=40, seed=0):
     limits = Limits(latency=limit)
 
     def excess(genomes):
-        ratios = costs.ratios(coding.widths(genomes))
+        ratios = costs.ratios(encoding.widths(genomes))
         return np.maximum(ratios / limits.vector() - 1, 0).sum(1)
 
-    return one_shot.random_walks(coding.choices, excess, coding.full, count, seed)
+    return one_shot.random_walks(encoding.choices, excess, encoding.full, count, seed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("limit", [0.9, 0.7, 0.5])
 def test_random_walks_end_under_the_limit_and_near_it(coded, priced, kind, limit):
-    coding = coded(kind)
-    costs = priced(coding.space)
-    genomes = walks(coding, costs, limit)
-    ratios = costs.ratios(coding.widths(genomes))[:, 0]
-    assert genomes.shape == (40, 2 * coding.groups)
+    encoding = coded(kind)
+    costs = priced(encoding.space)
+    genomes = walks(encoding, costs, limit)
+    ratios = costs.ratios(encoding.widths(genomes))[:, 0]
+    assert genomes.shape == (40, 2 * encoding.groups)
     assert (genomes >= 0).all()
-    assert (genomes < coding.choices).all()
+    assert (genomes < encoding.choices).all()
     assert (ratios <= limit).all()
     assert np.median(ratios) > 0.75 * limit
     assert len(np.unique(genomes, axis=0)) > 10
 
 
 def test_random_walks_try_every_criterion(coded, priced):
-    coding = coded("residual")
-    drawn = walks(coding, priced(coding.space), 0.7)[:, coding.groups :]
+    encoding = coded("residual")
+    drawn = walks(encoding, priced(encoding.space), 0.7)[:, encoding.groups :]
     assert (drawn.mean(0) > 0.2).all()
     assert (drawn.mean(0) < 0.8).all()
 
 
 def test_the_seed_decides_the_walks(coded, priced):
-    coding = coded("residual")
-    costs = priced(coding.space)
-    first = walks(coding, costs, 0.7)
-    assert np.array_equal(walks(coding, costs, 0.7), first)
-    assert not np.array_equal(walks(coding, costs, 0.7, seed=1), first)
+    encoding = coded("residual")
+    costs = priced(encoding.space)
+    first = walks(encoding, costs, 0.7)
+    assert np.array_equal(walks(encoding, costs, 0.7), first)
+    assert not np.array_equal(walks(encoding, costs, 0.7, seed=1), first)
 
 
 def test_random_walks_out_of_reach_end_all_the_same(coded, priced):
-    coding = coded("plain")
-    costs = priced(coding.space)
-    ratios = costs.ratios(coding.widths(walks(coding, costs, 1e-3)))[:, 0]
-    least = costs.ratios(np.array([smallest(coding.space)]))[0, 0]
+    encoding = coded("plain")
+    costs = priced(encoding.space)
+    ratios = costs.ratios(encoding.widths(walks(encoding, costs, 1e-3)))[:, 0]
+    least = costs.ratios(np.array([smallest(encoding.space)]))[0, 0]
     assert ratios == pytest.approx(least)

@@ -17,27 +17,27 @@ def test_every_strategy_that_papers_are_compared_by_is_there():
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"depth"}))
-def test_each_keeps_its_limit_on_a_true_network(real_ground, name):
-    ground = real_ground("resnet")
+def test_each_keeps_its_limit_on_a_true_network(real_problem, name):
+    problem = real_problem("resnet")
     limits = Limits(latency=0.8)
-    choice = searcher(name, ground)(limits)
+    choice = searcher(name, problem)(limits)
     assert (choice.ratios <= limits.vector()).all()
-    kept = check(choice.plan("resnet"), ground.trace.groups)
+    kept = check(choice.plan("resnet"), problem.trace.groups)
     assert [len(stay) for stay in kept] == choice.widths.tolist()
-    assert choice.ratios == pytest.approx(ground.costs.ratios(choice.widths[None])[0])
+    assert choice.ratios == pytest.approx(problem.costs.ratios(choice.widths[None])[0])
 
 
-def test_depth_drops_branches_of_a_true_network(real_ground):
-    ground = real_ground("resnet")
-    choice = searcher("depth", ground)(Limits(latency=0.99))
+def test_depth_drops_branches_of_a_true_network(real_problem):
+    problem = real_problem("resnet")
+    choice = searcher("depth", problem)(Limits(latency=0.99))
     assert choice.ratios[0] <= 0.99
     assert 0 in choice.widths
 
 
-def test_strategies_that_choose_by_another_criterion_choose_otherwise(real_ground):
-    ground = real_ground("resnet")
+def test_strategies_that_choose_by_another_criterion_choose_otherwise(real_problem):
+    problem = real_problem("resnet")
     kept = {
-        name: str(searcher(name, ground)(Limits(latency=0.7)).kept)
+        name: str(searcher(name, problem)(Limits(latency=0.7)).kept)
         for name in ("uniform", "l1", "bn", "taylor")
     }
     assert len(set(kept.values())) == 4
@@ -45,13 +45,17 @@ def test_strategies_that_choose_by_another_criterion_choose_otherwise(real_groun
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("jiont", "did you mean joint"), ("tailor", "did you mean taylor"), ("zzz", "known: joint")],
+    [
+        ("jiont", "did you mean 'joint'"),
+        ("tailor", "did you mean 'taylor'"),
+        ("zzz", "known: joint"),
+    ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest(name, hint, real_ground):
+def test_an_unknown_name_is_refused_with_the_nearest(name, hint, real_problem):
     with pytest.raises(InputError, match=hint):
         refuse_unknown(name)
     with pytest.raises(InputError, match=hint):
-        registry.searcher(name, real_ground("vgg"))
+        registry.searcher(name, real_problem("vgg"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.search.engine.population import Front, Settings
-from edgeprune.prune.search.evaluation.problem import Ground
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import smoea
 from edgeprune.prune.search.strategies.smoea_task import Task
 from edgeprune.prune.slimming.slim import slim
@@ -44,90 +44,90 @@ def ground_of(model, grid=(2, 4, 6, 8), **fields):
 
     spaced = space.build(traced.groups, grid)
     costs = Costs(spaced.full, (latency, counts.macs, counts.params))
-    return Ground(traced, spaced, costs, IMAGES, **{"settings": QUICK, **fields})
+    return Problem(traced, spaced, costs, IMAGES, **{"settings": QUICK, **fields})
 
 
 @pytest.fixture
-def ground(tiny):
+def problem(tiny):
     return ground_of(tiny("resnet")[0], criteria_names=("l1", "taylor"))
 
 
-def floor(ground):
-    return ground.costs.ratios(np.array([[grid[0] for grid in ground.space.grids]]))[0]
+def floor(problem):
+    return problem.costs.ratios(np.array([[grid[0] for grid in problem.space.grids]]))[0]
 
 
 @pytest.mark.parametrize("name", ["latency", "macs", "params"])
 @pytest.mark.parametrize("above", [1.0, 1.05, 1.5])
-def test_every_limit_that_the_smallest_widths_keep_is_kept(ground, name, above):
-    least = floor(ground)[("latency", "macs", "params").index(name)]
+def test_every_limit_that_the_smallest_widths_keep_is_kept(problem, name, above):
+    least = floor(problem)[("latency", "macs", "params").index(name)]
     limits = Limits(**{name: min(0.95, above * least)})
-    choice = smoea.search(ground, limits)
+    choice = smoea.search(problem, limits)
     assert (choice.ratios <= limits.vector()).all()
-    assert choice.widths.tolist() == [len(choice.kept[g.name]) for g in ground.space.groups]
-    assert all(w in grid for w, grid in zip(choice.widths, ground.space.grids, strict=True))
+    assert choice.widths.tolist() == [len(choice.kept[g.name]) for g in problem.space.groups]
+    assert all(w in grid for w, grid in zip(choice.widths, problem.space.grids, strict=True))
 
 
-def test_several_limits_hold_at_once(ground):
+def test_several_limits_hold_at_once(problem):
     limits = Limits(latency=0.8, params=0.6)
-    assert (smoea.search(ground, limits).ratios <= limits.vector()).all()
+    assert (smoea.search(problem, limits).ratios <= limits.vector()).all()
 
 
-def test_a_mild_budget_is_nearly_used(ground):
-    choice = smoea.search(ground, Limits(latency=0.8))
+def test_a_mild_budget_is_nearly_used(problem):
+    choice = smoea.search(problem, Limits(latency=0.8))
     assert 0.65 < choice.ratios[0] <= 0.8
 
 
-def test_a_limit_out_of_reach_ends_on_the_smallest_widths(ground):
-    choice = smoea.search(ground, Limits(latency=0.01))
-    assert choice.widths.tolist() == [grid[0] for grid in ground.space.grids]
+def test_a_limit_out_of_reach_ends_on_the_smallest_widths(problem):
+    choice = smoea.search(problem, Limits(latency=0.01))
+    assert choice.widths.tolist() == [grid[0] for grid in problem.space.grids]
 
 
-def test_without_a_budget_the_ratio_is_an_outcome_of_one_round(ground):
+def test_without_a_budget_the_ratio_is_an_outcome_of_one_round(problem):
     told = []
-    heard = replace(ground, watch=lambda step, done, total: told.append((done, total)))
+    heard = replace(problem, progress=lambda step, done, total: told.append((done, total)))
     choice = smoea.search(heard, Limits())
-    total = 2 * len(smoea.subnetworks(ground.space))
-    assert floor(ground)[0] < choice.ratios[0] < 1
+    total = 2 * len(smoea.subnetworks(problem.space))
+    assert floor(problem)[0] < choice.ratios[0] < 1
     assert told == [(done, total) for done in range(1, total + 1)]
 
 
-def test_the_same_seed_gives_the_same_choice(ground):
-    first, second = (smoea.search(ground, Limits(latency=0.6)) for _ in range(2))
+def test_the_same_seed_gives_the_same_choice(problem):
+    first, second = (smoea.search(problem, Limits(latency=0.6)) for _ in range(2))
     assert first.kept == second.kept
 
 
 @pytest.mark.parametrize("name", ["vgg", "bottleneck", "resnext", "mobilenet", "awkward"])
 def test_whatever_is_coupled_is_pruned_and_runs(tiny, name):
-    ground = ground_of(tiny(name)[0], grid=(4, 8, 12), criteria_names=("l1",))
-    least = floor(ground)[0]
+    problem = ground_of(tiny(name)[0], grid=(4, 8, 12), criteria_names=("l1",))
+    least = floor(problem)[0]
     limits = Limits(latency=(1 + 2 * least) / 3)
-    choice = smoea.search(ground, limits)
+    choice = smoea.search(problem, limits)
     assert choice.ratios[0] <= limits.latency
-    small = slim(ground.trace, choice.plan(name))
+    small = slim(problem.trace, choice.plan(name))
     assert small(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
 
 
 def test_a_network_that_answers_nan_still_keeps_the_budget(tiny):
     model = tiny("resnet")[0]
     model[0][0].weight.data[:] = torch.nan
-    ground = ground_of(model, criteria_names=("bn",))
-    assert smoea.search(ground, Limits(latency=0.6)).ratios[0] <= 0.6
+    problem = ground_of(model, criteria_names=("bn",))
+    assert smoea.search(problem, Limits(latency=0.6)).ratios[0] <= 0.6
 
 
-def test_an_interrupted_search_goes_on_from_its_records(ground, tmp_path, monkeypatch):
-    kept = replace(ground, folder=tmp_path)
+def test_an_interrupted_search_goes_on_from_its_records(problem, tmp_path, monkeypatch):
+    kept = replace(problem, folder=tmp_path)
     limits = Limits(latency=0.6)
     first = smoea.search(kept, limits)
-    assert len(list(tmp_path.iterdir())) >= len(smoea.subnetworks(ground.space))
+    assert len(list(tmp_path.iterdir())) >= len(smoea.subnetworks(problem.space))
     monkeypatch.setattr(Task, "objectives", None)
     assert smoea.search(kept, limits).kept == first.kept
 
 
-def test_records_of_other_limits_are_not_gone_on_from(ground, tmp_path):
-    kept = replace(ground, folder=tmp_path)
+def test_records_of_other_limits_are_not_gone_on_from(problem, tmp_path):
+    kept = replace(problem, folder=tmp_path)
     smoea.search(kept, Limits(latency=0.9))
     again = smoea.search(kept, Limits(latency=0.5))
-    assert again.kept == smoea.search(ground, Limits(latency=0.5)).kept
+    assert again.kept == smoea.search(problem, Limits(latency=0.5)).kept
 
 
 def groups_of(*specs):
@@ -154,19 +154,19 @@ def test_consecutive_layers_are_dealt_out_evenly(specs, parts):
 
 
 @pytest.fixture
-def task(ground):
-    masks = tuple(torch.ones(group.width, dtype=torch.bool) for group in ground.space.groups)
-    parts = smoea.subnetworks(ground.space)
-    return Task(ground, parts, 0, masks, Limits(latency=0.7), lambda masks: 0.5, last=True)
+def task(problem):
+    masks = tuple(torch.ones(group.width, dtype=torch.bool) for group in problem.space.groups)
+    parts = smoea.subnetworks(problem.space)
+    return Task(problem, parts, 0, masks, Limits(latency=0.7), lambda masks: 0.5, last=True)
 
 
 def test_set_bits_stay_first_and_the_salient_fill_up(task):
     """Of 8 channels 4 stay: the two set ones, and the two most salient of the rest."""
     first = task.members[0]
-    saliency = task.ground.criteria["l1"][first].numpy()
+    saliency = task.problem.criteria["l1"][first].numpy()
     order = np.argsort(-saliency)
     genome = np.zeros((1, len(task.choices)), np.int64)
-    genome[0, 0] = task.ground.space.grids[first].index(4)
+    genome[0, 0] = task.problem.space.grids[first].index(4)
     genome[0, len(task.members) + order[-2:]] = 1
     masks, widths = task.decode(genome)
     assert widths[0, first] == 4
@@ -189,7 +189,7 @@ def test_repair_narrows_what_breaks_the_budget_and_no_further_than_it_must(task)
     assert task.objectives(full).violation[0] > 0
     assert task.objectives(fixed).violation[0] == 0
     widths = task.decode(fixed)[1]
-    wider = task.ground.space.snap(np.minimum(widths + 1, task.ground.space.full))
+    wider = task.problem.space.snap(np.minimum(widths + 1, task.problem.space.full))
     assert task._violation(wider)[0] > 0
 
 
@@ -210,7 +210,7 @@ def test_saving_more_than_the_share_counts_as_no_cheaper(task):
     first = replace(task, last=False).objectives(np.stack([smallest, full]))
     share = first.values[0, 1]
     assert 0.7 < share < first.values[1, 1] == 1
-    assert task.ground.costs.ratios(task.decode(smallest[None])[1])[0, 0] < share
+    assert task.problem.costs.ratios(task.decode(smallest[None])[1])[0, 0] < share
     assert (first.violation == 0).all()
     assert task.objectives(full[None]).violation[0] == pytest.approx(1 / share - 1)
 
@@ -235,8 +235,8 @@ def test_the_paper_s_own_setting_is_a_budget_like_others(monkeypatch):
     counts = CostModel(traced)
     spaced = space.build(traced.groups, (16, 32, 64, 128))
     costs = Costs(spaced.full, (counts.macs, counts.macs, counts.params))
-    ground = Ground(traced, spaced, costs, images, Settings(6, 0), criteria_names=("l1",))
-    choice = smoea.search(ground, Limits(params=0.1656))
+    problem = Problem(traced, spaced, costs, images, Settings(6, 0), criteria_names=("l1",))
+    choice = smoea.search(problem, Limits(params=0.1656))
     assert 0.1 < choice.ratios[2] <= 0.1656
 
 
