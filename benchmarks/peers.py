@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from contest import report, schedule
 from contest.ledger import Ledger, read
+from contest.network import dense_network, unpacked
 from contest.running import run
-from contest.scene import scene, unpacked
 from contest.schedule import Contest
 
 from edgeprune.deploy.devices.fingerprint import check_device
@@ -87,7 +87,7 @@ def _run(contests: tuple[Contest, ...], asked: argparse.Namespace) -> None:
             )
             run(
                 contest,
-                scene(contest.model, weights, images),
+                dense_network(contest.model, weights, images),
                 ledger,
                 only=asked.only,
                 arms=asked.arms,

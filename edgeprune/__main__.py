@@ -1,4 +1,4 @@
-"""The commands as ``python -m edgeprune``, which is how torchrun starts them."""
+"""Runs the commands as ``python -m edgeprune``, which is how torchrun starts them."""
 
 from edgeprune.cli.main import main
 

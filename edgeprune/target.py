@@ -112,6 +112,10 @@ class TargetProfile(_Table):
         """Hash of every value of the profile, defaults included; comments do not count."""
         return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()
 
+    def with_budget(self, budget: Budget) -> "TargetProfile":
+        """The profile with another budget."""
+        return self.model_copy(update={"budget": budget})
+
 
 def load_target(name: str) -> TargetProfile:
     """Read a profile by path or by name.

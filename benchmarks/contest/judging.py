@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from contest.ledger import Ledger
-from contest.scene import Scene
+from contest.network import DenseNetwork
 from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
@@ -31,7 +31,7 @@ class Judge:
     """Who is judged on which images, and how networks recover.
 
     Attributes:
-        scene: The dense network and the images.
+        dense: The dense network and the images.
         ledger: Where results go.
         base: Fields of every row: schedule, model, weights.
         images: What accuracy before fine-tuning is read on.
@@ -39,7 +39,7 @@ class Judge:
         seeds: Seeds of the fine-tuning.
     """
 
-    scene: Scene
+    dense: DenseNetwork
     ledger: Ledger
     base: dict[str, Any]
     images: Judges = "val"
@@ -48,8 +48,8 @@ class Judge:
 
     def before(self, network: nn.Module) -> float:
         """Accuracy after BatchNorm recalibration, before any fine-tuning."""
-        recalibrated = recalibrate(network, self.scene.images.train)
-        images = self.scene.images.test if self.images == "test" else self.scene.images.val
+        recalibrated = recalibrate(network, self.dense.images.train)
+        images = self.dense.images.test if self.images == "test" else self.dense.images.val
         return round(evaluate(recalibrated, images).accuracy, 4)
 
     def recovered(self, entrants: Sequence[Entrant]) -> None:
@@ -67,12 +67,12 @@ class Judge:
         key |= {"seed": seed}
         if self.recipe and not self.ledger.find(**key):
             start = time.monotonic()
-            images = self.scene.images
+            images = self.dense.images
             trained = train(
                 recalibrate(entrant.network(), images.train),
                 images.train,
                 replace(self.recipe, seed=seed),
-                teacher=self.scene.dense,
+                teacher=self.dense.model,
             )
             accuracy = round(evaluate(trained.model, images.test).accuracy, 4)
             steps = trained.history["steps"]

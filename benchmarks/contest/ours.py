@@ -1,4 +1,4 @@
-"""What do edgeprune's own strategies choose? Each is asked once for all limits of a scene."""
+"""What edgeprune's own strategies choose: each is asked once for all limits of a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from contest.bitmask import Bitmask
-from contest.scene import Scene
+from contest.network import DenseNetwork
 from contest.schedule import search_seed, strategy
 from edgeprune.errors import PromiseError
 from edgeprune.prune.search.engine.population import Settings
@@ -21,7 +21,7 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.run import measured_search
-from edgeprune.run.measured_search import Candidate, Field
+from edgeprune.run.measured_search import Candidate
 
 
 def _without_wavelet(problem: Problem) -> Problem:
@@ -39,7 +39,7 @@ def _on_macs(problem: Problem) -> Problem:
     return replace(problem, costs=replace(problem.costs, predictors=(macs, macs, params)))
 
 
-# What is changed of the problem, and the search that then stands on it, by the ablation's name.
+# What is changed of the problem, and the search of it, by the ablation's name.
 ABLATIONS: dict[str, tuple[Callable[[Problem], Problem], Callable[[Problem], registry.Searcher]]]
 ABLATIONS = {
     "joint-no-wavelet": (_without_wavelet, Joint),
@@ -61,16 +61,16 @@ class Reached:
 
 @dataclass(frozen=True)
 class Own:
-    """One strategy, or an ablation of one, on a scene.
+    """One strategy, or an ablation of one, on one network.
 
     Attributes:
-        scene: What it is judged on.
+        dense: The network that it is judged on.
         arm: Its name; behind a ``#`` the seed of the search, which is 0 without.
         folder: Where its unfinished search keeps what it knows.
         effort: What its scores may cost.
     """
 
-    scene: Scene
+    dense: DenseNetwork
     arm: str
     folder: Path
     effort: Effort = field(default_factory=Effort)
@@ -79,12 +79,14 @@ class Own:
         """Search, measure, and search again with a tighter aim where the measurement misses."""
         measured = []
         try:
-            for candidate in measured_search.settle(self._field, self._searcher, limits):
+            for candidate in measured_search.settle(
+                self._problem, self.dense.timing, self._searcher, limits, self.arm
+            ):
                 measured.append(candidate)
         except PromiseError as error:
             return Reached(None, None, _lowest(measured), str(error))
         last = measured[-1]
-        plan = last.choice.plan(self.scene.name)
+        plan = last.choice.plan(self.dense.name)
         return Reached(plan.to_plain(), [round(value, 4) for value in last.measured])
 
     @property
@@ -94,19 +96,13 @@ class Own:
 
     @cached_property
     def _problem(self) -> Problem:
-        arena = self.scene.field
         self.folder.mkdir(parents=True, exist_ok=True)
-        plain = Problem(
-            *(arena.trace, arena.space, arena.costs, self.scene.images),
+        plain = self.dense.problem(
             effort=self.effort,
             folder=self.folder,
             settings=Settings(seed=search_seed(self.arm)),
         )
         return ABLATIONS[self.arm][0](plain) if self.arm in ABLATIONS else plain
-
-    @cached_property
-    def _field(self) -> Field:
-        return replace(self.scene.field, costs=self._problem.costs)
 
     @cached_property
     def _searcher(self) -> registry.Searcher:
@@ -115,9 +111,9 @@ class Own:
         return registry.searcher(strategy(self.arm), self._problem)
 
 
-def slimmed(scene: Scene, plan: dict[str, Any]) -> nn.Module:
+def slimmed(dense: DenseNetwork, plan: dict[str, Any]) -> nn.Module:
     """The network that a plan describes."""
-    return slim(scene.trace, PruningPlan.from_plain(plan))
+    return slim(dense.trace, PruningPlan.from_plain(plan))
 
 
 def _lowest(measured: list[Candidate]) -> float | None:

@@ -18,8 +18,8 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from contest.climbing import Climb
+from contest.network import DenseNetwork
 from contest.resizing import resized
-from contest.scene import Scene
 from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.prune.images.datasets import sample
@@ -118,16 +118,16 @@ def _shortcuts(network: nn.Module) -> list[nn.Module]:
 
 
 class Peers:
-    """All arms on one scene; a latency is measured once for each set of widths."""
+    """All arms on one network; a latency is measured once for each set of widths."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.grads = gradients(scene.dense, scene.images.train)
+    def __init__(self, dense: DenseNetwork) -> None:
+        self.dense = dense
+        self.grads = gradients(dense.model, dense.images.train)
         self.timed: dict[tuple[tuple[int, ...], bool], Interval] = {}
 
     def pruned(self, arm: Arm, ratio: float) -> nn.Module:
         """The slim network of an arm."""
-        return pruned(self.scene.dense, arm, ratio, self.grads)
+        return pruned(self.dense.model, arm, ratio, self.grads)
 
     def climb(
         self, arm: Arm, limits: Sequence[float]
@@ -145,12 +145,12 @@ class Peers:
         if new:
             files = [self._file(network, final) for network in new.values()]
             epochs = protocol.EPOCHS if final else SCREENING
-            found = self.scene.latencies(files, epochs=epochs)
+            found = self.dense.latencies(files, epochs=epochs)
             self.timed.update(zip(new, found, strict=True))
         return [self.timed[key] for key in keys]
 
     def _file(self, network: nn.Module, final: bool) -> bytes:
-        return self.scene.exported(network) if final else resized(self.scene.proto, network)
+        return self.dense.exported(network) if final else resized(self.dense.proto, network)
 
 
 def widths(network: nn.Module) -> tuple[int, ...]:

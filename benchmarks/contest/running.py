@@ -12,8 +12,8 @@ from torch import nn
 from contest import ours, peer
 from contest.judging import Entrant, Judge
 from contest.ledger import Ledger, Row, of
+from contest.network import DenseNetwork
 from contest.ours import Own
-from contest.scene import Scene
 from contest.schedule import Contest, label
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.space.budget import Limits
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 def run(
     contest: Contest,
-    scene: Scene,
+    dense: DenseNetwork,
     ledger: Ledger,
     *,
     only: str | None = None,
@@ -34,16 +34,16 @@ def run(
 
     Args:
         contest: Who takes part.
-        scene: What they are judged on.
+        dense: The network that they are judged on.
         ledger: What there is, and where results go.
         only: ``own`` or ``peers`` for one half.
         arms: Arms whose name this regular expression finds; the table lists the others.
     """
     if contest.weights is None and not torch.cuda.is_available():
         # Latency and size of a network that nobody trained, by the one rule that needs no images.
-        _own(Judge(scene, ledger, contest.base), "uniform", contest.limits, trained=False)
+        _own(Judge(dense, ledger, contest.base), "uniform", contest.limits, trained=False)
         return
-    judge = Judge(scene, ledger, contest.base, contest.judged, contest.recipe)
+    judge = Judge(dense, ledger, contest.base, contest.judged, contest.recipe)
     _dense(judge)
     entrants = []
     if only != "peers":
@@ -52,8 +52,9 @@ def run(
     if only != "own" and contest.peers != "none":
         _peers(judge, contest.latencies, arms)
         entrants += _best_peers(judge, contest)
-    dense = Entrant("dense", "none", lambda: scene.dense)
-    judge.recovered([*entrants, dense] if re.search(arms, "dense") else entrants)
+    if re.search(arms, "dense"):
+        entrants.append(Entrant("dense", "none", lambda: dense.model))
+    judge.recovered(entrants)
 
 
 def _dense(judge: Judge) -> None:
@@ -61,10 +62,10 @@ def _dense(judge: Judge) -> None:
     key = {**judge.base, "kind": "dense", "arm": "dense", "limit": "none"}
     if not judge.ledger.find(**key):
         start = time.monotonic()
-        images = judge.scene.images
+        images = judge.dense.images
         accuracy = {
-            "test": round(evaluate(judge.scene.dense, images.test).accuracy, 4),
-            "val": round(evaluate(judge.scene.dense, images.val).accuracy, 4),
+            "test": round(evaluate(judge.dense.model, images.test).accuracy, 4),
+            "val": round(evaluate(judge.dense.model, images.val).accuracy, 4),
         }
         judge.ledger.append(time.monotonic() - start, **key, **accuracy)
 
@@ -75,7 +76,7 @@ def _own(
     """One strategy at every limit; one search serves them all."""
     # Before fine-tuning nothing is distilled: F1 decides.
     effort = Effort(recipe=judge.recipe) if judge.recipe else Effort(rungs=())
-    own = Own(judge.scene, arm, judge.ledger.folder() / "-".join(_words(judge, arm)), effort)
+    own = Own(judge.dense, arm, judge.ledger.folder() / "-".join(_words(judge, arm)), effort)
     entrants = []
     for limit in limits:
         row = _net(judge, arm, label(limit))
@@ -84,26 +85,26 @@ def _own(
             reached = own.reach(limit)
             values: dict[str, Any] = {**vars(reached), "scored": own.scored}
             if reached.plan is not None:
-                network = ours.slimmed(judge.scene, reached.plan)
-                values |= _judged(judge, network) if trained else judge.scene.sizes(network)
+                network = ours.slimmed(judge.dense, reached.plan)
+                values |= _judged(judge, network) if trained else judge.dense.sizes(network)
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
         if row["plan"] is not None:
-            rebuilt = partial(ours.slimmed, judge.scene, row["plan"])
+            rebuilt = partial(ours.slimmed, judge.dense, row["plan"])
             entrants.append(Entrant(arm, label(limit), rebuilt))
     return entrants
 
 
 def _peers(judge: Judge, limits: tuple[float, ...], wanted: str) -> None:
     """Every way to use Torch-Pruning, at every limit, before fine-tuning."""
-    scene = judge.scene
+    dense = judge.dense
     known: dict[tuple[str, float], dict[str, Any]] = {}
-    peers, arms = None, peer.arms(scene.dense, _step(scene.field.space.grids))
+    peers, arms = None, peer.arms(dense.model, _step(dense.problem().space.grids))
     _note(judge, [arm.name for arm in arms])
     for arm in [arm for arm in arms if re.search(wanted, arm.name)]:
         names = {limit: label(Limits(latency=limit)) for limit in limits}
         if all(_net(judge, arm.name, name) for name in names.values()):
             continue
-        peers = peers or peer.Peers(scene)
+        peers = peers or peer.Peers(dense)
         start = time.monotonic()
         for limit, ratio, climb in peers.climb(arm, limits):
             values: dict[str, Any] = {"ratio": ratio, "lowest": round(climb.lowest, 4)}
@@ -142,7 +143,7 @@ def _best_peers(judge: Judge, contest: Contest) -> list[Entrant]:
 
 def _rebuilt(judge: Judge, file: str) -> nn.Module:
     state = torch.load(judge.ledger.folder() / file, weights_only=True)
-    return peer.rebuilt(judge.scene.dense, state)
+    return peer.rebuilt(judge.dense.model, state)
 
 
 def reached(rows: list[Row]) -> list[Row]:
@@ -151,7 +152,7 @@ def reached(rows: list[Row]) -> list[Row]:
 
 
 def _judged(judge: Judge, network: nn.Module) -> dict[str, Any]:
-    return {"before": judge.before(network), **judge.scene.sizes(network)}
+    return {"before": judge.before(network), **judge.dense.sizes(network)}
 
 
 def _net(judge: Judge, arm: str, limit: str) -> dict[str, Any] | None:
@@ -165,7 +166,7 @@ def _keep(
     row = judge.ledger.append(seconds, **key, **values)
     _log.info(
         "%s %s %s: %s at %s (%.0f s)",
-        judge.scene.name,
+        judge.dense.name,
         limit,
         arm,
         values.get("before"),

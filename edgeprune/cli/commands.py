@@ -1,7 +1,6 @@
-"""The commands: parse, call one function, print, exit code."""
+"""The commands of the command line: each parses, calls one function, prints and exits."""
 
 import os
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeprune import __version__
+from edgeprune.cli.options import (
+    AccuracyDrop,
+    Batch,
+    Classes,
+    Deviation,
+    Ema,
+    Epochs,
+    FamilyRatios,
+    GitHub,
+    Images,
+    Json,
+    LatencyMs,
+    LatencyRatio,
+    MacsRatio,
+    Mean,
+    ModelArguments,
+    ModelName,
+    Overwrite,
+    ParamsRatio,
+    Policy,
+    Rate,
+    RunFolderPath,
+    Seed,
+    Side,
+    Smoothing,
+    TargetName,
+    Temperature,
+    Trust,
+    Uri,
+    Weight,
+)
 from edgeprune.errors import InputError, MachineError
 
 if TYPE_CHECKING:
@@ -28,72 +58,6 @@ app.add_typer(targets_app, name="targets", help="List target profiles, or show o
 app.add_typer(devices_app, name="devices", help="Reach devices.")
 
 SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "ptwt", "pywt", "sklearn"]
-
-
-class Policy(StrEnum):
-    """What an undecided budget means."""
-
-    warn = "warn"
-    fail = "fail"
-    passed = "pass"
-
-
-class GitHub(StrEnum):
-    """Whether to write annotations and a step summary."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-TargetName = Annotated[str, typer.Option("--target", help="Target profile: a name or a path.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Trust = Annotated[
-    bool, typer.Option("--trust-factory", help="Run the module:factory that model.pt names.")
-]
-ModelName = Annotated[
-    str, typer.Option("--model", help="resnet20, vgg16, resnet18, ... or package.module:factory.")
-]
-Uri = Annotated[str, typer.Option("--device", help="local:// or ssh://user@host[:port].")]
-Side = Annotated[int | None, typer.Option(help="Side of the input in pixels.", min=1)]
-Three = Annotated[
-    tuple[float, float, float] | None, typer.Option(help="Red, green, blue; default ImageNet.")
-]
-
-
-def _limit(text: str) -> float:
-    """A number, or infinity for ``none``: the profile's limit is dropped."""
-    try:
-        return float("inf" if text == "none" else text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a number nor none") from None
-
-
-Share = Annotated[
-    float | None,
-    typer.Option(
-        parser=_limit,
-        metavar="RATIO",
-        help="Share of the dense model's, or none; default: profile.",
-    ),
-]
-
-Images = Annotated[
-    str | None,
-    typer.Option("--data", help="digits, cifar10, cifar100 or a folder of image folders."),
-]
-Rate = Annotated[float | None, typer.Option("--lr", help="Highest learning rate; default 0.05.")]
-Batch = Annotated[int | None, typer.Option(help="Images a step; default 128, digits 64.")]
-Temperature = Annotated[
-    float | None, typer.Option(help="Softens what the teacher says; default 4.")
-]
-Weight = Annotated[
-    float | None, typer.Option(help="Of the teacher, 0 to 1; default 0.7, 0 for labels alone.")
-]
-Smoothing = Annotated[float | None, typer.Option(help="Of the labels; default 0, off.")]
-Ema = Annotated[
-    float | None, typer.Option(help="Decay of an average of the weights, 0.999; default off.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -120,48 +84,59 @@ def root(
 def search(
     target: TargetName = "mobile-cpu",
     model: ModelName = "resnet20",
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint of the dense model.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of the dense model; without one it is trained on --data."),
+    ] = None,
     data: Images = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
+    out: RunFolderPath = None,
     overwrite: Overwrite = False,
-    mean: Three = None,
-    std: Three = None,
+    mean: Mean = None,
+    std: Deviation = None,
     image_size: Side = None,
-    model_arg: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE for the model's constructor; repeat.")
-    ] = None,
-    max_latency_ratio: Share = None,
-    max_macs_ratio: Share = None,
-    max_params_ratio: Share = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="Median on --device; takes the profile's ratio's place.")
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(parser=_limit, metavar="POINTS", help="Percentage points, or none."),
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(help="One model for each latency ratio: 0.7,0.5,0.35.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs of fine-tuning.", min=0)] = 10,
+    model_arg: ModelArguments = None,
+    max_latency_ratio: LatencyRatio = None,
+    max_macs_ratio: MacsRatio = None,
+    max_params_ratio: ParamsRatio = None,
+    max_latency_ms: LatencyMs = None,
+    max_accuracy_drop: AccuracyDrop = None,
+    family: FamilyRatios = None,
+    epochs: Epochs = 10,
     baseline_epochs: Annotated[
-        int | None, typer.Option(help="Epochs of training without --weights.", min=1)
+        int | None,
+        typer.Option(
+            help="Number of passes of the dense model's training where no --weights are given; "
+            "30 by default, fewer on the digits.",
+            min=1,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of search and fine-tuning.")] = 0,
+    seed: Seed = 0,
     device: Uri = "local://",
     strategy: Annotated[
-        str | None, typer.Option(help="How channels are chosen; docs/search.md has them.")
+        str | None,
+        typer.Option(
+            help="How channels are chosen: joint (default), gwcs, smoea, random, uniform, l1, bn, "
+            "taylor or depth."
+        ),
     ] = None,
     evaluations: Annotated[
-        int | None, typer.Option(help="Networks to score; 400, on digits 150.", min=1)
+        int | None,
+        typer.Option(
+            help="Number of networks to score; 400 by default, 150 on the digits.", min=1
+        ),
     ] = None,
     finalists: Annotated[
         int | None,
-        typer.Option(help="Networks to distil before one is chosen; 8, on digits 6.", min=1),
+        typer.Option(
+            help="Number of networks to distil before one is chosen; 8 by default, 6 on the "
+            "digits.",
+            min=1,
+        ),
     ] = None,
     wavelet: Annotated[
-        str | None, typer.Option(help="Of the wavelet criterion: haar, db2, sym4, ...")
-    ] = None,
+        str,
+        typer.Option(help="Wavelet of the wavelet criterion, such as haar, db2 or sym4."),
+    ] = "haar",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
@@ -175,32 +150,56 @@ def search(
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     _needs_search("search")
     from edgeprune.cli import console
-    from edgeprune.cli import options as asking
-    from edgeprune.run import pipeline
+    from edgeprune.prune.images.held import IMAGENET, Normalisation
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.prune.saliency.wavelet import WaveletOptions
+    from edgeprune.prune.search.engine.population import Settings
+    from edgeprune.prune.search.strategies import registry
+    from edgeprune.run import defaults, pipeline
+    from edgeprune.target import load_target
 
     if weights and not data:
         raise InputError("--weights without --data: name the images it was trained for")
-    request = asking.request(
-        asking.Flags(
-            target,
-            model,
-            model_arg or [],
-            data or "digits",
-            image_size,
-            (mean, std),
-            (max_latency_ratio, max_macs_ratio, max_params_ratio, max_accuracy_drop),
-            max_latency_ms,
-            family,
-            (epochs, baseline_epochs, seed),
-            device,
-            strategy,
-            resume,
-            (evaluations, finalists, wavelet),
-            _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema),
+    if family and not (max_latency_ratio is None and max_latency_ms is None):
+        raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
+    profile, source = load_target(target), data or "digits"
+    request = pipeline.Request(
+        target=profile,
+        model=ModelSpec(model, kwargs=dict(model_arg or ())),
+        budget=defaults.budget(
+            profile,
+            latency_elsewhere=bool(family or max_latency_ms),
+            latency=max_latency_ratio,
+            macs=max_macs_ratio,
+            params=max_params_ratio,
+            accuracy_drop=max_accuracy_drop,
         ),
-        weights,
-        out,
+        weights=weights,
+        source=source,
+        size=defaults.side(model, image_size, profile),
+        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        out=out,
         overwrite=overwrite,
+        resume=resume,
+        baseline=defaults.dense_recipe(source, baseline_epochs, seed),
+        recovery=defaults.recovery_recipe(
+            source,
+            epochs=epochs,
+            seed=seed,
+            lr=lr,
+            batch=batch,
+            temperature=kd_temperature,
+            alpha=kd_weight,
+            label_smoothing=label_smoothing,
+            ema=ema,
+        ),
+        search=Settings(seed=seed),
+        effort=defaults.effort(source, evaluations, finalists),
+        wavelet=WaveletOptions(wavelet=wavelet),
+        device=device,
+        strategy=strategy or registry.DEFAULT,
+        family=family or (),
+        latency_ms=max_latency_ms,
     )
     with console.progress() as progress:
         outcome = pipeline.run_search(request, progress)
@@ -213,16 +212,23 @@ def search(
 
 @app.command()
 def finetune(
-    checkpoint: Annotated[Path, typer.Argument(help="model.pt of a search.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The model.pt of a search.")],
     data: Images = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="model.pt or weights; default: dense.pt beside it.")
+        Path | None,
+        typer.Option(
+            help="Network to distil from, as a model.pt or weights; the dense.pt beside the "
+            "checkpoint by default."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File; default: NAME-finetuned.pt.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; NAME-finetuned.pt by default.")
+    ] = None,
     overwrite: Overwrite = False,
-    epochs: Annotated[int, typer.Option(help="Passes over the images.", min=0)] = 10,
+    epochs: Epochs = 10,
     steps: Annotated[
-        int | None, typer.Option(help="Batches in all, in place of --epochs.", min=0)
+        int | None,
+        typer.Option(help="Number of training steps in all; takes the place of --epochs.", min=0),
     ] = None,
     lr: Rate = None,
     batch: Batch = None,
@@ -230,7 +236,7 @@ def finetune(
     kd_weight: Weight = None,
     label_smoothing: Smoothing = None,
     ema: Ema = None,
-    seed: Annotated[int, typer.Option(help="Seed of order and augmentation.")] = 0,
+    seed: Seed = 0,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Estimate BatchNorm's statistics afresh first.")
     ] = False,
@@ -238,41 +244,60 @@ def finetune(
         bool, typer.Option("--resume", help="Go on where this command was interrupted.")
     ] = False,
     save_every: Annotated[
-        int | None, typer.Option(help="Steps between states; default: each epoch.", min=1)
+        int | None,
+        typer.Option(help="Steps between two saved states; one epoch by default.", min=1),
     ] = None,
     trust_factory: Trust = False,
 ) -> None:
     """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
     _needs_search("finetune")
     from edgeprune.cli import console
-    from edgeprune.cli import options as asking
-    from edgeprune.run import finetune as retrain
+    from edgeprune.run import defaults
+    from edgeprune.run import finetune as finetuning
 
-    given = _recipe(lr, batch, (kd_temperature, kd_weight), label_smoothing, ema)
-    source = data or retrain.known_images(checkpoint)
-    wanted = retrain.Retraining(
-        checkpoint,
-        asking.recipe(source, {**given, "epochs": epochs, "steps": steps, "seed": seed}),
-        source,
-        teacher,
-        out,
-        overwrite,
-        resume,
-        recalibrate,
-        trust_factory,
-        save_every,
+    source = data or finetuning.known_images(checkpoint)
+    request = finetuning.FinetuneRequest(
+        checkpoint=checkpoint,
+        recipe=defaults.recovery_recipe(
+            source,
+            epochs=epochs,
+            steps=steps,
+            seed=seed,
+            lr=lr,
+            batch=batch,
+            temperature=kd_temperature,
+            alpha=kd_weight,
+            label_smoothing=label_smoothing,
+            ema=ema,
+        ),
+        source=source,
+        teacher=teacher,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        recalibrate=recalibrate,
+        trust_factory=trust_factory,
+        every=save_every,
     )
     with console.progress() as progress:
-        done = retrain.retrain(wanted, progress)
-    if done:
-        typer.echo(done.to_text())
+        result = finetuning.finetune(request, progress)
+    if result:
+        typer.echo(result.to_text())
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="model.pt of a search.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output")] = None,
-    target: Annotated[str | None, typer.Option(help="Default: the checkpoint's.")] = None,
+    checkpoint: Annotated[Path, typer.Argument(help="The model.pt of a search.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="ONNX file to write; model.onnx beside it by default."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
+    ] = None,
     overwrite: Overwrite = False,
     trust_factory: Trust = False,
 ) -> None:
@@ -291,25 +316,52 @@ def export(
 
 @app.command()
 def check(
-    model: Annotated[Path, typer.Argument(help="ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="The ONNX file to judge.")],
     target: TargetName = "mobile-cpu",
-    baseline: Annotated[Path | None, typer.Option(help="Reference ONNX file.")] = None,
-    max_ratio: Annotated[float | None, typer.Option(help="Limit of the latency ratio.")] = None,
-    budget: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE replaces the target's; repeat.")
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="ONNX file of the dense model; the dense.onnx beside the model by default, where "
+            "it is the one that the model records."
+        ),
     ] = None,
-    on_inconclusive: Annotated[Policy, typer.Option()] = Policy.warn,
-    max_seconds: Annotated[float | None, typer.Option(help="Longest timing.", min=0.1)] = None,
+    max_ratio: Annotated[
+        float | None,
+        typer.Option(help="Highest share of the dense latency; the target's by default."),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Budget in place of the target's, such as p90_ms=6; may be given several times.",
+        ),
+    ] = None,
+    on_inconclusive: Annotated[
+        Policy,
+        typer.Option(help="What an undecided budget does: exit 0 with a word, exit 4, or exit 0."),
+    ] = Policy.warn,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest time for each timed budget in seconds; the target's by default.", min=0.1
+        ),
+    ] = None,
     device: Uri = "local://",
-    json: Annotated[str | None, typer.Option(help="Write the report to FILE, or - .")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
-    github: Annotated[GitHub, typer.Option()] = GitHub.auto,
+    json: Json = None,
+    junit: Annotated[Path | None, typer.Option(help="File for the report as JUnit XML.")] = None,
+    github: Annotated[
+        GitHub,
+        typer.Option(help="Write annotations and a step summary: on, off, or under GitHub alone."),
+    ] = GitHub.auto,
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="What can this machine tell apart?")
+        bool,
+        typer.Option(
+            "--self-test", help="Time the model against itself: what can this machine tell apart?"
+        ),
     ] = False,
 ) -> None:
     """Measure an ONNX file and say whether it keeps every budget of its target."""
-    from edgeprune.deploy.devices import device as devices
+    from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.gate import check as gate
     from edgeprune.target import load_target, with_budgets
 
@@ -324,7 +376,7 @@ def check(
         max_ratio=max_ratio,
         on_inconclusive=on_inconclusive.value,
         max_seconds=max_seconds,
-        device=devices.connect(device),
+        device=connect(device),
     )
     if self_test:
         from edgeprune.deploy.gate.resolution import self_test as run_self_test
@@ -351,7 +403,9 @@ def targets(context: typer.Context) -> None:
 
 
 @targets_app.command("show")
-def show_target(name: str) -> None:
+def show_target(
+    name: Annotated[str, typer.Argument(help="Name or path of a target profile.")],
+) -> None:
     """Print a profile with every default filled in."""
     from edgeprune.target import load_target
 
@@ -361,7 +415,8 @@ def show_target(name: str) -> None:
 
 @devices_app.command("check")
 def check_device(
-    uri: str, json: Annotated[str | None, typer.Option(help="Write it to FILE, or - .")] = None
+    uri: Annotated[str, typer.Argument(help="local:// or ssh://user@host[:port].")],
+    json: Json = None,
 ) -> None:
     """Reach a device and print its fingerprint."""
     from edgeprune.deploy.devices.fingerprint import check_device as reach
@@ -373,58 +428,42 @@ def check_device(
 @app.command()
 def channels(
     model: ModelName = "resnet20",
-    classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
+    classes: Classes = 10,
     image_size: Side = None,
-    model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
+    model_arg: ModelArguments = None,
 ) -> None:
     """Show which channels of a model live or die together."""
     _needs_search("channels")
     from edgeprune.cli import console
-    from edgeprune.cli import options as asking
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.inspection import traced
 
-    groups, unfollowed = asking.channel_rows(model, classes, image_size, model_arg or [])
-    console.table(("group", "width", "stage", "block", "droppable", "tensors"), groups)
-    for line in unfollowed:
-        typer.echo(f"kept whole: {line}")
+    console.show_channels(traced(ModelSpec(model, classes, dict(model_arg or ())), image_size))
 
 
 @app.command()
 def probe(
     target: TargetName = "mobile-cpu",
     model: ModelName = "resnet20",
-    classes: Annotated[int, typer.Option(help="Outputs of the model.", min=1)] = 10,
+    classes: Classes = 10,
     image_size: Side = None,
-    model_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeat.")] = None,
+    model_arg: ModelArguments = None,
     device: Uri = "local://",
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Measure everything again.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Measure everything again, whatever is known.")
+    ] = False,
 ) -> None:
     """Measure the latency table of a model's search space on a device."""
     _needs_search("probe")
     from edgeprune.cli import console
-    from edgeprune.cli import options as asking
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.inspection import probed
+    from edgeprune.target import load_target
 
+    spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
     with console.progress() as progress:
-        spec = asking.spec(model, classes, model_arg or [])
-        report = asking.probe(spec, image_size, target, device, rebuild=rebuild, progress=progress)
+        report = probed(spec, image_size, profile, device, rebuild=rebuild, progress=progress)
     console.show_probe(report)
-
-
-def _recipe(
-    lr: float | None,
-    batch: int | None,
-    teacher: tuple[float | None, float | None],
-    label_smoothing: float | None,
-    ema: float | None,
-) -> dict[str, float | None]:
-    """Options of the recovery recipe under the names that the library gives them."""
-    return {
-        "lr": lr,
-        "batch": batch,
-        "temperature": teacher[0],
-        "alpha": teacher[1],
-        "label_smoothing": label_smoothing,
-        "ema": ema,
-    }
 
 
 def _needs_search(command: str) -> None:

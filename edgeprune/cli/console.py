@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: tables and progress bars (the only file with rich)."""
+"""Prints tables, summaries and progress bars in a terminal: the only file with rich."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ from edgeprune.progress import Progress
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
+    from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family, Member
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
@@ -24,12 +25,32 @@ if TYPE_CHECKING:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table; columns of numbers are aligned right, nothing is cut off."""
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for heading, column in zip(headings, zip(*rows, strict=True), strict=True):
+    for place, heading in enumerate(headings):
+        column = [row[place] for row in rows]
         numbers = all(cell[:1].isdigit() or cell[:1] in "-+." for cell in column if cell)
         shown.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*row)
     _console().print(shown)
+
+
+def show_channels(trace: "Trace") -> None:
+    """Print one row a channel group, and one line for each place that could not be followed."""
+    rows = [
+        (
+            group.name,
+            str(group.width),
+            str(group.stage),
+            group.block or "",
+            "yes" if group.droppable else "",
+            str(len(group.slices)),
+        )
+        for group in trace.groups
+    ]
+    table(("group", "width", "stage", "block", "droppable", "tensors"), rows)
+    for place in trace.unfollowed:
+        line = f"kept whole: {place.node} ({place.source}): {place.reason}"
+        _console().print(line, soft_wrap=True)
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
@@ -173,19 +194,22 @@ def progress() -> Iterator[Progress]:
 
 
 class _Bars:
+    """One bar a step; a step that comes again after others gets a bar of its own."""
+
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
+        self._step = ""
+        self._task = TaskID(-1)
 
     def __call__(self, step: str, done: int, total: int) -> None:
         if not total:
             self._bars.console.print(step, soft_wrap=True)
             return
-        if step not in self._tasks:
-            for finished in self._tasks.values():
-                self._bars.stop_task(finished)
-            self._tasks[step] = self._bars.add_task(step, total=total)
-        self._bars.update(self._tasks[step], completed=done, total=total)
+        if step != self._step:
+            if self._step:
+                self._bars.stop_task(self._task)
+            self._step, self._task = step, self._bars.add_task(step, total=total)
+        self._bars.update(self._task, completed=done, total=total)
 
 
 class _Lines:
@@ -193,15 +217,15 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: dict[str, int] = {}
+        self._last = "", -1
 
     def __call__(self, step: str, done: int, total: int) -> None:
         if not total:
             self._console.print(step, soft_wrap=True)
             return
         quarter = 4 * done // total
-        if self._said.get(step) != quarter:
-            self._said[step] = quarter
+        if self._last != (step, quarter):
+            self._last = step, quarter
             self._console.print(f"{step}: {25 * quarter} %")
 
 

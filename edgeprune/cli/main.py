@@ -1,4 +1,4 @@
-"""Run a command and end it: with its exit code, and with one line on stderr where it failed."""
+"""Runs a command and ends it with its exit code, and with one line on stderr where it failed."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The project file: defaults of the commands' options, kept beside a user's code."""
+"""Reads edgeprune.toml: a project's own defaults for the options of the commands."""
 
 import tomllib
 from collections.abc import Mapping

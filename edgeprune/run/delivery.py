@@ -1,4 +1,4 @@
-"""A recovered network becomes files, a verdict and a summary."""
+"""Delivers a pruned model: writes its files, has them judged and sums up the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.deploy.gate import check
+from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.verdicts import Report
-from edgeprune.deploy.timing.protocol import compare
+from edgeprune.deploy.timing.protocol import Setting, compare
 from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
 from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.measured_search import Timing
-from edgeprune.run.outcome import COUNTS, RESULT, Made, Outcome, Row
-from edgeprune.run.setup import Scene
-from edgeprune.target import TargetProfile
+from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
+from edgeprune.run.setup import RunContext
+from edgeprune.target import Budget
 
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves
 SEEN = (
@@ -26,22 +25,23 @@ SEEN = (
 )
 
 
-def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder) -> Outcome:
+def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: RunFolder) -> Outcome:
     """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
 
     The test images are read here: for this model once, for the dense one once a run.
 
     Args:
-        scene: What the model was made from.
-        made: The model.
-        profile: The target with the budgets it is judged by.
+        context: What the model was made from.
+        model: The pruned model.
+        budget: Everything that it is judged by.
         folder: Where everything goes; earlier files of these names are replaced.
     """
-    slim_accuracy = scene.test_accuracy(made.recovered.model)
-    accuracy = {"dense": scene.dense_accuracy, "slim": slim_accuracy, **made.recovered.accuracy}
-    target, timing = scene.request.target, Timing(profile, scene.field.timing.device)
-    dense, slim = _records(scene, made, accuracy)
-    dense_file = ship(scene.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
+    recovered = model.recovered
+    slim_accuracy = context.test_accuracy(recovered.model)
+    accuracy = {"dense": context.dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
+    target = context.request.target
+    dense, slim = _records(context, model, accuracy)
+    dense_file = ship(context.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
@@ -49,24 +49,25 @@ def deliver(scene: Scene, made: Made, profile: TargetProfile, folder: RunFolder)
         folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
     )
     folder.event("exported", parity=asdict(slim_file.parity))
-    report = check.check(slim_file.path, profile, timing.options(dense_file.path))
+    options = Options(baseline=dense_file.path, device=context.device)
+    report = check(slim_file.path, target.with_budget(budget), options)
     write_whole(folder.path / "check.json", report.to_json().encode())
     files = dense_file, slim_file
-    medians = _medians(report, files, timing)
+    medians = _medians(report, files, context.timing.setting)
     rows = _rows(accuracy, (dense.history, slim.history), files, medians)
-    notes = _notes(scene, report, accuracy) + _walked(folder.read().get("walk", []))
+    notes = _notes(context, report, accuracy) + _walked(folder.read().get("walk", []))
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
     return Outcome(folder.path, rows, report, notes)
 
 
-def _notes(scene: Scene, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
+def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
     """What must be known beside the verdicts."""
-    notes = [SEEN] if scene.origin.seen_validation else []
+    notes = [SEEN] if context.origin.seen_validation else []
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":
         notes.append(
-            f"the best that strategy {scene.request.strategy} came to within the other budgets "
+            f"the best that strategy {context.request.strategy} came to within the other budgets "
             f"loses {lost.value:.2f} points, {lost.limit:g} were allowed; more --epochs may win "
             "them back, or loosen another budget"
         )
@@ -91,12 +92,12 @@ def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _records(
-    scene: Scene, made: Made, accuracy: Mapping[str, float]
+    context: RunContext, model: PrunedModel, accuracy: Mapping[str, float]
 ) -> tuple[Checkpoint, Checkpoint]:
     """What the dense and the slim file say of themselves."""
-    record, chosen = scene.record, made.chosen.choice
-    widths = np.stack([scene.field.space.full, chosen.widths])
-    counts = scene.counts
+    record, chosen = context.record, model.chosen.choice
+    widths = np.stack([context.problem.space.full, chosen.widths])
+    counts = context.counts
     macs, params = counts.macs(widths).tolist(), counts.params(widths).tolist()
     shortcuts = counts.shortcut_macs(widths).tolist()
     history = {**record.history, "accuracy_dense": accuracy["dense"]}
@@ -104,7 +105,7 @@ def _records(
         **history,
         "accuracy_slim": accuracy["slim"],
         "accuracy": dict(accuracy),
-        "finetune": dict(made.recovered.finetune),
+        "finetune": dict(model.recovered.finetune),
         **dict(zip(COUNTS, (macs[1], params[1], shortcuts[1]), strict=True)),
     }
     dense_counts = dict(zip(COUNTS, (macs[0], params[0], shortcuts[0]), strict=True))
@@ -113,7 +114,7 @@ def _records(
         replace(
             record,
             plan=chosen.plan(record.model).to_plain(),
-            state_dict=made.recovered.model.state_dict(),
+            state_dict=model.recovered.model.state_dict(),
             history=slim_history,
         ),
     )
@@ -137,12 +138,11 @@ def _rows(
 
 
 def _medians(
-    report: Report, files: tuple[Shipped, Shipped], timing: Timing
+    report: Report, files: tuple[Shipped, Shipped], setting: Setting
 ) -> tuple[float, float]:
     """Measured ms, dense and slim: the gate's, or timed now where no budget asked for it."""
     if "reference" in report.latency:
         summaries = report.latency["reference"], report.latency["candidate"]
         return summaries[0]["median_ms"], summaries[1]["median_ms"]
-    setting = timing.options().setting(timing.profile, files[0].input_shape)
     found = compare(files[1].path, files[0].path, setting)
     return found.reference.median_ms, found.candidate.median_ms

@@ -1,4 +1,4 @@
-"""Several models in one run: a family at several latencies, or a walk down to the lowest."""
+"""Makes a family: one model for each of several latency ratios, all from one search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from edgeprune.errors import PromiseError
 from edgeprune.run.delivery import deliver
-from edgeprune.run.folder import RunFolder, name
+from edgeprune.run.folder import RunFolder, member_name
 from edgeprune.run.measured_search import UnreachedError
-from edgeprune.run.outcome import Made, Outcome, recall
-from edgeprune.run.pruner import Workshop
+from edgeprune.run.outcome import Outcome, PrunedModel, recall
+from edgeprune.run.pruner import Pruner
 
 Found = TypeVar("Found")
 
@@ -59,24 +59,26 @@ class Family:
         return max(member.exit_code for member in self.members)
 
 
-def family(shop: Workshop) -> Family:
+def make_family(pruner: Pruner) -> Family:
     """Make every model, and judge them when all are made, so that no test image comes earlier.
 
-    A model that cannot be had is told and costs the others nothing. Models that an earlier,
+    A model that cannot be had is named and costs the others nothing. Models that an earlier,
     interrupted run finished are not judged again.
     """
-    request = shop.scene.request
-    made: dict[float, Made] = {}
-    for share in request.family:
-        if recall(shop.folder.member(name(share))) is None:
-            aim = request.within(share).limits
-            found = _unless_refused(shop, share, partial(shop.make, aim, name(share)))
-            made |= {share: found} if found else {}
-    for share, each in made.items():
-        _unless_refused(shop, share, partial(_judge, shop, share, each))
-    members = tuple(_member(shop.folder, share) for share in request.family)
-    result = Family(shop.folder.path, members)
-    shop.folder.record(
+    request, folder = pruner.context.request, pruner.context.folder
+    models: dict[float, PrunedModel] = {}
+    for latency in request.family:
+        if recall(folder.member(member_name(latency))) is None:
+            limits = request.within(latency).limits
+            step = partial(pruner.prune, limits, member_name(latency))
+            model = _unless_refused(pruner, latency, step)
+            if model is not None:
+                models[latency] = model
+    for latency, model in models.items():
+        _unless_refused(pruner, latency, partial(_judge, pruner, latency, model))
+    members = tuple(_member(folder, latency) for latency in request.family)
+    result = Family(folder.path, members)
+    folder.record(
         status="done",
         exit_code=result.exit_code,
         family=[member.to_plain() for member in members],
@@ -93,25 +95,27 @@ def recall_family(folder: RunFolder) -> Family | None:
     return Family(folder.path, members)
 
 
-def _unless_refused(shop: Workshop, share: float, step: Callable[[], Found]) -> Found | None:
-    """What a step gives; a promise that it cannot keep is told and ends this model alone."""
+def _unless_refused(pruner: Pruner, latency: float, step: Callable[[], Found]) -> Found | None:
+    """What a step gives; a promise that it cannot keep is recorded and ends this model alone."""
     try:
         return step()
     except PromiseError as error:
         reason = str(error)
         if isinstance(error, UnreachedError) and error.cost == "latency":
-            reason = f"{error.found}; raise the {share:g} of --family"
-        told = {"latency": share, "reason": reason}
-        shop.folder.event("not reached", **told)
-        shop.folder.member(name(share)).record(status="failed", **told)
+            reason = f"{error.found}; raise the {latency:g} of --family"
+        folder = pruner.context.folder
+        folder.event("not reached", latency=latency, reason=reason)
+        member = folder.member(member_name(latency))
+        member.record(status="failed", latency=latency, reason=reason)
         return None
 
 
-def _judge(shop: Workshop, share: float, made: Made) -> Outcome:
-    profile = shop.scene.request.within(share).judged
-    return deliver(shop.scene, made, profile, shop.folder.member(name(share)))
+def _judge(pruner: Pruner, latency: float, model: PrunedModel) -> Outcome:
+    context = pruner.context
+    budget = context.request.within(latency).judged_by()
+    return deliver(context, model, budget, context.folder.member(member_name(latency)))
 
 
-def _member(folder: RunFolder, share: float) -> Member:
-    own = folder.member(name(share))
-    return Member(share, own.path, recall(own), own.read().get("reason", ""))
+def _member(folder: RunFolder, latency: float) -> Member:
+    own = folder.member(member_name(latency))
+    return Member(latency, own.path, recall(own), own.read().get("reason", ""))

@@ -1,4 +1,4 @@
-"""How does the network of a model.pt learn on, by itself, after its search?"""
+"""Fine-tunes the network of a model.pt by the recipe of a search, on one or several GPUs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +28,8 @@ from edgeprune.prune.training.state import Keep
 TEACHER = "dense.pt"
 
 
-@dataclass(frozen=True)
-class Retraining:
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRequest:
     """What a user asked for.
 
     Attributes:
@@ -70,35 +70,33 @@ class Retraining:
         return self.file.with_name(f"{self.file.name}.state")
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """What came of it.
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What a fine-tuning came to; the accuracy on test images is in the file's history alone.
 
     Attributes:
         path: The new model.pt.
         before: Top-1 on the validation images before, 0..1.
-        val: After.
-        test: On the test images, after.
-        teacher: Who taught, if anyone.
+        after: The same after.
+        teacher: File of the network that was distilled from, if any.
     """
 
     path: Path
     before: float
-    val: float
-    test: float
+    after: float
     teacher: Path | None
 
     def to_text(self) -> str:
         """One line."""
-        taught = f"taught by {self.teacher}" if self.teacher else "without a teacher"
+        teacher = f"distilled from {self.teacher}" if self.teacher else "without a teacher"
         return (
             f"{self.path}: {100 * self.before:.2f} % of the validation images before, "
-            f"{100 * self.val:.2f} % after, {100 * self.test:.2f} % of the test images; {taught}"
+            f"{100 * self.after:.2f} % after; {teacher}"
         )
 
 
-@dataclass(frozen=True)
-class _Lesson:
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
     """A network, its images and its teacher, ready to begin."""
 
     model: nn.Module
@@ -106,17 +104,17 @@ class _Lesson:
     images: DataSet
     before: float
     teacher: nn.Module | None
-    taught_by: Path | None
+    teacher_path: Path | None
     task: Mapping[str, str]
 
 
-def retrain(wanted: Retraining, progress: Progress = silent) -> Retrained | None:
+def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult | None:
     """Fine-tune the network of a model.pt and write a new one.
 
     Under torchrun every process calls this; the first writes.
 
     Args:
-        wanted: What is asked for.
+        request: What is asked for.
         progress: Told how far each step is.
 
     Returns:
@@ -127,17 +125,17 @@ def retrain(wanted: Retraining, progress: Progress = silent) -> Retrained | None
         MachineError: The disk refuses, or processes cannot reach each other.
     """
     with together() as ranks:
-        told = progress if ranks.leads else silent
+        progress = progress if ranks.leads else silent
         with ranks.in_turn():
-            lesson = _lesson(wanted, ranks, told)
+            prepared = _prepared(request, ranks, progress)
         setting = Setting(
-            lesson.teacher,
-            renamed(told, "fine-tuning"),
-            ranks,
-            Keep(wanted.state, lesson.task, wanted.every),
+            teacher=prepared.teacher,
+            progress=renamed(progress, "fine-tuning"),
+            ranks=ranks,
+            keep=Keep(request.state, prepared.task, request.every),
         )
-        trained = train_in(lesson.model, lesson.images.train, wanted.recipe, setting)
-    return _written(wanted, lesson, trained) if ranks.leads else None
+        trained = train_in(prepared.model, prepared.images.train, request.recipe, setting)
+    return _written(request, prepared, trained) if ranks.leads else None
 
 
 def known_images(path: Path) -> str:
@@ -152,41 +150,49 @@ def known_images(path: Path) -> str:
     return known
 
 
-def _lesson(wanted: Retraining, ranks: Ranks, progress: Progress) -> _Lesson:
+def _prepared(request: FinetuneRequest, ranks: Ranks, progress: Progress) -> _Prepared:
     if ranks.leads:
-        _make_way(wanted)
-    model, record = load_slim(wanted.checkpoint, trust_factory=wanted.trust_factory)
-    images = _images(wanted, record, progress)
-    path = _teacher_path(wanted)
-    teacher = _teacher(path, record, trust=wanted.trust_factory) if path else None
+        _make_way(request)
+    model, record = load_slim(request.checkpoint, trust_factory=request.trust_factory)
+    images = _images(request, record, progress)
+    path = _teacher_path(request)
+    teacher = _teacher(path, record, trust=request.trust_factory) if path else None
     before = 0.0
     if ranks.leads:  # the others start from its weights
-        if wanted.recalibrate or _never_recovered(record):
+        if request.recalibrate or _never_recovered(record):
             model = recalibrate(model, images.train)
         before = evaluate(model, images.val).accuracy
     task = {
-        "model": file_sha256(wanted.checkpoint),
+        "model": file_sha256(request.checkpoint),
         "teacher": file_sha256(path) if path else "none",
         "images": images.fingerprint,
-        "recalibration": str(wanted.recalibrate),
+        "recalibration": str(request.recalibrate),
     }
-    return _Lesson(model, record, images, before, teacher, path, task)
+    return _Prepared(
+        model=model,
+        record=record,
+        images=images,
+        before=before,
+        teacher=teacher,
+        teacher_path=path,
+        task=task,
+    )
 
 
-def _make_way(wanted: Retraining) -> None:
+def _make_way(request: FinetuneRequest) -> None:
     """See that the result can be written and no state is lost, before anything is computed."""
-    if not wanted.file.parent.is_dir():
-        raise InputError(f"--out {wanted.file}: there is no folder {wanted.file.parent}")
-    refuse_existing(wanted.file, overwrite=wanted.overwrite)
-    if wanted.resume or not wanted.state.exists():
+    if not request.file.parent.is_dir():
+        raise InputError(f"--out {request.file}: there is no folder {request.file.parent}")
+    refuse_existing(request.file, overwrite=request.overwrite)
+    if request.resume or not request.state.exists():
         return
-    if not wanted.overwrite:
+    if not request.overwrite:
         raise InputError(
-            f"{wanted.state} holds an interrupted training; pass --resume to go on with it, or "
+            f"{request.state} holds an interrupted training; pass --resume to go on with it, or "
             "--overwrite to start over"
         )
-    with disk_errors(wanted.state):
-        wanted.state.unlink()
+    with disk_errors(request.state):
+        request.state.unlink()
 
 
 def _never_recovered(record: Checkpoint) -> bool:
@@ -194,25 +200,25 @@ def _never_recovered(record: Checkpoint) -> bool:
     return record.plan is not None and "finetune" not in record.history
 
 
-def _images(wanted: Retraining, record: Checkpoint, progress: Progress) -> DataSet:
+def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) -> DataSet:
     colours, height, width = record.input_shape
     if colours != 3 or height != width:
         raise InputError(
-            f"{wanted.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
+            f"{request.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
             "RGB images can be served"
         )
     red, green, blue = record.mean
     mean = red, green, blue
     red, green, blue = record.std
     images = datasets.load(
-        wanted.source,
+        request.source,
         size=height,
         normalisation=Normalisation(mean, (red, green, blue)),
         progress=progress,
     )
     if images.classes != tuple(record.classes):
         raise InputError(
-            f"{wanted.checkpoint} tells {_classes(record.classes)}, --data {wanted.source} has "
+            f"{request.checkpoint} tells {_classes(record.classes)}, --data {request.source} has "
             f"{_classes(images.classes)}; give the images that it was made with"
         )
     return images
@@ -222,13 +228,13 @@ def _classes(names: tuple[str, ...]) -> str:
     return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
-def _teacher_path(wanted: Retraining) -> Path | None:
+def _teacher_path(request: FinetuneRequest) -> Path | None:
     """Who teaches: as given, or the dense network that a search left beside the slim one."""
-    if wanted.recipe.alpha == 0:
+    if request.recipe.alpha == 0:
         return None
-    beside = wanted.checkpoint.with_name(TEACHER)
-    usual = beside if beside.exists() and not _same(beside, wanted.checkpoint) else None
-    return wanted.teacher or usual
+    beside = request.checkpoint.with_name(TEACHER)
+    usual = beside if beside.exists() and not _same(beside, request.checkpoint) else None
+    return request.teacher or usual
 
 
 def _same(left: Path, right: Path) -> bool:
@@ -252,34 +258,36 @@ def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:
     return model
 
 
-def _written(wanted: Retraining, lesson: _Lesson, trained: Trained) -> Retrained:
+def _written(request: FinetuneRequest, prepared: _Prepared, trained: Trained) -> FinetuneResult:
     """Judge on the validation images, and once on the test images; write; let the state go."""
-    val = evaluate(trained.model, lesson.images.val).accuracy
-    test = evaluate(trained.model, lesson.images.test).accuracy
+    val = evaluate(trained.model, prepared.images.val).accuracy
+    test = evaluate(trained.model, prepared.images.test).accuracy
     record = replace(
-        lesson.record,
+        prepared.record,
         state_dict=trained.model.state_dict(),
-        history=_history(lesson, trained, val, test),
+        history=_history(prepared, trained, val, test),
     )
-    checkpoint.write(wanted.file, record, overwrite=wanted.overwrite)
-    with disk_errors(wanted.state):
-        wanted.state.unlink(missing_ok=True)
-    return Retrained(wanted.file, lesson.before, val, test, lesson.taught_by)
+    checkpoint.write(request.file, record, overwrite=request.overwrite)
+    with disk_errors(request.state):
+        request.state.unlink(missing_ok=True)
+    return FinetuneResult(
+        path=request.file, before=prepared.before, after=val, teacher=prepared.teacher_path
+    )
 
 
-def _history(lesson: _Lesson, trained: Trained, val: float, test: float) -> dict[str, Any]:
+def _history(prepared: _Prepared, trained: Trained, val: float, test: float) -> dict[str, Any]:
     """The old history, with what is new in place of what no longer holds."""
-    old, images = dict(lesson.record.history), lesson.images
+    old, images = dict(prepared.record.history), prepared.images
     if old.get("data") != images.name:
         # Shares of other images are no measure beside the new ones.
         old = {name: kept for name, kept in old.items() if not name.startswith("accuracy")}
-    which = "dense" if lesson.record.plan is None else "slim"
-    accuracy = {f"val_{which}": val, "val_before_finetune": lesson.before, which: test}
+    which = "dense" if prepared.record.plan is None else "slim"
+    accuracy = {f"val_{which}": val, "val_before_finetune": prepared.before, which: test}
     return {
         **old,
         "data": images.name,
         f"accuracy_{which}": test,
         "accuracy": {**old.get("accuracy", {}), **accuracy},
-        "finetune": {**trained.history, "task": dict(lesson.task)},
-        "finetuned_from": {"sha256": lesson.task["model"], "finetune": old.get("finetune")},
+        "finetune": {**trained.history, "task": dict(prepared.task)},
+        "finetuned_from": {"sha256": prepared.task["model"], "finetune": old.get("finetune")},
     }

@@ -1,4 +1,4 @@
-"""The folder of one search run: what was asked, what happened, what came out."""
+"""The run folder: its files, its lock, and what an overwritten run left."""
 
 import contextlib
 import fcntl
@@ -142,6 +142,11 @@ def reopen(out: Path | None) -> RunFolder:
     return RunFolder(out)
 
 
+def member_name(ratio: float) -> str:
+    """The folder name of one model of a family: ``0.70``."""
+    return f"{ratio:.2f}" if round(ratio, 2) == ratio else f"{ratio:g}"
+
+
 def _known(out: Path) -> dict[str, Any]:
     """What the run in a folder has written down; nothing where there is none to go on with."""
     try:
@@ -203,8 +208,3 @@ def _plain(model: str) -> str:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def name(share: float) -> str:
-    """Of a member's folder: ``0.70``."""
-    return f"{share:.2f}" if round(share, 2) == share else f"{share:g}"

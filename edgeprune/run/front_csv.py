@@ -1,4 +1,4 @@
-"""Which networks of a search are worth a look? A table that anyone can open: front.csv."""
+"""Writes front.csv: what a search saw that nothing beats in predicted latency and loss."""
 
 import csv
 import io

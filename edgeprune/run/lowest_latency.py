@@ -1,17 +1,16 @@
-"""How low may the latency go before the accuracy is lost?"""
+"""Finds the lowest latency that keeps the accuracy, by walking down to it step by step."""
 
 from collections.abc import Callable
 from typing import Any
 
 from edgeprune.errors import PromiseError
 from edgeprune.prune.space.budget import Limits
-from edgeprune.run import lowest_latency
-from edgeprune.run.folder import name
+from edgeprune.run.folder import member_name
 from edgeprune.run.measured_search import UnreachedError
-from edgeprune.run.outcome import Made
-from edgeprune.run.pruner import Workshop
+from edgeprune.run.outcome import PrunedModel
+from edgeprune.run.pruner import Pruner
 
-SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 def lowest(keeps: Callable[[float], bool]) -> float | None:
@@ -21,56 +20,55 @@ def lowest(keeps: Callable[[float], bool]) -> float | None:
     between two halves is within what fine-tuning again with another seed moves.
 
     Args:
-        keeps: Whether the network at a share of the dense latency keeps the accuracy.
+        keeps: Whether the network at a ratio of the dense latency keeps the accuracy.
 
     Returns:
-        The lowest share that does; None where not even the first halving found one.
+        The lowest ratio that does; None where not even the first halving found one.
     """
     kept = 1.0
-    for share in SHARES:
-        if not keeps(share):
-            between = round((kept + share) / 2, 3)
+    for ratio in RATIOS:
+        if not keeps(ratio):
+            between = round((kept + ratio) / 2, 3)
             kept = between if keeps(between) else kept
             break
-        kept = share
+        kept = ratio
     return kept if kept < 1.0 else None
 
 
-def descend(shop: Workshop) -> Made:
-    """The fastest model whose validation accuracy keeps the drop, by walking down to it.
+def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
+    """The fastest model whose validation accuracy keeps the drop that was allowed.
 
     Raises:
         PromiseError: not even the first steps keep it; the best that can be had is named.
     """
-    allowed = shop.scene.request.budget.accuracy_drop or 0.0
-    made: dict[float, Made] = {}
+    context = pruner.context
+    allowed = context.request.budget.accuracy_drop or 0.0
+    models: dict[float, PrunedModel] = {}
     steps: list[dict[str, Any]] = []
 
-    def keeps(share: float) -> bool:
+    def keeps(ratio: float) -> bool:
         try:
-            made[share] = shop.make(Limits(latency=share), name(share))
+            model = pruner.prune(Limits(latency=ratio), member_name(ratio))
         except UnreachedError as error:
-            steps.append({"latency": share, "kept": False, "reason": str(error)})
+            steps.append({"latency": ratio, "kept": False, "reason": str(error)})
         else:
-            lost, ratio = made[share].lost, made[share].chosen.measured.mid
-            told = {"latency": share, "measured": ratio, "lost_points": lost}
-            steps.append(told | {"kept": lost <= allowed})
-        shop.folder.record(walk=steps)
+            models[ratio] = model
+            step = {"latency": ratio, "measured": model.chosen.measured.mid}
+            steps.append(step | {"lost_points": model.lost, "kept": model.lost <= allowed})
+        context.folder.record(walk=steps)
         return bool(steps[-1]["kept"])
 
-    found = lowest_latency.lowest(keeps)
+    found = lowest(keeps)
     if found is not None:
-        return made[found]
-    if not made:
+        return models[found]
+    if not models:
         raise PromiseError(steps[0]["reason"])
-    best = min(made.values(), key=lambda each: each.lost)
+    best = min(models.values(), key=lambda model: model.lost)
+    doubt = ""
+    if context.origin.seen_validation:
+        doubt = "; the dense model may have seen these images, which overstates it"
     raise PromiseError(
         f"no network loses at most {allowed:g} points: the best that can be had loses "
         f"{best.lost:.2f} on the validation images at {best.chosen.measured.mid:.3f}x of the "
-        f"dense latency (measured){_doubt(shop)}; raise --max-accuracy-drop or --epochs"
+        f"dense latency (measured){doubt}; raise --max-accuracy-drop or --epochs"
     )
-
-
-def _doubt(shop: Workshop) -> str:
-    seen = shop.scene.origin.seen_validation
-    return "; the dense model may have seen these images, which overstates it" if seen else ""

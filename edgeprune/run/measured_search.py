@@ -1,28 +1,27 @@
-"""Which slim network keeps the latency budget when it is measured, not only predicted?"""
+"""Searches, measures what was chosen, and searches with a tighter aim until the limit is kept."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import onnx
+from torch import nn
 
 from edgeprune.arrays import Floats
-from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.timing import protocol
+from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError, PromiseError
 from edgeprune.export.exporter import to_onnx
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.slimming.slim import slim
-from edgeprune.prune.space.budget import Costs, Limits
+from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
-from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import Trace
-from edgeprune.target import TargetProfile
 
-ATTEMPTS = 4
+ATTEMPTS = 4  # one search each; a table that is off by 5 % is corrected in one or two
+# The final check, a minute later, reads up to 1 % off what a candidate read, and an interval
+# that only touches the limit costs another search: aim at least 3 % lower, at most 5 %.
+LEAST_MARGIN, MOST_MARGIN = 0.03, 0.05
 Search = Callable[[Limits], Choice]
 _COSTS = ("latency", "latency"), ("MACs", "macs"), ("params", "params")  # in words, as an option
 
@@ -42,38 +41,40 @@ class UnreachedError(PromiseError):
 
 
 @dataclass(frozen=True)
-class Timing:
-    """A target with the budget that was asked for, and the device it is measured on."""
-
-    profile: TargetProfile
-    device: Device
-
-    def options(self, baseline: Path | None = None) -> Options:
-        """For the gate."""
-        return Options(baseline=baseline, device=self.device)
-
-
-@dataclass(frozen=True)
-class Field:
-    """What candidates are drawn from and measured against.
+class PairedTiming:
+    """Times networks against the dense model, both in turn on one device.
 
     Attributes:
-        model: Name of the dense model.
-        trace: The dense model with its channels followed.
-        space: Legal widths.
-        costs: Predicted shares of the dense costs.
-        error: Mean relative error of the predicted latency on networks it was not fitted to.
-        dense: The dense model as exported.
-        timing: How and where to measure.
+        dense: The dense model as exported, serialised.
+        setting: Device, clock, runtime and input shape.
     """
 
-    model: str
-    trace: Trace
-    space: PruningSpace
-    costs: Costs
-    error: float
-    dense: onnx.ModelProto
-    timing: Timing
+    dense: bytes
+    setting: Setting
+
+    def ratio(self, network: nn.Module, limit: float | None) -> Interval:
+        """The latency of a network over the dense model's; its weights may still be untrained.
+
+        Raises:
+            MachineError: the device was too slow or too busy for two epochs.
+        """
+        proto = to_onnx(network, self.setting.shape or ())
+        compared = protocol.compare(
+            proto.SerializeToString(), self.dense, self.setting, limit=limit
+        )
+        if compared.interval is None:
+            raise MachineError(
+                "too few epochs to compare; raise measure.max_seconds of the target"
+            )
+        return compared.interval
+
+    def dense_ms(self) -> tuple[float, str]:
+        """The dense model's median in ms as a p50 budget judges it, and the device's name."""
+        judged = self.setting
+        if judged.clock != "cpu":
+            judged = replace(judged, clock="wall")
+        report = protocol.measure(self.dense, judged)
+        return report.median_ms, identify(report.machine)
 
 
 @dataclass(frozen=True)
@@ -85,65 +86,63 @@ class Candidate:
 
 
 def settle(
-    field: Field, search: Search, limits: Limits, who: str = "the search"
+    problem: Problem, timing: PairedTiming, search: Search, limits: Limits, name: str
 ) -> Iterator[Candidate]:
-    """Search, measure, and search again with a tighter aim until the budget is kept.
+    """Search, measure, and search again with a tighter aim until the limits are kept.
 
     Args:
-        field: What is measured, and against what.
+        problem: What is searched.
+        timing: How candidates are measured.
         search: From limits to a choice that keeps them, or the one that comes closest.
         limits: What was asked for.
-        who: Is named where the budget is not reached.
+        name: Of the strategy, for the message where the limits are not reached.
 
     Yields:
-        Every candidate as it is measured; the last one keeps the budget.
+        Every candidate as it is measured; the last one keeps the limits.
 
     Raises:
-        UnreachedError: no candidate does, or one misses the MACs or parameters, which are counted
-            and not measured; the message says what can be had.
+        UnreachedError: no candidate does, or one misses the MACs or parameters, which are
+            counted and not measured; the message says what can be had.
     """
-    refuse_out_of_reach(field, limits)
-    floor, aim, best = _floor(field)[0], _cautious(limits, field), np.inf
+    refuse_out_of_reach(problem, limits)
+    lowest, aim, best = floor(problem)[0], _cautious(limits, problem), np.inf
     for _ in range(ATTEMPTS):
         choice = search(aim)
         _refuse_missed_counts(choice, limits)
-        candidate = Candidate(choice, _measured(field, choice, limits.latency))
+        network = slim(problem.trace, choice.plan(problem.model))
+        candidate = Candidate(choice, timing.ratio(network, limits.latency))
         yield candidate
         if limits.latency is None or candidate.measured.high <= limits.latency:
             return
         best = min(best, candidate.measured.high)
-        if choice.ratios[0] <= floor or _at_its_end(choice, aim):
+        if choice.ratios[0] <= lowest or _at_its_end(choice, aim):
             break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
         hope = choice.ratios[0] / candidate.measured.high
         tighter = 0.99 * min(aim.latency or 1.0, limits.latency * hope)
-        aim = replace(aim, latency=max(floor, tighter))
+        aim = replace(aim, latency=max(lowest, tighter))
     raise UnreachedError(
-        f"{who} does not reach latency {limits.latency:g}x: the best that can be had is "
-        f"{best:.3f}x (measured)",
+        f"strategy {name} does not reach latency {limits.latency:g}x: the best that can be had "
+        f"is {best:.3f}x (measured)",
         "latency",
         best,
     )
 
 
 def _at_its_end(choice: Choice, aim: Limits) -> bool:
-    """A strategy that came only close has nothing faster: a tighter aim would find it again."""
+    """Whether the strategy missed its aim, so that a tighter one would find the same choice."""
     return aim.latency is not None and bool(choice.ratios[0] > aim.latency * (1 + 1e-9))
 
 
-def _cautious(limits: Limits, field: Field) -> Limits:
-    """Leave room for the error of the table, but never ask for less than the grid allows.
-
-    At least 3 %: the final check, a minute later, reads up to 1 % off what a candidate read, and
-    an interval that only touches the limit costs another search.
-    """
+def _cautious(limits: Limits, problem: Problem) -> Limits:
+    """Leave room for the error of the table, but never ask for less than the grid allows."""
     if limits.latency is None:
         return limits
-    margin = min(max(field.error, 0.03), 0.05)
-    return replace(limits, latency=max(_floor(field)[0], limits.latency * (1 - margin)))
+    margin = min(max(problem.latency_error, LEAST_MARGIN), MOST_MARGIN)
+    return replace(limits, latency=max(floor(problem)[0], limits.latency * (1 - margin)))
 
 
-def refuse_out_of_reach(field: Field, limits: Limits) -> None:
+def refuse_out_of_reach(problem: Problem, limits: Limits) -> None:
     """Say at once, from predictions, what no choice of widths can keep.
 
     MACs and parameters are exact. A latency limit within the table's error of the lowest
@@ -152,9 +151,8 @@ def refuse_out_of_reach(field: Field, limits: Limits) -> None:
     Raises:
         UnreachedError: a limit lies below the lowest cost on the grid.
     """
-    doubt = np.array([1 + field.error, 1.0, 1.0])
-    floor = _floor(field)
-    for row, least, limit in zip(_COSTS, floor, limits.vector() * doubt, strict=True):
+    doubt = np.array([1 + problem.latency_error, 1.0, 1.0])
+    for row, least, limit in zip(_COSTS, floor(problem), limits.vector() * doubt, strict=True):
         if least > limit:
             raise _beyond(row, getattr(limits, row[1]), "no widths on the grid bring", least)
 
@@ -176,33 +174,8 @@ def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> Unreac
     )
 
 
-def _floor(field: Field) -> Floats:
-    """Lowest predicted shares of latency, MACs and params that the grid allows."""
-    least = np.array([[grid[0] for grid in field.space.grids]], np.int64)
-    shares: Floats = field.costs.ratios(field.space.settle(least))[0]
+def floor(problem: Problem) -> Floats:
+    """Lowest predicted shares of latency, MACs and params that the grid allows, shape (3,)."""
+    least = np.array([[grid[0] for grid in problem.space.grids]], np.int64)  # (1, G)
+    shares: Floats = problem.costs.ratios(problem.space.settle(least))[0]
     return shares
-
-
-def _measured(field: Field, choice: Choice, limit: float | None) -> Interval:
-    """Weights do not change the latency, so nothing has to be trained for it."""
-    network = slim(field.trace, choice.plan(field.model))
-    shape = _shape(field)
-    proto = to_onnx(network, shape)
-    setting = field.timing.options().setting(field.timing.profile, shape)
-    pair = proto.SerializeToString(), field.dense.SerializeToString()
-    interval = protocol.compare(*pair, setting, limit=limit).interval
-    if interval is None:
-        raise MachineError("too few epochs to compare; raise measure.max_seconds of the target")
-    return interval
-
-
-def dense_ms(field: Field) -> tuple[float, str]:
-    """The dense model's median latency in ms as a p50 budget judges it, and the device's name."""
-    setting = field.timing.options().setting(field.timing.profile, _shape(field))
-    wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
-    report = protocol.measure(field.dense.SerializeToString(), wall)
-    return report.median_ms, identify(report.machine)
-
-
-def _shape(field: Field) -> tuple[int, ...]:
-    return tuple(d.dim_value for d in field.dense.graph.input[0].type.tensor_type.shape.dim)

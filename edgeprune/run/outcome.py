@@ -33,7 +33,7 @@ class Recovered:
 
 
 @dataclass(frozen=True)
-class Made:
+class PrunedModel:
     """A network that was chosen, measured and fine-tuned; no test image was looked at."""
 
     chosen: Candidate

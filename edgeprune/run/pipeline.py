@@ -1,4 +1,4 @@
-"""One search run, top to bottom: the only file that knows every step."""
+"""Runs one search from its request to its verdict: the only file that knows every step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,16 +7,17 @@ from dataclasses import replace
 from edgeprune import __version__, interrupt
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.progress import Progress, silent
+from edgeprune.run import folder as run_folder
 from edgeprune.run.delivery import deliver
-from edgeprune.run.family import Family, family, recall_family
-from edgeprune.run.folder import RunFolder, create, reopen
-from edgeprune.run.lowest_latency import descend
-from edgeprune.run.measured_search import UnreachedError, dense_ms
-from edgeprune.run.outcome import Made, Outcome, recall
-from edgeprune.run.pruner import RECOVERY, Teller, Workshop, workshop
+from edgeprune.run.family import Family, make_family, recall_family
+from edgeprune.run.folder import RunFolder
+from edgeprune.run.lowest_latency import fastest_that_keeps_accuracy
+from edgeprune.run.measured_search import UnreachedError
+from edgeprune.run.outcome import Outcome, PrunedModel, recall
+from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Request, refuse_other
-from edgeprune.run.setup import Scene, look
-from edgeprune.target import TargetProfile
+from edgeprune.run.setup import RunContext, set_up
+from edgeprune.target import Budget
 
 __all__ = ["Family", "Outcome", "Request", "run_search"]
 
@@ -38,12 +39,10 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
     folder = _folder(request)
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
-    with folder.claimed(), _told(folder, request):
-        tell = Teller(progress)
-        scene = look(request, folder, tell)
-        _refuse_other_basis(scene, folder)
-        shop = workshop(scene, folder, tell)
-        result = family(shop) if request.family else _single(shop)
+    with folder.claimed(), _recorded(folder, request):
+        context = set_up(request, folder, progress)
+        _refuse_other_basis(context)
+        result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
             state.unlink(missing_ok=True)
         return result
@@ -52,16 +51,16 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
 def _folder(request: Request) -> RunFolder:
     """A new run folder, or the one of the run that is to go on."""
     if request.resume:
-        folder = reopen(request.out)
+        folder = run_folder.reopen(request.out)
         refuse_other(request, folder.read()["request"], folder.path)
         return folder
-    return create(
+    return run_folder.create(
         request.out, request.model.name, request.target.name, overwrite=request.overwrite
     )
 
 
 @contextmanager
-def _told(folder: RunFolder, request: Request) -> Iterator[None]:
+def _recorded(folder: RunFolder, request: Request) -> Iterator[None]:
     """Keep run.json true whatever happens; a request that was wrong leaves no folder behind."""
     folder.record(status="running", version=__version__, request=request.to_plain())
     folder.event("resumed" if request.resume else "started")
@@ -76,7 +75,7 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
         status = "interrupted" if stopped else "failed"
         reason = status if stopped else str(error)
         interrupt.advise(f"the same command with --out {folder.path} --resume goes on")
-        with suppress(MachineError):  # of a full disk the error itself is told
+        with suppress(MachineError):  # a full disk: the error itself says so
             folder.event(status, reason=reason)
             folder.record(status=status, reason=reason)
         raise
@@ -84,49 +83,51 @@ def _told(folder: RunFolder, request: Request) -> Iterator[None]:
     folder.finish()
 
 
-def _refuse_other_basis(scene: Scene, folder: RunFolder) -> None:
+def _refuse_other_basis(context: RunContext) -> None:
     """What an unfinished run knows holds for its dense model and its images alone."""
-    known = folder.read().get("basis", scene.basis)
-    if known != scene.basis:
+    folder = context.folder
+    known = folder.read().get("basis", context.basis)
+    if known != context.basis:
         raise InputError(
             f"{folder.path} holds a run on another dense model or other images; give those, or "
             "name another folder"
         )
-    folder.record(basis=scene.basis)
+    folder.record(basis=context.basis)
 
 
-def _single(shop: Workshop) -> Outcome:
+def _single(pruner: Pruner) -> Outcome:
     """One model, under every budget that was asked for."""
-    request = shop.scene.request
+    context, request = pruner.context, pruner.context.request
+    budget = request.judged_by()
     if request.only_accuracy:
-        made, profile = descend(shop), request.judged
-        plan = made.chosen.choice.plan(shop.scene.field.model)
-        shop.folder.write("plan.json", plan.to_plain())  # the steps have theirs in their folders
+        model = fastest_that_keeps_accuracy(pruner)
+        plan = model.chosen.choice.plan(context.problem.model)
+        context.folder.write("plan.json", plan.to_plain())  # each step has its own in its folder
     elif request.latency_ms is not None:
-        made, profile = _within_ms(shop, request.latency_ms)
+        model, budget = _within_ms(pruner, request.latency_ms)
     else:
-        made, profile = shop.make(request.limits), request.judged
-    return deliver(shop.scene, made, profile, shop.folder)
+        model = pruner.prune(request.limits)
+    return deliver(context, model, budget, context.folder)
 
 
-def _within_ms(shop: Workshop, wanted: float) -> tuple[Made, TargetProfile]:
-    """Milliseconds as a share of what the dense model takes on the device, in this run.
+def _within_ms(pruner: Pruner, wanted: float) -> tuple[PrunedModel, Budget]:
+    """Milliseconds as a ratio of what the dense model takes on the device, in this run.
 
     Raises:
         PromiseError: nothing is so fast there; the best that can be had is named in ms.
     """
-    dense, fingerprint = dense_ms(shop.scene.field)
-    shop.folder.event("dense latency", ms=dense, fingerprint=fingerprint)
-    share = (1 - MARGIN_MS) * wanted / dense
-    asked = shop.scene.request.limits
-    aim = replace(asked, latency=min(share, asked.latency or share))
+    context, request = pruner.context, pruner.context.request
+    dense, fingerprint = context.timing.dense_ms()
+    context.folder.event("dense latency", ms=dense, fingerprint=fingerprint)
+    ratio = (1 - MARGIN_MS) * wanted / dense
+    limits = replace(request.limits, latency=min(ratio, request.limits.latency or ratio))
     try:
-        return shop.make(aim), shop.scene.request.on_device(fingerprint)
+        return pruner.prune(limits), request.judged_by(fingerprint)
     except UnreachedError as error:
-        if error.cost != "latency" or aim.latency != share:
+        if error.cost != "latency" or limits.latency != ratio:
             raise
         raise PromiseError(
-            f"strategy {shop.scene.request.strategy} does not reach {wanted:g} ms where the dense "
+            f"strategy {request.strategy} does not reach {wanted:g} ms where the dense "
             f"model takes {dense:.3f} ms: the best that can be had is about "
             f"{error.best * dense:.3f} ms; raise --max-latency-ms"
         ) from None

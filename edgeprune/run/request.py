@@ -1,4 +1,4 @@
-"""What did a user ask for, and is it what an earlier run in this folder was asked for?"""
+"""The request of one search run, and its comparison with the request a run folder began with."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edgeprune.deploy.devices.device import connect
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models.zoo import ModelSpec
@@ -17,19 +18,19 @@ from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.target import AbsoluteBudget, Budget, RelativeBudget, TargetProfile
+from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
 NOT_COMPARED = "out", "overwrite", "resume"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What a user asked for.
 
     Attributes:
         target: Device profile.
         model: Name and arguments of the dense network; its classes come from the data.
-        budget: The profile's relative budget, with what the flags changed.
+        budget: The profile's relative budget, with what the options changed.
         weights: Checkpoint of the dense network; without one it is trained on the data.
         source: Data set name or folder.
         size: Side of the input in pixels.
@@ -43,9 +44,12 @@ class Request:
         effort: How much judging networks may cost a search; it distils by ``recovery``.
         wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
         device: Where the table, the candidates and the result are measured.
-        strategy: How channels are chosen: one of ``strategies.NAMES``.
-        family: Latency shares, falling; one model each. None for a single model.
+        strategy: How channels are chosen: one of ``registry.NAMES``.
+        family: Latency ratios, falling; one model each. None for a single model.
         latency_ms: Median latency on the device; a limit of its own.
+
+    Raises:
+        InputError: options that exclude each other, an unknown strategy or device.
     """
 
     target: TargetProfile
@@ -68,52 +72,47 @@ class Request:
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 
-    @property
-    def judged(self) -> TargetProfile:
-        """The profile with the budget that was asked for."""
-        return self._with(self.target.budget.model_copy(update={"relative": self.budget}))
-
-    @property
-    def limits(self) -> Limits:
-        """The budgets that a search looks at."""
-        return Limits(self.budget.latency, self.budget.macs, self.budget.params)
-
-    @property
-    def only_accuracy(self) -> bool:
-        """Whether accuracy is all that is limited, so that latency may go as low as it can."""
-        return self._unbound and self.budget.accuracy_drop is not None
-
-    @property
-    def _unbound(self) -> bool:
-        limits = self.budget
-        free = (limits.latency, limits.macs, limits.params, self.latency_ms) == (None,) * 4
-        return free and not self.family
-
-    def refuse_aimless(self) -> None:
-        """Without any budget most strategies would return the dense network.
-
-        Raises:
-            InputError: nothing is limited, and the strategy does not find a ratio by itself.
-        """
-        aimless = self._unbound and not self.only_accuracy
-        if aimless and self.strategy not in registry.UNBOUND:
+    def __post_init__(self) -> None:
+        if self.resume and (self.overwrite or self.out is None):
+            raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
+        registry.refuse_unknown(self.strategy)
+        connect(self.device)  # a wrong address is refused before anything is trained
+        if self._unlimited and not self.only_accuracy and self.strategy not in registry.UNBOUND:
             raise InputError(
                 f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "
                 f"without one {' and '.join(registry.UNBOUND)} find a ratio of their own"
             )
 
+    @property
+    def limits(self) -> Limits:
+        """What a search has to keep."""
+        return Limits(self.budget.latency, self.budget.macs, self.budget.params)
+
+    @property
+    def only_accuracy(self) -> bool:
+        """Whether accuracy is all that is limited, so that latency may go as low as it can."""
+        return self._unlimited and self.budget.accuracy_drop is not None
+
+    @property
+    def _unlimited(self) -> bool:
+        return not (self.limits.bind() or self.family or self.latency_ms is not None)
+
     def within(self, latency: float) -> "Request":
-        """The same for one latency share."""
-        return replace(self, budget=self.budget.model_copy(update={"latency": latency}))
+        """The same for one latency ratio."""
+        budget = self.budget.model_copy(update={"latency": latency})
+        return replace(self, budget=budget, family=())
 
-    def on_device(self, fingerprint: str) -> TargetProfile:
-        """The profile whose milliseconds are those of the device with this fingerprint."""
-        milliseconds = {"fingerprint": fingerprint, "p50_ms": self.latency_ms}
-        absolute: AbsoluteBudget = self.judged.budget.absolute.model_copy(update=milliseconds)
-        return self._with(Budget(relative=self.budget, absolute=absolute))
+    def judged_by(self, fingerprint: str | None = None) -> Budget:
+        """Every budget that the result is judged by; milliseconds hold on one device alone.
 
-    def _with(self, budget: Budget) -> TargetProfile:
-        return self.target.model_copy(update={"budget": budget})
+        Args:
+            fingerprint: Of the device that ``latency_ms`` is meant for; none leaves it out.
+        """
+        absolute = self.target.budget.absolute
+        if fingerprint:
+            milliseconds = {"fingerprint": fingerprint, "p50_ms": self.latency_ms}
+            absolute = absolute.model_copy(update=milliseconds)
+        return Budget(relative=self.budget, absolute=absolute)
 
     def to_plain(self) -> dict[str, Any]:
         """What run.json keeps: of paths only the name, of profiles every value."""

@@ -1,13 +1,15 @@
-"""What does every step of a run look at: images, the dense model, what widths cost and where?"""
+"""Sets up the context of one run: images, dense model, measured latency table and problem."""
 
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 
-from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.devices.device import Device, connect
+from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, load_or_build
 from edgeprune.errors import InputError
@@ -19,6 +21,7 @@ from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
@@ -26,29 +29,45 @@ from edgeprune.prune.tracing.trace import Trace, trace
 from edgeprune.prune.training.dense import Baseline, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.measured_search import Field, Timing
+from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.request import Request
 
 
-@dataclass(frozen=True)
-class Scene:
-    """The images and the dense model, as every later step looks at them.
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """All that the steps of one run share.
 
     Attributes:
         request: What is wanted.
+        folder: The run folder.
+        progress: Told how far each step is.
+        device: Where the table, the candidates and the result are measured.
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
-        counts: Exact MACs and params of widths.
-        field: What candidates are drawn from and measured against.
+        problem: What strategies look at.
     """
 
     request: Request
+    folder: RunFolder
+    progress: Progress
+    device: Device
     images: DataSet
     origin: Baseline
     dense: Exported
-    counts: CostModel
-    field: Field
+    problem: Problem
+
+    @cached_property
+    def timing(self) -> PairedTiming:
+        """How candidates are measured against the dense model, as ``edgeprune check`` does."""
+        shape = (1, *self.images.input_shape)
+        setting = Options(device=self.device).setting(self.request.target, shape)
+        return PairedTiming(self.dense.proto.SerializeToString(), setting)
+
+    @cached_property
+    def counts(self) -> CostModel:
+        """Exact MACs and parameters of widths."""
+        return CostModel(self.problem.trace)
 
     @cached_property
     def basis(self) -> str:
@@ -91,7 +110,7 @@ class Scene:
         )
 
 
-def look(request: Request, folder: RunFolder, progress: Progress) -> Scene:
+def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
 
     Raises:
@@ -105,13 +124,7 @@ def look(request: Request, folder: RunFolder, progress: Progress) -> Scene:
         progress=progress,
     )
     spec = replace(request.model, num_classes=len(images.classes))
-    origin = obtain(
-        spec,
-        images,
-        request.weights,
-        request.baseline,
-        progress,
-    )
+    origin = obtain(spec, images, request.weights, request.baseline, progress)
     folder.event("baseline", origin=origin.origin, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
     dense = rewrite_shortcuts(origin.model).eval()
@@ -119,23 +132,59 @@ def look(request: Request, folder: RunFolder, progress: Progress) -> Scene:
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    whole = exported(dense, images.input_shape)
-    timing = Timing(request.judged, connect(request.device))
-    latency = _latency(traced, timing, folder, progress)
-    counts = CostModel(traced)
-    space = build(traced.groups, latency.grid)
-    costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
-    field = Field(spec.name, traced, space, costs, latency.error, whole.proto, timing)
-    return Scene(request, images, origin, whole, counts, field)
-
-
-def _latency(traced: Trace, timing: Timing, folder: RunFolder, progress: Progress) -> LatencyModel:
-    """The measured table of this device; what it lacks is measured now and kept."""
-    probe = Probe(
-        device=timing.device,
+    dense_file = exported(dense, images.input_shape)
+    device = connect(request.device)
+    latency = _latency(traced, request, device, folder, progress)
+    problem = pose(
+        traced,
+        latency,
+        images,
+        settings=request.search,
+        effort=replace(request.effort, recipe=request.recovery),
+        wavelet=request.wavelet,
+        folder=folder.search(),
         progress=progress,
+        model=spec.name,
     )
-    model = load_or_build(blocks.to_network(traced), timing.profile, probe)
+    return RunContext(
+        request=request,
+        folder=folder,
+        progress=progress,
+        device=device,
+        images=images,
+        origin=origin,
+        dense=dense_file,
+        problem=problem,
+    )
+
+
+def pose(traced: Trace, latency: LatencyModel, images: DataSet, **options: Any) -> Problem:
+    """The problem of pruning a network: widths of the device's grid, costs by its table.
+
+    Args:
+        traced: The dense network.
+        latency: The table.
+        images: Train and validation images; test images are never looked at.
+        options: Further fields of :class:`Problem`.
+    """
+    space, counts = build(traced.groups, latency.grid), CostModel(traced)
+    costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
+    return Problem(
+        trace=traced,
+        space=space,
+        costs=costs,
+        images=images,
+        latency_error=latency.error,
+        **options,
+    )
+
+
+def _latency(
+    traced: Trace, request: Request, device: Device, folder: RunFolder, progress: Progress
+) -> LatencyModel:
+    """The measured table of this device; what it lacks is measured now and kept."""
+    options = Probe(device=device, progress=progress)
+    model = load_or_build(blocks.to_network(traced), request.target, options)
     write_whole(folder.path / "latency.json", model.document)
     folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
     return model

@@ -209,7 +209,7 @@ def test_the_teacher_is_who_one_says(here, run):
     for name in ("run/dense.pt", "bare.pt", "run/model.pt", None):
         code, out, err = run(*short, *(("--teacher", name) if name else ("--kd-weight", "0")))
         assert code == 0, err
-        assert (f"taught by {name}" if name else "without a teacher") in out
+        assert (f"distilled from {name}" if name else "without a teacher") in out
         found[name] = weights(here / "taught.pt")
     assert same(found["run/dense.pt"], found["bare.pt"])
     assert not same(found["run/dense.pt"], found["run/model.pt"])
@@ -264,7 +264,7 @@ def test_shares_of_other_images_are_not_kept(here, run):
         (["--data", "data", "--lr", "0"], "--lr cannot be 0"),
         (["--data", "data", "--batch", "1"], "--batch cannot be 1"),
         (["--data", "data", "--ema", "1"], "--ema cannot be 1"),
-        (["--data", "data", "--seed", "-1"], "--seed cannot be -1"),
+        (["--data", "data", "--seed", "-1"], "Invalid value for '--seed'"),
         (["--data", "data", "--lr", "1e30"], "smaller learning rate than 1e+30"),
         (["--data", "data", "--teacher", "other.pt"], "has other mean than the model"),
     ],

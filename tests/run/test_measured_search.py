@@ -5,23 +5,23 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.deploy.devices.device import Local
 from edgeprune.deploy.devices.fingerprint import check_device
+from edgeprune.deploy.timing import protocol
+from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import PromiseError
 from edgeprune.export.exporter import to_onnx
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import trace
-from edgeprune.run import measured_search
-from edgeprune.run.measured_search import Field, Timing, UnreachedError
-from edgeprune.target import load_target
+from edgeprune.run.measured_search import PairedTiming, UnreachedError, floor, settle
 
 
 @pytest.fixture
-def field():
+def problem():
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
     ).eval()
@@ -29,132 +29,131 @@ def field():
     space = build(traced.groups, [2, 4, 6, 8])
     counts = CostModel(traced)
     costs = Costs(space.full, (counts.macs, counts.macs, counts.params))
-    return Field(
-        "net", traced, space, costs, 0.02, None, Timing(load_target("mobile-cpu"), Local())
+    return Problem(
+        trace=traced, space=space, costs=costs, images=None, model="net", latency_error=0.02
     )
 
 
-def greedy(field, asked):
+def greedy(problem, asked):
     """The widest net under the aim, and a list of the aims it was given."""
 
     def search(aim):
         asked.append(aim.latency)
-        width = max(w for w in field.space.grids[0] if w / 8 <= (aim.latency or 1) or w == 2)
+        width = max(w for w in problem.space.grids[0] if w / 8 <= (aim.latency or 1) or w == 2)
         widths = np.array([width])
-        kept = {field.space.groups[0].name: tuple(range(width))}
-        return Choice(kept, widths, field.costs.ratios(widths[None])[0])
+        kept = {problem.space.groups[0].name: tuple(range(width))}
+        return Choice(kept, widths, problem.costs.ratios(widths[None])[0])
 
     return search
 
 
-def measures(monkeypatch, factor):
+class Clock:
     """A clock that finds every network ``factor`` times as slow as predicted."""
 
-    def measured(field, choice, limit):
-        ratio = choice.widths[0] / 8 * factor
+    def __init__(self, factor):
+        self.factor = factor
+
+    def ratio(self, network, limit):
+        ratio = network.get_submodule("0").out_channels / 8 * self.factor
         return Interval(ratio * 0.99, ratio, ratio * 1.01)
 
-    monkeypatch.setattr(measured_search, "_measured", measured)
+
+def settled(problem, factor, search, limits):
+    return list(settle(problem, Clock(factor), search, limits, "uniform"))
 
 
-def test_a_candidate_that_keeps_the_budget_is_the_last(field, monkeypatch):
-    measures(monkeypatch, 1.0)
+def test_a_candidate_that_keeps_the_budget_is_the_last(problem):
     asked = []
-    found = list(measured_search.settle(field, greedy(field, asked), Limits(latency=0.8)))
+    found = settled(problem, 1.0, greedy(problem, asked), Limits(latency=0.8))
     assert [c.choice.widths.tolist() for c in found] == [[6]]
     assert asked == [pytest.approx(0.8 * 0.97)]
 
 
-def test_a_hopeful_table_is_answered_with_a_tighter_aim(field, monkeypatch):
-    measures(monkeypatch, 1.3)
+def test_a_hopeful_table_is_answered_with_a_tighter_aim(problem):
     asked = []
-    found = list(measured_search.settle(field, greedy(field, asked), Limits(latency=0.8)))
+    found = settled(problem, 1.3, greedy(problem, asked), Limits(latency=0.8))
     assert [c.choice.widths.tolist() for c in found] == [[6], [4]]
     assert asked[1] < asked[0]
 
 
-def test_without_a_latency_budget_one_measurement_is_enough(field, monkeypatch):
-    measures(monkeypatch, 5.0)
-    assert len(list(measured_search.settle(field, greedy(field, []), Limits()))) == 1
+def test_without_a_latency_budget_one_measurement_is_enough(problem):
+    assert len(settled(problem, 5.0, greedy(problem, []), Limits())) == 1
 
 
-def test_a_budget_below_the_floor_is_refused_before_any_search(field, monkeypatch):
+def test_a_budget_below_the_floor_is_refused_before_any_search(problem):
     asked = []
     with pytest.raises(PromiseError, match=r"best that can be had is 0\.2\d+x \(predicted\)"):
-        list(measured_search.settle(field, greedy(field, asked), Limits(macs=0.1)))
+        settled(problem, 1.0, greedy(problem, asked), Limits(macs=0.1))
     assert asked == []
 
 
-def test_a_budget_that_measuring_shows_out_of_reach_names_the_best_found(field, monkeypatch):
-    measures(monkeypatch, 2.0)
+def test_a_budget_that_measuring_shows_out_of_reach_names_the_best_found(problem):
     with pytest.raises(PromiseError, match=r"best that can be had is 0\.5\d*x \(measured\)"):
-        list(measured_search.settle(field, greedy(field, []), Limits(latency=0.3)))
+        settled(problem, 2.0, greedy(problem, []), Limits(latency=0.3))
 
 
-def test_the_aim_leaves_room_for_a_reading_a_minute_later(field, monkeypatch):
-    measures(monkeypatch, 1.0)
+def test_the_aim_leaves_room_for_a_reading_a_minute_later(problem):
     for error, margin in ((0.0, 0.03), (0.04, 0.04), (0.4, 0.05)):
         asked = []
-        list(
-            measured_search.settle(replace(field, error=error), greedy(field, asked), Limits(0.8))
-        )
+        doubtful = replace(problem, latency_error=error)
+        settled(doubtful, 1.0, greedy(problem, asked), Limits(0.8))
         assert asked[0] == pytest.approx(0.8 * (1 - margin))
 
 
-def test_a_latency_within_the_error_of_the_floor_is_tried(field, monkeypatch):
-    measures(monkeypatch, 0.9)  # the table is 10 % too pessimistic: 0.25 predicted, 0.225 measured
-    doubtful = replace(field, error=0.1)
-    limit = float(measured_search._floor(field)[0]) * 0.95
-    found = list(measured_search.settle(doubtful, greedy(field, []), Limits(latency=limit)))
+def test_a_latency_within_the_error_of_the_floor_is_tried(problem):
+    # the table is 10 % too pessimistic: 0.25 predicted, 0.225 measured
+    doubtful = replace(problem, latency_error=0.1)
+    limit = float(floor(problem)[0]) * 0.95
+    found = settled(doubtful, 0.9, greedy(problem, []), Limits(latency=limit))
     assert [c.choice.widths.tolist() for c in found] == [[2]]
     with pytest.raises(PromiseError, match="predicted"):
-        list(measured_search.settle(field, greedy(field, []), Limits(latency=limit)))
+        settled(problem, 0.9, greedy(problem, []), Limits(latency=limit))
 
 
-def test_the_narrowest_network_is_measured_once(field, monkeypatch):
-    measures(monkeypatch, 2.0)
+def test_the_narrowest_network_is_measured_once(problem):
     asked = []
     with pytest.raises(PromiseError, match="measured"):
-        list(measured_search.settle(field, greedy(field, asked), Limits(latency=0.27)))
+        settled(problem, 2.0, greedy(problem, asked), Limits(latency=0.27))
     assert len(asked) == 1
 
 
-def test_a_strategy_with_a_floor_of_its_own_names_the_lowest_it_had(field, monkeypatch):
-    measures(monkeypatch, 1.0)
+def test_a_strategy_with_a_floor_of_its_own_names_the_lowest_it_had(problem):
     asked = []
 
     def stubborn(aim):
         asked.append(aim.latency)
         widths = np.array([4])
-        return Choice({}, widths, field.costs.ratios(widths[None])[0])
+        kept = {problem.space.groups[0].name: (0, 1, 2, 3)}
+        return Choice(kept, widths, problem.costs.ratios(widths[None])[0])
 
     said = r"strategy uniform does not reach latency 0.4x: the best that can be had is 0\.505x \(m"
     with pytest.raises(UnreachedError, match=said) as caught:
-        list(measured_search.settle(field, stubborn, Limits(latency=0.4), "strategy uniform"))
+        settled(problem, 1.0, stubborn, Limits(latency=0.4))
     assert (caught.value.cost, caught.value.best) == ("latency", pytest.approx(0.505))
     assert len(asked) == 1  # a tighter aim would find the same
 
 
-def test_the_dense_model_is_timed_in_ms_of_wall_time_on_the_device(field, monkeypatch):
-    proto = to_onnx(field.trace.model, (3, 8, 8))
-    clocks, timed = [], measured_search.protocol.measure
+def test_the_dense_model_is_timed_in_ms_of_wall_time_on_the_device(problem, monkeypatch):
+    proto = to_onnx(problem.trace.model, (3, 8, 8))
+    clocks, measure = [], protocol.measure
 
-    def measure(model, setting):
+    def measured(model, setting):
         clocks.append(setting.used_clock)
-        return timed(model, setting, epochs=2)
+        return measure(model, setting, epochs=2)
 
-    monkeypatch.setattr(measured_search.protocol, "measure", measure)
-    milliseconds, fingerprint = measured_search.dense_ms(replace(field, dense=proto))
+    monkeypatch.setattr(protocol, "measure", measured)
+    timing = PairedTiming(proto.SerializeToString(), Setting(shape=(1, 3, 8, 8)))
+    milliseconds, fingerprint = timing.dense_ms()
     assert 0 < milliseconds < 1000
     assert clocks == ["wall"]
     assert fingerprint == check_device("local://").fingerprint
 
 
 @pytest.mark.parametrize("limits", [Limits(macs=0.5), Limits(latency=0.9, params=0.5)])
-def test_a_choice_that_misses_a_count_is_not_even_measured(field, limits):
+def test_a_choice_that_misses_a_count_is_not_even_measured(problem, limits):
     def wasteful(aim):
         widths = np.array([6])
-        return Choice({}, widths, field.costs.ratios(widths[None])[0])
+        return Choice({}, widths, problem.costs.ratios(widths[None])[0])
 
     with pytest.raises(PromiseError, match=r"best that can be had is 0\.7\d+x .*raise --max-"):
-        list(measured_search.settle(field, wasteful, limits))
+        settled(problem, 1.0, wasteful, limits)

@@ -28,8 +28,9 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.run import lowest_latency, measured_search, pruner, setup
-from edgeprune.run.outcome import Made
+from edgeprune.run import lowest_latency, pruner, setup
+from edgeprune.run.measured_search import PairedTiming
+from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pipeline import run_search
 from edgeprune.run.request import Request
 from edgeprune.target import RelativeBudget, TargetProfile
@@ -187,9 +188,8 @@ def test_a_file_with_other_weights_under_a_new_seal_fails_its_own_images(outcome
     provenance = seal.read(here / "run" / "model.onnx")
     seal.write(here / "forged.onnx", proto, provenance)
     options = check.Options(baseline=here / "run" / "dense.onnx")
-    verdicts = {
-        v.name: v for v in check.check(here / "forged.onnx", request_.judged, options).verdicts
-    }
+    profile = request_.target.with_budget(request_.judged_by())
+    verdicts = {v.name: v for v in check.check(here / "forged.onnx", profile, options).verdicts}
     assert verdicts["seal"].outcome == "met"
     assert verdicts["parity"].outcome == "missed"
     assert "wrongly" in verdicts["parity"].message
@@ -205,7 +205,7 @@ def test_a_budget_out_of_reach_keeps_the_run_folder_and_says_the_best(outcome, r
 
 
 def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monkeypatch):
-    monkeypatch.setattr(measured_search, "_measured", lambda *_: Interval(0.8, 0.9, 1.0))
+    monkeypatch.setattr(PairedTiming, "ratio", lambda *_: Interval(0.8, 0.9, 1.0))
     wanted = replace(request_, strategy="joint", effort=SMALL, out=Path("vain"))
     told = []
     with pytest.raises(PromiseError, match=r"best that can be had is 1\.000x \(measured\)"):
@@ -361,7 +361,7 @@ def test_going_on_with_another_request_is_refused_and_changes_nothing(outcome, r
 def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
     outcome, request_, here, monkeypatch, counted
 ):
-    monkeypatch.setattr(lowest_latency, "SHARES", (0.97, 0.05))
+    monkeypatch.setattr(lowest_latency, "RATIOS", (0.97, 0.05))
     free = RelativeBudget(accuracy_drop=100)
     found = run_search(replace(request_, budget=free, out=Path("walked")))
     record = json.loads((here / "walked" / "run.json").read_text())
@@ -378,8 +378,8 @@ def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
 
 
 def test_an_accuracy_that_nothing_keeps_names_the_best(outcome, request_, here, monkeypatch):
-    monkeypatch.setattr(lowest_latency, "SHARES", (0.97,))
-    monkeypatch.setattr(Made, "lost", 3.0)
+    monkeypatch.setattr(lowest_latency, "RATIOS", (0.97,))
+    monkeypatch.setattr(PrunedModel, "lost", 3.0)
     free = RelativeBudget(accuracy_drop=1)
     theirs = here / "run" / "dense.pt"  # a checkpoint: nobody knows what it was trained on
     said = r"best that can be had loses 3.00 .* at 0\.\d+x .*may have seen these images"

@@ -36,6 +36,9 @@ class Problem:
         criteria_names: Which criteria may rank channels; fewer for ablations.
         folder: Where unfinished searches keep what they know; nowhere without one.
         progress: Told how far the search is.
+        model: Name of the dense network.
+        latency_error: Mean relative error of the predicted latency on networks that the table
+            was not fitted to.
     """
 
     trace: Trace
@@ -48,6 +51,8 @@ class Problem:
     criteria_names: tuple[str, ...] = CRITERIA
     folder: Path | None = None
     progress: Progress = silent
+    model: str = ""
+    latency_error: float = 0.0
     _found: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -1,10 +1,11 @@
-"""What is every arm judged on? One dense network, one set of images, one clock."""
+"""The dense network that every arm is judged on: its images, its latency table and its clock."""
 
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import probe
+from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.deploy.timing.statistics import Interval
@@ -24,12 +26,12 @@ from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build, load_dense
-from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.macs import CostModel
-from edgeprune.prune.space.widths import build as build_space
 from edgeprune.prune.tracing.trace import Trace, trace
 from edgeprune.prune.training.dense import obtain
-from edgeprune.run.measured_search import Field, Timing
+from edgeprune.run.measured_search import PairedTiming
+from edgeprune.run.setup import pose
 from edgeprune.target import TargetProfile, load_target
 
 TARGET = "mobile-cpu"
@@ -37,44 +39,45 @@ LONGEST = 900.0  # seconds for one job of the stopwatch; it ends with its last e
 
 
 @dataclass(frozen=True)
-class Scene:
+class DenseNetwork:
     """A dense network and everything its slim versions are compared by.
 
     Attributes:
         name: The network's name.
-        dense: With rewritten shortcuts, in evaluation mode: the reference of every ratio.
+        model: With rewritten shortcuts, in evaluation mode: the reference of every ratio.
         images: Train, validation and test images.
         profile: The target.
     """
 
     name: str
-    dense: nn.Module
+    model: nn.Module
     images: DataSet
     profile: TargetProfile
 
     @cached_property
     def proto(self) -> onnx.ModelProto:
         """The dense network as exported."""
-        return to_onnx(self.dense, self.images.input_shape)
+        return to_onnx(self.model, self.images.input_shape)
 
     @cached_property
     def trace(self) -> Trace:
         """The dense network with its channels followed."""
-        return trace(self.dense, self._example)
+        return trace(self.model, self._example)
 
     @cached_property
-    def counts(self) -> CostModel:
-        """Exact MACs and parameters."""
-        return CostModel(self.trace)
+    def latency(self) -> LatencyModel:
+        """The latency table; what it lacks is measured now."""
+        return probe.load_or_build(blocks.to_network(self.trace), self.profile)
+
+    def problem(self, **options: Any) -> Problem:
+        """What edgeprune's own arms look at; further fields of the problem by name."""
+        return pose(self.trace, self.latency, self.images, model=self.name, **options)
 
     @cached_property
-    def field(self) -> Field:
-        """What edgeprune's own arms choose from; measures the latency table where needed."""
-        clock = Timing(self.profile, connect("local://"))
-        latency = probe.load_or_build(blocks.to_network(self.trace), self.profile)
-        space = build_space(self.trace.groups, latency.grid)
-        costs = Costs(space.full, (latency.predict, self.counts.macs, self.counts.params))
-        return Field(self.name, self.trace, space, costs, latency.error, self.proto, clock)
+    def timing(self) -> PairedTiming:
+        """How candidates of edgeprune's own arms are measured."""
+        setting = replace(self.setting, max_seconds=self.profile.measure.max_seconds)
+        return PairedTiming(self.proto.SerializeToString(), setting)
 
     @cached_property
     def setting(self) -> Setting:
@@ -119,8 +122,8 @@ def _counted(traced: Trace) -> dict[str, int]:
     return {"macs": int(counts.macs(full)[0]), "params": int(counts.params(full)[0])}
 
 
-def scene(model: str, weights: Path | None, images: DataSet) -> Scene:
-    """Load the dense network, or train it where there is a CUDA device, and set the scene.
+def dense_network(model: str, weights: Path | None, images: DataSet) -> DenseNetwork:
+    """Load the dense network, or train it where there is a CUDA device.
 
     Without weights and without CUDA the network stays as initialised: then only its latency
     and its size mean anything.
@@ -132,7 +135,7 @@ def scene(model: str, weights: Path | None, images: DataSet) -> Scene:
         network = obtain(spec, images, None).model
     else:
         network = build(spec)
-    return Scene(model, rewrite_shortcuts(network).eval(), images, load_target(TARGET))
+    return DenseNetwork(model, rewrite_shortcuts(network).eval(), images, load_target(TARGET))
 
 
 def unpacked(shared: Path, work: Path) -> DataSet:

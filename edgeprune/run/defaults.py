@@ -1,0 +1,99 @@
+"""Fills in what a command leaves open: image size, budget, search effort and training recipes."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from edgeprune.deploy.gate.relative import check_limit
+from edgeprune.errors import InputError
+from edgeprune.prune.models import zoo
+from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
+from edgeprune.prune.training.dense import DIGITS, FROM_SCRATCH
+from edgeprune.prune.training.recipe import Recipe
+from edgeprune.target import RelativeBudget, TargetProfile
+
+OPTIONS = {"temperature": "kd-temperature", "alpha": "kd-weight"}
+"""Fields of the recipe that are options under another name."""
+
+
+def side(model: str, given: int | None, target: TargetProfile | None = None) -> int:
+    """Pixels a side: as given, as the target pins it, else what the family was made for.
+
+    Raises:
+        InputError: the target pins what no search can use, or another size than was given.
+    """
+    pinned = target.input.shape if target else None
+    if pinned is None:
+        return given or (32 if model in zoo.CIFAR or ":" in model else 224)
+    batch, colours, height, width = pinned
+    if (batch, colours) != (1, 3) or height != width or given not in (None, height):
+        wanted = f" and --image-size {given}" if given not in (None, height) else ""
+        raise InputError(
+            f"the target pins input.shape = {list(pinned)}{wanted}; a search takes one square "
+            "RGB image, (1, 3, side, side)"
+        )
+    return height
+
+
+def budget(
+    target: TargetProfile, *, latency_elsewhere: bool, **limits: float | None
+) -> RelativeBudget:
+    """The profile's relative budget, with what the options changed.
+
+    Args:
+        target: The profile.
+        latency_elsewhere: Another way to limit the latency takes the place of the profile's.
+        limits: By their names in the profile; infinity drops one, None leaves it.
+
+    Raises:
+        InputError: a latency limit that timing cannot tell from 1.
+    """
+    changed = {name: limit for name, limit in limits.items() if limit is not None}
+    if latency_elsewhere:
+        changed.setdefault("latency", math.inf)
+    plain = {name: None if limit == math.inf else limit for name, limit in changed.items()}
+    found = target.budget.relative.model_copy(update=plain)
+    if found.latency is not None:
+        check_limit(found.latency, "the latency limit")
+    return found
+
+
+def effort(source: str, evaluations: int | None, finalists: int | None) -> Effort:
+    """How much a search may cost; who asks for less gets shorter stages, too."""
+    usual = FEW_IMAGES if source == "digits" else Effort()
+    evaluations = evaluations or usual.evaluations
+    share = min(1.0, evaluations / usual.evaluations)
+    return replace(
+        usual,
+        evaluations=evaluations,
+        stage_generations=int(share * usual.stage_generations),
+        finalists=finalists or usual.finalists,
+    )
+
+
+def dense_recipe(source: str, epochs: int | None, seed: int) -> Recipe:
+    """How a dense model without weights is trained; the digits are few and need less."""
+    usual = DIGITS if source == "digits" else FROM_SCRATCH
+    return replace(usual, epochs=epochs or usual.epochs, seed=seed)
+
+
+def recovery_recipe(source: str, **given: Any) -> Recipe:
+    """The recovery recipe, one for ``search`` and ``finetune``.
+
+    Args:
+        source: Name or folder of the images; the digits are few and take smaller batches.
+        given: Fields of :class:`Recipe`; None leaves its default.
+
+    Raises:
+        InputError: a value that cannot be meant.
+    """
+    recipe = Recipe(batch=DIGITS.batch) if source == "digits" else Recipe()
+    for name, value in given.items():
+        if value is None:
+            continue
+        try:
+            recipe = replace(recipe, **{name: value})
+        except InputError:
+            option = OPTIONS.get(name, name.replace("_", "-"))
+            raise InputError(f"--{option} cannot be {value:g}") from None
+    return recipe

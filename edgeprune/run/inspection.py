@@ -1,0 +1,41 @@
+"""Traces a named network with random weights and measures the latency table of its blocks."""
+
+import torch
+
+from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.table import probe
+from edgeprune.deploy.table.probe import Probe, ProbeReport
+from edgeprune.export import blocks
+from edgeprune.progress import Progress
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.tracing.trace import Trace, trace
+from edgeprune.run.defaults import side
+from edgeprune.target import TargetProfile
+
+
+def traced(spec: ModelSpec, image_size: int | None, target: TargetProfile | None = None) -> Trace:
+    """The channel groups of a network with random weights.
+
+    Args:
+        spec: Which network.
+        image_size: Side of its input in pixels; what its family was made for without one.
+        target: A profile that may pin the size.
+    """
+    size = side(spec.name, image_size, target)
+    return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, size, size))
+
+
+def probed(
+    spec: ModelSpec,
+    image_size: int | None,
+    target: TargetProfile,
+    device: str,
+    *,
+    rebuild: bool,
+    progress: Progress,
+) -> ProbeReport:
+    """Measure what the latency table of a device lacks for a network."""
+    options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
+    network = blocks.to_network(traced(spec, image_size, target))
+    return probe.probe(network, target, options)

@@ -1,0 +1,85 @@
+from dataclasses import replace
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from edgeprune.cli import console
+from edgeprune.prune.tracing.trace import trace
+
+
+def test_a_table_without_rows_shows_its_headings(capsys):
+    console.table(("group", "width"), [])
+    assert capsys.readouterr().out.split() == ["group", "width"]
+
+
+def test_numbers_are_aligned_right_and_words_left(capsys):
+    console.table(("name", "count"), [("a", "1"), ("longer", "1,000")])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "name    count",
+        "a           1",
+        "longer  1,000",
+    ]
+
+
+def test_a_model_without_prunable_channels_is_an_empty_table_and_the_reasons(capsys):
+    class Opaque(nn.Module):
+        def forward(self, x):
+            return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+    console.show_channels(trace(Opaque(), torch.zeros(1, 3, 4, 4)))
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == [
+        "group", "width", "stage", "block", "droppable", "tensors"
+    ]  # fmt: skip
+    assert "kept whole: " in out
+
+
+def test_a_log_keeps_a_line_a_quarter_and_a_step_that_comes_again_starts_anew(capsys):
+    with console.progress() as progress:
+        for _ in range(2):
+            for done in range(9):
+                progress("searching", done, 8)
+            progress("a remark", 0, 0)
+    lines = capsys.readouterr().err.splitlines()
+    once = [f"searching: {25 * quarter} %" for quarter in range(5)]
+    assert lines == [*once, "a remark"] * 2
+
+
+def test_a_terminal_gets_a_bar_a_step(monkeypatch):
+    shown = StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=80)
+    monkeypatch.setattr(console, "Console", lambda **_: terminal)
+    with console.progress() as progress:
+        for step in ("first", "second", "first"):
+            progress(step, 1, 1)
+    last = shown.getvalue().rsplit("\r", 1)[-1]
+    assert last.count("first") == 2 and last.count("second") == 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({}, []),
+        ({"latency": None}, ["--budget", "relative.latency=none"]),
+        ({"macs": 0.5}, ["--budget", "relative.macs=0.5"]),
+    ],
+)
+def test_the_check_that_is_recommended_repeats_what_was_judged(tmp_path, request_, budget, words):
+    asked = replace(request_, budget=request_.budget.model_copy(update=budget))
+    outcome = SimpleNamespace(folder=tmp_path, report=SimpleNamespace(machine={}))
+    command = console._check_command(outcome, asked, "mobile-cpu").split()
+    assert command[-len(words) :] == words if words else command[-2] == "--baseline"
+
+
+@pytest.fixture
+def request_():
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.request import Request
+    from edgeprune.target import load_target
+
+    target = load_target("mobile-cpu")
+    return Request(target=target, model=ModelSpec("resnet20"), budget=target.budget.relative)
