@@ -1,4 +1,4 @@
-"""What does a search on real images reach? ``python benchmarks/cifar.py SHARED`` [--epochs 3].
+"""Time, memory and result of a search on real images: ``python benchmarks/cifar.py SHARED``.
 
 SHARED holds ``data/cifar10-jpeg.tar.xz`` (train/CLASS, test/CLASS) and ``data/checkpoints/``. Runs
 ``edgeprune search`` on resnet20-jpeg45k.pt, whose last 500 train images a class were held out,

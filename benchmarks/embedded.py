@@ -1,4 +1,4 @@
-"""What does the embedded default cost and reach? ``python benchmarks/embedded.py`` [--seeds 3].
+"""Time, memory and result of the embedded default: ``python benchmarks/embedded.py --seeds 3``.
 
 Each seed is a whole ``edgeprune search --target mobile-cpu`` in a fresh process with an empty
 cache: baseline trained, table measured, searched, fine-tuned, exported, judged. The limits: 5

@@ -1,4 +1,4 @@
-"""How often is the latency gate wrong? ``python benchmarks/gate.py`` [--trials 100] [--no-burner].
+"""Error rates of the latency gate: ``python benchmarks/gate.py`` [--trials 100] [--no-burner].
 
 Gates on two networks of about 1 ms (a CIFAR ResNet-20, and one with half the inner widths), with a
 process that burns the very core that measures: a model against itself at a limit of 1.03, and a

@@ -1,4 +1,4 @@
-"""How well does the latency table predict? ``python benchmarks/latency_table.py`` [--nets 32].
+"""Prediction error of the latency table: ``python benchmarks/latency_table.py`` [--nets 32].
 
 For each network the table is measured from nothing, and networks of its search space that the fit
 has not seen are predicted: random inner widths on the device's grid, dropped branches, narrowed

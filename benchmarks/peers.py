@@ -1,4 +1,4 @@
-"""Does edgeprune beat Torch-Pruning at equal measured latency, with equal recovery?
+"""edgeprune against Torch-Pruning at equal measured latency, with equal recovery.
 
     python benchmarks/peers.py SHARED --bar      before fine-tuning, public checkpoints
     python benchmarks/peers.py SHARED --short    resnet20, 400 steps, 3 seeds; some hours of CPU

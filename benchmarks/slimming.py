@@ -1,4 +1,4 @@
-"""How long do tracing, slimming and costing take, and how much memory?
+"""Time and memory of tracing, slimming and costing.
 
     python benchmarks/slimming.py
 

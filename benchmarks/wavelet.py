@@ -1,4 +1,4 @@
-"""How fast are masks scored: matrix products against a per-individual pywt loop.
+"""Speed of scoring masks: matrix products against a per-individual pywt loop.
 
 ``python benchmarks/wavelet.py`` scores populations of the largest stage of ResNet-56 (ten groups
 of 64 channels) and prints masks a second, and a second of this process on the processor, which

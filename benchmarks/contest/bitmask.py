@@ -1,4 +1,4 @@
-"""What if a genome were the raw bits of all channels, as they come, on no grid?"""
+"""An ablation: a genome of the raw bits of all channels, as they come, on no grid."""
 
 from dataclasses import dataclass, replace
 from typing import Any

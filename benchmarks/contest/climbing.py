@@ -1,4 +1,4 @@
-"""At which pruning ratio does a pruner first keep a *measured* latency?"""
+"""Climbs to the pruning ratio at which a pruner first keeps a *measured* latency."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

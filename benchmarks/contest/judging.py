@@ -1,4 +1,4 @@
-"""What is a slim network worth? The same recalibration, images and training for everybody."""
+"""Judges slim networks: the same recalibration, images and training for everybody."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What has been run already? One JSON line per result, appended as soon as it is there."""
+"""Keeps what has been run: one JSON line per result, appended as soon as it is there."""
 
 import json
 from collections.abc import Iterable, Mapping

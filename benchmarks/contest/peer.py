@@ -1,4 +1,4 @@
-"""What does Torch-Pruning reach, at its strongest, at a measured latency?
+"""Torch-Pruning at its strongest, brought to a measured latency.
 
 Used as its documentation says: ``BasePruner`` on the dependency graph, classifier ignored,
 default normalisation of each importance, ratio raised until the *measured* latency fits. It is

@@ -1,4 +1,4 @@
-"""What came out: a table of every arm at every limit, the bars, and what was not run."""
+"""Reports a contest: every arm at every limit, the bars, and what was not run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What does the dense ONNX file become at other widths? For timing only: weights are drawn.
+"""Resizes the dense ONNX file to other widths, for timing only: weights are drawn.
 
 Exporting takes seconds a network and a climb times hundreds. Between networks that differ in
 their widths alone nothing in the graph differs but the shapes of the weights.

@@ -1,4 +1,4 @@
-"""What is run, in which order, and what is left out?"""
+"""The schedules: what is run, in which order, and what is left out."""
 
 from dataclasses import dataclass, fields, replace
 

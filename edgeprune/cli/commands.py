@@ -8,37 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli.options import (
-    AccuracyDrop,
-    Batch,
-    Classes,
-    Deviation,
-    Ema,
-    Epochs,
-    FamilyRatios,
-    GitHub,
-    Images,
-    Json,
-    LatencyMs,
-    LatencyRatio,
-    MacsRatio,
-    Mean,
-    ModelArguments,
-    ModelName,
-    Overwrite,
-    ParamsRatio,
-    Policy,
-    Rate,
-    RunFolderPath,
-    Seed,
-    Side,
-    Smoothing,
-    TargetName,
-    Temperature,
-    Trust,
-    Uri,
-    Weight,
-)
+from edgeprune.cli import options
 from edgeprune.errors import InputError, MachineError
 
 if TYPE_CHECKING:
@@ -76,32 +46,32 @@ def root(
     from edgeprune.cli import project_file
 
     commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined]
-    options = {name: {str(p.name) for p in c.params} for name, c in commands.items()}
-    context.default_map = project_file.defaults(options)
+    known = {name: {str(p.name) for p in c.params} for name, c in commands.items()}
+    context.default_map = project_file.defaults(known)
 
 
 @app.command()
 def search(
-    target: TargetName = "mobile-cpu",
-    model: ModelName = "resnet20",
+    target: options.TargetName = "mobile-cpu",
+    model: options.ModelName = "resnet20",
     weights: Annotated[
         Path | None,
         typer.Option(help="Checkpoint of the dense model; without one it is trained on --data."),
     ] = None,
-    data: Images = None,
-    out: RunFolderPath = None,
-    overwrite: Overwrite = False,
-    mean: Mean = None,
-    std: Deviation = None,
-    image_size: Side = None,
-    model_arg: ModelArguments = None,
-    max_latency_ratio: LatencyRatio = None,
-    max_macs_ratio: MacsRatio = None,
-    max_params_ratio: ParamsRatio = None,
-    max_latency_ms: LatencyMs = None,
-    max_accuracy_drop: AccuracyDrop = None,
-    family: FamilyRatios = None,
-    epochs: Epochs = 10,
+    data: options.Images = None,
+    out: options.RunFolderPath = None,
+    overwrite: options.Overwrite = False,
+    mean: options.Mean = None,
+    std: options.Deviation = None,
+    image_size: options.Side = None,
+    model_arg: options.ModelArguments = None,
+    max_latency_ratio: options.LatencyRatio = None,
+    max_macs_ratio: options.MacsRatio = None,
+    max_params_ratio: options.ParamsRatio = None,
+    max_latency_ms: options.LatencyMs = None,
+    max_accuracy_drop: options.AccuracyDrop = None,
+    family: options.FamilyRatios = None,
+    epochs: options.Epochs = 10,
     baseline_epochs: Annotated[
         int | None,
         typer.Option(
@@ -110,8 +80,8 @@ def search(
             min=1,
         ),
     ] = None,
-    seed: Seed = 0,
-    device: Uri = "local://",
+    seed: options.Seed = 0,
+    device: options.Uri = "local://",
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -140,12 +110,12 @@ def search(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
-    lr: Rate = None,
-    batch: Batch = None,
-    kd_temperature: Temperature = None,
-    kd_weight: Weight = None,
-    label_smoothing: Smoothing = None,
-    ema: Ema = None,
+    lr: options.Rate = None,
+    batch: options.Batch = None,
+    kd_temperature: options.Temperature = None,
+    kd_weight: options.Weight = None,
+    label_smoothing: options.Smoothing = None,
+    ema: options.Ema = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     _needs_search("search")
@@ -213,7 +183,7 @@ def search(
 @app.command()
 def finetune(
     checkpoint: Annotated[Path, typer.Argument(help="The model.pt of a search.")],
-    data: Images = None,
+    data: options.Images = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
@@ -224,19 +194,19 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option(help="File to write; NAME-finetuned.pt by default.")
     ] = None,
-    overwrite: Overwrite = False,
-    epochs: Epochs = 10,
+    overwrite: options.Overwrite = False,
+    epochs: options.Epochs = 10,
     steps: Annotated[
         int | None,
         typer.Option(help="Number of training steps in all; takes the place of --epochs.", min=0),
     ] = None,
-    lr: Rate = None,
-    batch: Batch = None,
-    kd_temperature: Temperature = None,
-    kd_weight: Weight = None,
-    label_smoothing: Smoothing = None,
-    ema: Ema = None,
-    seed: Seed = 0,
+    lr: options.Rate = None,
+    batch: options.Batch = None,
+    kd_temperature: options.Temperature = None,
+    kd_weight: options.Weight = None,
+    label_smoothing: options.Smoothing = None,
+    ema: options.Ema = None,
+    seed: options.Seed = 0,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Estimate BatchNorm's statistics afresh first.")
     ] = False,
@@ -247,7 +217,7 @@ def finetune(
         int | None,
         typer.Option(help="Steps between two saved states; one epoch by default.", min=1),
     ] = None,
-    trust_factory: Trust = False,
+    trust_factory: options.Trust = False,
 ) -> None:
     """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
     _needs_search("finetune")
@@ -298,8 +268,8 @@ def export(
         str | None,
         typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
     ] = None,
-    overwrite: Overwrite = False,
-    trust_factory: Trust = False,
+    overwrite: options.Overwrite = False,
+    trust_factory: options.Trust = False,
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     _needs_search("export")
@@ -317,7 +287,7 @@ def export(
 @app.command()
 def check(
     model: Annotated[Path, typer.Argument(help="The ONNX file to judge.")],
-    target: TargetName = "mobile-cpu",
+    target: options.TargetName = "mobile-cpu",
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -337,22 +307,22 @@ def check(
         ),
     ] = None,
     on_inconclusive: Annotated[
-        Policy,
+        options.Policy,
         typer.Option(help="What an undecided budget does: exit 0 with a word, exit 4, or exit 0."),
-    ] = Policy.warn,
+    ] = options.Policy.warn,
     max_seconds: Annotated[
         float | None,
         typer.Option(
             help="Longest time for each timed budget in seconds; the target's by default.", min=0.1
         ),
     ] = None,
-    device: Uri = "local://",
-    json: Json = None,
+    device: options.Uri = "local://",
+    json: options.Json = None,
     junit: Annotated[Path | None, typer.Option(help="File for the report as JUnit XML.")] = None,
     github: Annotated[
-        GitHub,
+        options.GitHub,
         typer.Option(help="Write annotations and a step summary: on, off, or under GitHub alone."),
-    ] = GitHub.auto,
+    ] = options.GitHub.auto,
     self_test: Annotated[
         bool,
         typer.Option(
@@ -371,7 +341,7 @@ def check(
             raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
         if path and path.is_dir():
             raise InputError(f"{path} is a folder; name a file in it")
-    options = gate.Options(
+    checking = gate.Options(
         baseline=baseline,
         max_ratio=max_ratio,
         on_inconclusive=on_inconclusive.value,
@@ -381,10 +351,10 @@ def check(
     if self_test:
         from edgeprune.deploy.gate.resolution import self_test as run_self_test
 
-        found = run_self_test(model, profile, options)
+        found = run_self_test(model, profile, checking)
         _write_json(found.to_json(), json, found.to_text())
         raise typer.Exit(found.exit_code)
-    report = gate.check(model, profile, options)
+    report = gate.check(model, profile, checking)
     _show_report(report, json, junit, github)
     raise typer.Exit(report.exit_code)
 
@@ -416,7 +386,7 @@ def show_target(
 @devices_app.command("check")
 def check_device(
     uri: Annotated[str, typer.Argument(help="local:// or ssh://user@host[:port].")],
-    json: Json = None,
+    json: options.Json = None,
 ) -> None:
     """Reach a device and print its fingerprint."""
     from edgeprune.deploy.devices.fingerprint import check_device as reach
@@ -427,10 +397,10 @@ def check_device(
 
 @app.command()
 def channels(
-    model: ModelName = "resnet20",
-    classes: Classes = 10,
-    image_size: Side = None,
-    model_arg: ModelArguments = None,
+    model: options.ModelName = "resnet20",
+    classes: options.Classes = 10,
+    image_size: options.Side = None,
+    model_arg: options.ModelArguments = None,
 ) -> None:
     """Show which channels of a model live or die together."""
     _needs_search("channels")
@@ -443,12 +413,12 @@ def channels(
 
 @app.command()
 def probe(
-    target: TargetName = "mobile-cpu",
-    model: ModelName = "resnet20",
-    classes: Classes = 10,
-    image_size: Side = None,
-    model_arg: ModelArguments = None,
-    device: Uri = "local://",
+    target: options.TargetName = "mobile-cpu",
+    model: options.ModelName = "resnet20",
+    classes: options.Classes = 10,
+    image_size: options.Side = None,
+    model_arg: options.ModelArguments = None,
+    device: options.Uri = "local://",
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Measure everything again, whatever is known.")
     ] = False,
@@ -478,14 +448,18 @@ def _needs_search(command: str) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _show_report(report: "Report", json: str | None, junit: Path | None, github: GitHub) -> None:
+def _show_report(
+    report: "Report", json: str | None, junit: Path | None, github: options.GitHub
+) -> None:
     from edgeprune.deploy.gate import formats
     from edgeprune.files import write_whole
 
     _write_json(report.to_json(), json, formats.to_text(report))
     if junit:
         write_whole(junit, formats.to_junit(report).encode())
-    if github == GitHub.on or (github == GitHub.auto and os.environ.get("GITHUB_ACTIONS")):
+    if github == options.GitHub.on or (
+        github == options.GitHub.auto and os.environ.get("GITHUB_ACTIONS")
+    ):
         typer.echo(formats.to_annotations(report), nl=False, err=json == "-")
         _append_summary(formats.to_markdown(report))
 

@@ -4,7 +4,7 @@ import math
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,6 +93,11 @@ def _argument(text: str) -> Argument:
     return Argument((name, {"true": True, "false": False}.get(value.lower(), value)))
 
 
+def _ratio_option(what: str) -> Any:
+    help = f"{what} as a share of the dense model's, or none; the profile's by default."
+    return typer.Option(parser=_ratio, metavar="RATIO", help=help)
+
+
 TargetName = Annotated[
     str,
     typer.Option("--target", help="Name or path of a target profile; `targets` lists the names."),
@@ -148,30 +153,9 @@ Deviation = Annotated[
         "with; ImageNet's by default."
     ),
 ]
-LatencyRatio = Annotated[
-    float | None,
-    typer.Option(
-        parser=_ratio,
-        metavar="RATIO",
-        help="Highest latency as a share of the dense model's, or none; the profile's by default.",
-    ),
-]
-MacsRatio = Annotated[
-    float | None,
-    typer.Option(
-        parser=_ratio,
-        metavar="RATIO",
-        help="Highest MACs as a share of the dense model's, or none; the profile's by default.",
-    ),
-]
-ParamsRatio = Annotated[
-    float | None,
-    typer.Option(
-        parser=_ratio,
-        metavar="RATIO",
-        help="Most parameters as a share of the dense model's, or none; the profile's by default.",
-    ),
-]
+LatencyRatio = Annotated[float | None, _ratio_option("Highest latency")]
+MacsRatio = Annotated[float | None, _ratio_option("Highest MACs")]
+ParamsRatio = Annotated[float | None, _ratio_option("Most parameters")]
 LatencyMs = Annotated[
     float | None,
     typer.Option(
