@@ -1,5 +1,6 @@
 """Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
 
+import hashlib
 import math
 import time
 from base64 import b64decode
@@ -133,29 +134,34 @@ def _reference(
     candidate: Facts, profile: TargetProfile, options: Options, needed: bool
 ) -> Facts | None:
     budget = profile.budget.relative
-    path = options.baseline or _recorded_dense(candidate)
-    if path is None:
+    reference = _baseline(candidate, profile, options)
+    if reference is None:
         if needed or budget.macs or budget.params:
             raise InputError(
                 f"{candidate.path} has a budget relative to a dense model, and no dense.onnx that "
                 "it records lies beside it; name one with --baseline"
             )
         return None
-    reference = read(path, profile.input.shape)
     if reference.input_shape != candidate.input_shape:
         raise InputError(
-            f"the baseline {path} takes {list(reference.input_shape)}, "
+            f"the baseline {reference.path} takes {list(reference.input_shape)}, "
             f"{candidate.path} takes {list(candidate.input_shape)}: they cannot be compared"
         )
     return reference
 
 
-def _recorded_dense(candidate: Facts) -> Path | None:
+def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Facts | None:
+    """The named reference; else the dense.onnx beside the file, when it is the recorded one."""
+    if options.baseline is not None:
+        return read(options.baseline, profile.input.shape)
     beside = candidate.path.with_name("dense.onnx")
     recorded = candidate.recorded.get("dense_sha256")
-    if recorded and beside.is_file() and seal.file_sha256(beside) == recorded:
-        return beside
-    return None
+    if not recorded or not beside.is_file():
+        return None
+    content = seal.content_of(beside)
+    if hashlib.sha256(content).hexdigest() != recorded:
+        return None
+    return read(beside, profile.input.shape, content)
 
 
 def _inspect(
@@ -174,14 +180,14 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
     if not candidate.recorded:
         return []
     try:
-        sealed = seal.verify(candidate.path)
+        sealed = seal.verify(candidate.path, candidate.proto)
     except PromiseError as error:
         return [of_value("seal", 0, 1, "", str(error))]
     found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
     if sealed.parity is None or options.device.uri != Local.uri:
         return found
     try:
-        report = parity.replay(candidate.path, sealed, profile)
+        report = parity.replay(candidate, sealed, profile)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
     said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
