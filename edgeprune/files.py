@@ -77,6 +77,22 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"cannot write {path}: {reason}") from None
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time in; where a folder cannot be locked, all of them.
+
+    The lock is on the folder itself: no lock file is left in it.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # Windows; some network file systems
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise InputError when ``path`` exists and may not be replaced."""
     if path.exists() and not overwrite:
