@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def write_whole(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     """Write a file under a temporary name and rename it, so nobody ever sees half of it.
 
-    A symbolic link keeps pointing where it did, and a device or a pipe is written to, as it is no
-    file that could be replaced. Without ``overwrite``, of several processes that write one path
-    the first wins and the others get the InputError of :func:`refuse_existing`.
+    The content is on the disk before the file has its name. A new file gets the rights that the
+    umask leaves, a replaced one keeps its own. A symbolic link keeps pointing where it did, and a
+    device or a pipe is written to, as it is no file that could be replaced. Without ``overwrite``,
+    of several processes that write one path the first wins and the others get the InputError of
+    :func:`refuse_existing`.
     """
     with disk_errors(path):
         if overwrite:
@@ -25,18 +28,29 @@ def write_whole(path: Path, content: bytes, *, overwrite: bool = True) -> None:
                 path.write_bytes(content)
                 return
             path = path.resolve()
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(handle, "wb") as f:
-                f.write(content)
-            Path(temporary).chmod(0o644)
+            _fill(temporary, content, like=path)
             if overwrite:
-                Path(temporary).replace(path)
+                temporary.replace(path)
             else:
-                _claim(path, Path(temporary))
+                _claim(path, temporary)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def _fill(path: Path, content: bytes, like: Path) -> None:
+    """Write a new file through to the disk, with the rights of ``like`` where that exists."""
+    replaces = like.exists()
+    # Nobody else may open it before it has the rights of the file that it replaces.
+    path.touch(0o600 if replaces else 0o666, exist_ok=False)
+    with path.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    if replaces:
+        path.chmod(stat.S_IMODE(like.stat().st_mode))
 
 
 def _claim(path: Path, temporary: Path) -> None:
@@ -61,6 +75,22 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
         raise MachineError(f"cannot write {path}: {reason}") from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time in; where a folder cannot be locked, all of them.
+
+    The lock is on the folder itself: no lock file is left in it.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # Windows; some network file systems
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

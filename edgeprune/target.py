@@ -41,10 +41,9 @@ class InputShape(_Table):
 
 
 class Precision(_Table):
-    """Number format of the exported file, and what counts as integer."""
+    """Number format of the exported file."""
 
-    mode: Literal["fp32", "fp16", "int8"] = "fp32"
-    min_integer_conv_fraction: Annotated[float, Field(gt=0, le=1)] = 0.95
+    mode: Literal["fp32"] = "fp32"
 
 
 class Measure(_Table):
@@ -59,8 +58,6 @@ class Parity(_Table):
 
     atol: PositiveFloat = 1e-4
     rtol: PositiveFloat = 1e-3
-    int8_sqnr_db: PositiveFloat = 20.0
-    int8_top1_agreement: Annotated[float, Field(gt=0, le=1)] = 0.97
 
 
 class RelativeBudget(_Table):
@@ -215,6 +212,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {key!r}{did_you_mean(last, _keys(table))}"
     if kind == "missing":
         return f"key {key!r} is missing"
+    if key == "precision.mode":
+        return f"{key} = {given!r}: only 'fp32' is supported yet"
     return f"{key}: {words}, got {given!r}"
 
 

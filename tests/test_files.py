@@ -13,11 +13,32 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monke
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fdopen", full)
+    monkeypatch.setattr(os, "fsync", full)  # what a delayed write may say as late as this
     with pytest.raises(MachineError, match="the disk is full"):
         files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_new_file_obeys_the_umask(tmp_path, umask, mode, overwrite):
+    before = os.umask(umask)
+    try:
+        files.write_whole(tmp_path / "new", b"new", overwrite=overwrite)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o666])
+def test_a_replaced_file_keeps_its_rights(tmp_path, mode):
+    path = tmp_path / "old"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    files.write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == mode
 
 
 def test_an_existing_file_is_kept_unless_overwrite_is_set(tmp_path):

@@ -327,12 +327,17 @@ def test_the_papers_find_a_ratio_without_any_budget(run, monkeypatch, strategy):
 
 def member(folder, latency, outcome):
     """A model of a family, judged by hand-made verdicts."""
-    limit = Verdict("latency", outcome, latency, 0.611, "x", (0.60, 0.62), "timed", "value", {})
+    limit = Verdict(
+        name="latency", outcome=outcome, limit=latency, value=0.611, unit="x",
+        interval=(0.60, 0.62), evidence="timed", rule="value", raw={},
+    )  # fmt: skip
     facts = {"file": "model.onnx", "sha256": "0", "bytes": 1}
     machine = {"fingerprint": "here", "device": "local://", "cpu": "c", "cores": 2}
     report = Report(
-        facts, None, {"name": "t"}, (limit,), "warn", ("a stand-in",), machine, None, {}, "", 0, {}
-    )
+        model=facts, reference=None, target={"name": "t"}, verdicts=(limit,),
+        on_inconclusive="warn", notes=("a stand-in",), machine=machine, health=None,
+        latency={}, date="", seconds=0, versions={},
+    )  # fmt: skip
     rows = (
         Row("accuracy", 90.0, 88.5, "%"),
         Row("MACs", 100.0, 50.0),

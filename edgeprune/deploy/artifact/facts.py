@@ -2,16 +2,16 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgeprune.deploy.artifact.seal import load
+from edgeprune.deploy.artifact.provenance import PREFIX
+from edgeprune.deploy.artifact.seal import content_of, entries_of, load
 from edgeprune.errors import InputError
 from edgeprune.text import one_line
 
-PREFIX = "edgeprune."
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
 PRODUCTS = {"Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "QGemm": 3}
 NORMS = {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
@@ -23,23 +23,30 @@ class Facts:
 
     Attributes:
         path: Where it lies.
-        sha256: Of the file.
-        file_bytes: Size of the file.
+        content: Bytes of the file.
         input_shape: (N, C, H, W) or as many axes as the model has, all sizes known.
-        proto: The parsed ``onnx.ModelProto``.
+        proto: The ``onnx.ModelProto`` parsed from ``content``.
     """
 
     path: Path
-    sha256: str
-    file_bytes: int
+    content: bytes = field(repr=False)
     input_shape: tuple[int, ...]
     proto: Any
 
     @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, in hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.content)
+
+    @cached_property
     def recorded(self) -> dict[str, str]:
         """The ``edgeprune.*`` entries of the file, without the prefix."""
-        entries = {entry.key: entry.value for entry in self.proto.metadata_props}
-        return {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
+        return {k.removeprefix(PREFIX): v for k, v in entries_of(self.proto).items()}
 
     def number(self, key: str) -> float | None:
         """A recorded number, or None where there is none that can be read."""
@@ -59,22 +66,22 @@ class Facts:
         return count_params(self.proto)
 
 
-def read(path: Path, pinned: tuple[int, ...] | None = None) -> Facts:
-    """Read a file and settle the shape of its input.
+def read(path: Path, pinned: tuple[int, ...] | None = None, content: bytes | None = None) -> Facts:
+    """Read a file once and settle the shape of its input.
 
     Args:
         path: The ONNX file.
         pinned: The shape that the target gives, for axes that the file leaves open. A first
             axis (the batch) that nobody pins is 1.
+        content: The bytes of the file, where the caller has read them.
 
     Raises:
         InputError: not an ONNX file, truncated, several inputs, an open axis without a size, or
             a pinned shape that does not fit.
     """
-    proto = load(path)
-    content = path.read_bytes()
-    shape = resolve(_only_input(proto, path), pinned, path.name)
-    return Facts(path, hashlib.sha256(content).hexdigest(), len(content), shape, proto)
+    content = content_of(path) if content is None else content
+    proto = load(path, content)
+    return Facts(path, content, resolve(_only_input(proto, path), pinned, path.name), proto)
 
 
 def resolve(axes: list[int | str], pinned: tuple[int, ...] | None, name: str) -> tuple[int, ...]:

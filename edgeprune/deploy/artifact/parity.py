@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.arrays import Floats32
+from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.artifact.parity_samples import network_input
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.devices.sessions import open as open_session
@@ -93,7 +94,7 @@ def check(
     return min(reports, key=lambda report: (report.passed, -report.max_abs))
 
 
-def replay(path: Path, provenance: Provenance, target: TargetProfile) -> ParityReport:
+def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> ParityReport:
     """Ask a sealed file about the images it carries, opened as on the target; needs no torch.
 
     Raises:
@@ -103,14 +104,14 @@ def replay(path: Path, provenance: Provenance, target: TargetProfile) -> ParityR
     """
     samples = provenance.parity
     if samples is None:
-        raise InputError(f"{path} carries no parity samples; `edgeprune export` adds them")
+        raise InputError(f"{file.path} carries no parity samples; `edgeprune export` adds them")
     size = provenance.input_shape[1:]
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
-    report = check(path, images, expected, target.parity, target.runtime)
+    report = check(file.content, images, expected, target.parity, target.runtime)
     if not report.passed:
         raise PromiseError(
-            f"{path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off on "
-            f"sample {report.worst_image}; try another onnxruntime, or export again"
+            f"{file.path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off "
+            f"on sample {report.worst_image}; try another onnxruntime, or export again"
         )
     return report

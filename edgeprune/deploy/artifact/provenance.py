@@ -11,7 +11,7 @@ from edgeprune.errors import InputError, PromiseError
 from edgeprune.text import first_problem
 
 PREFIX = "edgeprune."
-_HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256", "calibration_sha256")
+_HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256")
 _TEXTS = {"version", "model", "target", "precision", *_HASHES}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -27,7 +27,7 @@ class Provenance(BaseModel):
         plan: The pruning plan as plain JSON; absent in a dense file.
         target: Name of the target profile.
         target_sha256: Hash of the profile's values.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: Number format of the weights.
         input_shape: (C, H, W) of one image.
         mean: Per channel, of pixels in 0..1; ``std`` likewise.
         classes: Names in the order of the logits.
@@ -37,7 +37,6 @@ class Provenance(BaseModel):
         accuracy_slim: Top-1 of the slim network on the same images, 0..1.
         dense_sha256: Of the dense.onnx exported beside a slim file.
         checkpoint_sha256: Of the checkpoint this comes from.
-        calibration_sha256: Of the calibration list of an int8 file.
         versions: Of torch, onnx, onnxruntime at export.
         parity: Real images with expected logits.
     """
@@ -50,7 +49,7 @@ class Provenance(BaseModel):
     plan: Mapping[str, Any] | None = None
     target: str
     target_sha256: Sha256
-    precision: Annotated[str, Field(pattern="^(fp32|fp16|int8)$")] = "fp32"
+    precision: Literal["fp32"] = "fp32"
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -61,7 +60,6 @@ class Provenance(BaseModel):
     accuracy_slim: Fraction | None = None
     dense_sha256: Sha256 | None = None
     checkpoint_sha256: Sha256 | None = None
-    calibration_sha256: Sha256 | None = None
     versions: dict[str, str] = {}
     parity: ParitySamples | None = None
 

@@ -62,11 +62,11 @@ def read(path: Path) -> Provenance | None:
         InputError: not an ONNX file, or one of a newer edgeprune.
         PromiseError: an entry is unreadable.
     """
-    return _parse(path, _recorded(load(path)))
+    return _parse(path, entries_of(load(path)))
 
 
-def verify(path: Path) -> Provenance:
-    """Check the seal.
+def verify(path: Path, proto: onnx.ModelProto | None = None) -> Provenance:
+    """Check the seal of a file, or of ``proto``, which was read from it.
 
     Returns:
         The provenance, which is then what was sealed.
@@ -75,8 +75,8 @@ def verify(path: Path) -> Provenance:
         InputError: not an ONNX file, or one that was never sealed.
         PromiseError: the seal is broken; the message says in which part.
     """
-    proto = load(path)
-    recorded = _recorded(proto)
+    proto = load(path) if proto is None else proto
+    recorded = entries_of(proto)
     if any(map(_is_covered, recorded)) and SEAL not in recorded:
         raise PromiseError(f"seal broken: the seal of {path} was removed")
     if SEAL not in recorded:
@@ -92,16 +92,27 @@ def verify(path: Path) -> Provenance:
     return provenance
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file whose weights lie inside it.
+def content_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def load(path: Path, content: bytes | None = None) -> onnx.ModelProto:
+    """Parse an ONNX file whose weights lie inside it, or ``content``, which was read from it.
 
     Raises:
         InputError: missing, not ONNX, truncated, or with weights in a second file.
     """
+    content = content_of(path) if content is None else content
     try:
-        proto: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError:
         raise InputError(f"{path} is not an ONNX file, or a truncated one") from None
     if not proto.graph.node:
@@ -119,9 +130,8 @@ def strip_paths(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     stripped = onnx.ModelProto()
     stripped.CopyFrom(proto)
-    kept = {k: v for k, v in _properties(proto).items() if k.startswith(PREFIX)}
     _strip(stripped)
-    _add(stripped, kept)
+    _add(stripped, entries_of(proto))
     return stripped
 
 
@@ -161,12 +171,9 @@ def _is_covered(key: str) -> bool:
     return key.startswith(PREFIX) and not own
 
 
-def _properties(proto: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in proto.metadata_props}
-
-
-def _recorded(proto: onnx.ModelProto) -> dict[str, str]:
-    return {k: v for k, v in _properties(proto).items() if k.startswith(PREFIX)}
+def entries_of(proto: onnx.ModelProto) -> dict[str, str]:
+    """The ``edgeprune.*`` entries of a model, by their whole keys."""
+    return {e.key: e.value for e in proto.metadata_props if e.key.startswith(PREFIX)}
 
 
 def _add(proto: onnx.ModelProto, entries: Mapping[str, str]) -> None:
@@ -179,7 +186,7 @@ def _hashes(proto: onnx.ModelProto) -> dict[str, str]:
     frame = onnx.ModelProto()
     frame.CopyFrom(proto)
     del frame.metadata_props[:], frame.graph.initializer[:]
-    covered = sorted((k, v) for k, v in _recorded(proto).items() if _is_covered(k))
+    covered = sorted((k, v) for k, v in entries_of(proto).items() if _is_covered(k))
     return {
         "graph": _hash([frame.SerializeToString(deterministic=True)]),
         "weights": _hash(w.SerializeToString(deterministic=True) for w in proto.graph.initializer),

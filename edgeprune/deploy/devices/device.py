@@ -15,20 +15,12 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
-from edgeprune.deploy.devices.job import (
-    BrokenOffError,
-    Epoch,
-    Job,
-    Line,
-    Model,
-    broken_off,
-    parsed,
-    silent,
-)
+from edgeprune.deploy.devices.job import Epoch, Job, Line, Model, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 HERE = "this machine"
@@ -98,11 +90,13 @@ class Local:
                 lines = stack.enter_context(_Process(self.python, errors))
             except OSError as error:
                 raise MachineError(f"{HERE} cannot start measuring: {error}") from None
-            try:
-                yield from parsed(lines.answer(job.to_json(paths), job.timeout), HERE)
-            except BrokenOffError:
-                errors.seek(0)
-                raise broken_off(HERE, errors.read().decode(errors="replace")) from None
+            answer = lines.answer(job.to_json(paths), job.timeout)
+            yield from parsed(answer, HERE, partial(_content, errors))
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _as_file(model: Model, path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +62,12 @@ class Job:
     shapes: tuple[tuple[int, ...] | None, ...] = ()
     timeout: float = 120.0
 
+    @property
+    def opened(self) -> frozenset[int]:
+        """Models that some part of the job opens; the others need not be on the device."""
+        timed = (model for epoch in self.epochs for model in epoch.open)
+        return frozenset((*self.graphs, *self.memory, *timed))
+
     def to_json(self, paths: list[str]) -> str:
         """The job as the runner reads it, with the models at ``paths`` on the device."""
         return json.dumps(
@@ -80,8 +86,13 @@ class Job:
         )
 
 
-def parsed(lines: Iterable[str | bytes], where: str) -> Iterator[Line]:
+def parsed(lines: Iterable[str | bytes], where: str, stderr: Callable[[], str]) -> Iterator[Line]:
     """Parse a runner's lines up to its ``end``.
+
+    Args:
+        lines: What the runner writes to stdout.
+        where: The device, for messages.
+        stderr: Asked what the runner wrote there, once its answer broke off.
 
     Raises:
         InputError: onnxruntime cannot load or run one of the models.
@@ -97,11 +108,7 @@ def parsed(lines: Iterable[str | bytes], where: str) -> Iterator[Line]:
         if line["kind"] == "error":
             raise refused(line["code"], line["message"], where)
         yield line
-    raise BrokenOffError
-
-
-class BrokenOffError(Exception):
-    """The lines ended before the runner said so; the caller knows what stderr holds."""
+    raise broken_off(where, stderr())
 
 
 def refused(code: str, message: str, where: str) -> EdgepruneError:

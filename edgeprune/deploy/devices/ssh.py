@@ -1,37 +1,39 @@
-"""Measure on another machine over ssh, and leave nothing behind there.
+"""The device at ssh://: runs jobs on another machine and leaves nothing behind there.
 
-Three kinds of channels on one connection: a guardian that makes the temporary folder and removes
-it as soon as its stdin closes (which a lost connection does too), one upload per file, and the
+Three channels on one connection: a guardian that makes the temporary folder and removes it as
+soon as its stdin closes (which a lost connection does too), one upload of all files, and the
 runner. Host keys are checked against known_hosts; the user's ssh config names keys and agent.
 """
 
 import asyncio
 import shlex
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from edgeprune.deploy.devices.job import (
-    BrokenOffError,
-    Job,
-    Line,
-    Model,
-    broken_off,
-    parsed,
-    silent,
-)
+from edgeprune.deploy.devices.job import Job, Line, Model, broken_off, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 RUNNER = Path(__file__).with_name("runner.py")
 CONNECT_SECONDS = 15
 CHUNK = 1 << 20
+T = TypeVar("T")
 GUARDIAN = (
     "trap '' HUP INT TERM; umask 077; "
     'd=$(mktemp -d "${TMPDIR:-/tmp}/edgeprune-XXXXXXXX") || exit 1; '
     'echo "$d"; cat > /dev/null; rm -rf "$d"'
+)
+# One channel for all files, and nothing but the Python that runs the runner: a line with name and
+# size before the bytes of each.
+UNPACK = (
+    "import pathlib, sys\n"
+    "source = sys.stdin.buffer\n"
+    "for line in iter(source.readline, b''):\n"
+    "    name, size = line.decode().split()\n"
+    "    pathlib.Path(sys.argv[1], name).write_bytes(source.read(int(size)))\n"
 )
 
 
@@ -66,10 +68,7 @@ class Remote:
         """
         stderr: list[str] = []
         with closing(self._lines(job, stderr)) as lines:
-            try:
-                yield from parsed(lines, self.uri)
-            except BrokenOffError:
-                raise broken_off(self.uri, "".join(stderr)) from None
+            yield from parsed(lines, self.uri, lambda: "".join(stderr))
 
     def _lines(self, job: Job, stderr: list[str]) -> Generator[str]:
         ssh = _asyncssh()
@@ -90,20 +89,39 @@ class Remote:
         self, ssh: ModuleType, job: Job, stderr: list[str]
     ) -> AsyncGenerator[str, None]:
         async with await self._connection(ssh) as connection, _folder(connection) as folder:
-            await _upload(connection, RUNNER, f"{folder}/runner.py")
+            models = {f"{number}.onnx": job.models[number] for number in sorted(job.opened)}
+            files = {RUNNER.name: RUNNER, **models}
+            await self._upload(connection, files, folder, job.timeout)
             paths = [f"{folder}/{number}.onnx" for number in range(len(job.models))]
-            for model, path in zip(job.models, paths, strict=True):
-                await _upload(connection, model, path)
-            command = f"exec {shlex.quote(self.python)} {folder}/runner.py"
+            command = f"exec {shlex.quote(self.python)} {shlex.quote(f'{folder}/{RUNNER.name}')}"
             async with connection.create_process(_shell(command)) as process:
                 process.stdin.write(job.to_json(paths) + "\n")
-                while line := await self._next(process.stdout, job.timeout):
+                while line := await self._within(job.timeout, process.stdout.readline()):
                     yield line
                 stderr.append(await process.stderr.read())
 
-    async def _next(self, stream: Any, seconds: float) -> str:
+    async def _upload(
+        self, connection: Any, files: Mapping[str, Model], folder: str, seconds: float
+    ) -> None:
+        command = f"{shlex.quote(self.python)} -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
+        async with connection.create_process(_shell(command), encoding=None) as process:
+            for name, model in files.items():
+                content = model if isinstance(model, bytes) else model.read_bytes()
+                framed = f"{name} {len(content)}\n".encode() + content
+                with suppress(OSError):  # the far side gave up reading: its stderr says why
+                    for start in range(0, len(framed), CHUNK):
+                        process.stdin.write(framed[start : start + CHUNK])
+                        await self._within(seconds, process.stdin.drain())
+            with suppress(OSError):
+                process.stdin.write_eof()
+            done = await self._within(seconds, process.wait())
+        if done.exit_status != 0:
+            said = bytes(done.stderr or b"").decode(errors="replace")
+            raise broken_off(self.uri, said or f"the upload ended with {done.exit_status}")
+
+    async def _within(self, seconds: float, answer: Awaitable[T]) -> T:
         try:
-            return str(await asyncio.wait_for(stream.readline(), seconds))
+            return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
             raise silent(self.uri, seconds) from None
 
@@ -137,21 +155,6 @@ async def _folder(connection: Any) -> AsyncGenerator[str, None]:
             if not connection.is_closed():
                 guardian.stdin.write_eof()
                 await asyncio.wait_for(guardian.wait_closed(), CONNECT_SECONDS)
-
-
-async def _upload(connection: Any, model: Model, path: str) -> None:
-    content = model if isinstance(model, bytes) else model.read_bytes()
-    command = _shell(f"cat > {shlex.quote(path)}")
-    async with connection.create_process(command, encoding=None) as process:
-        with suppress(OSError):  # the far side gave up reading: its stderr says why
-            for start in range(0, len(content), CHUNK):
-                process.stdin.write(content[start : start + CHUNK])
-                await process.stdin.drain()
-            process.stdin.write_eof()
-        done = await process.wait()
-    if done.exit_status != 0:
-        said = bytes(done.stderr or b"").decode(errors="replace")
-        raise broken_off(_peer(connection), said or f"cat ended with {done.exit_status}")
 
 
 @asynccontextmanager

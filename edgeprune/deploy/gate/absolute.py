@@ -1,4 +1,7 @@
-"""Budgets in units of the device: counts gate anywhere, milliseconds only on that device."""
+"""Verdicts on the absolute budgets: p50, p90, load time, memory, MACs, params, bytes.
+
+Counts gate on any machine, milliseconds and memory only on the device that the profile names.
+"""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -7,13 +10,13 @@ from functools import reduce
 from typing import Any
 
 from edgeprune.deploy.artifact.facts import Facts
-from edgeprune.deploy.gate.relative import of_value
 from edgeprune.deploy.gate.verdicts import (
     DRIFT,
     PERCENTILE_LOOKS,
     Verdict,
     by_percentile,
     by_spread,
+    of_value,
     slowdown,
 )
 from edgeprune.deploy.timing.protocol import Setting, measure
@@ -31,7 +34,7 @@ class Here:
     """The machine that measures.
 
     Attributes:
-        fingerprint: Of that machine.
+        fingerprint: Name of its kind, see fingerprint.py.
         is_device: Whether it is the one the profile names.
     """
 
@@ -107,10 +110,19 @@ def footprints(
         if not here.is_device:
             found.append(estimate(name, limit, values[1], unit, here))
             continue
-        raw = {"values": values}
-        span, outcome = (values[0], values[-1]), by_spread(raw, limit)
-        said = "three fresh processes on the device"
-        found.append(Verdict(name, outcome, limit, values[1], unit, span, said, "spread", raw))
+        found.append(
+            Verdict(
+                name=name,
+                outcome=by_spread(values, limit),
+                limit=limit,
+                value=values[1],
+                unit=unit,
+                interval=(values[0], values[-1]),
+                evidence="three fresh processes on the device",
+                rule="spread",
+                raw={"values": values},
+            )
+        )
     return found
 
 
@@ -120,7 +132,7 @@ def estimate(name: str, limit: float, value: float, unit: str, here: Here) -> Ve
     It carries no range: how far two machines lie apart is not known before both were measured.
     """
     said = f"measured on {here.fingerprint}; says nothing about the device, measure there"
-    return Verdict(name, "estimate", limit, value, unit, None, said, "estimate", {"value": value})
+    return replace(of_value(name, limit, value, unit, said), outcome="estimate", rule="estimate")
 
 
 def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
@@ -129,15 +141,22 @@ def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> 
 
 
 def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict:
-    raw: dict[str, Any] = {"percentile": PERCENTILES[name], "runs_ms": list(runs)}
+    percent = PERCENTILES[name]
     every = [ms for run in runs for ms in run]
     over, warming = sum(ms > limit for ms in every), slowdown(runs)
     said = f"{over} of {len(every)} runs in {len(runs)} processes took longer, on the device"
     if warming > DRIFT:
         said += f"; it grew {warming - 1:.0%} slower while measuring: let it cool down"
-    value = percentile(every, PERCENTILES[name])
-    outcome = by_percentile(raw, limit)
-    return Verdict(name, outcome, limit, value, " ms", None, said, "percentile", raw)
+    return Verdict(
+        name=name,
+        outcome=by_percentile(runs, percent, limit),
+        limit=limit,
+        value=percentile(every, percent),
+        unit=" ms",
+        evidence=said,
+        rule="percentile",
+        raw={"percentile": percent, "runs_ms": list(runs)},
+    )
 
 
 def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[LatencyReport]:

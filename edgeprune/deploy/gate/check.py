@@ -1,11 +1,12 @@
-"""Does this ONNX file keep the budgets of its target? ``check`` says so, budget by budget."""
+"""The latency gate: judges an ONNX file by every budget of its target profile."""
 
+import hashlib
 import math
 import time
 from base64 import b64decode
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +19,15 @@ from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, relative
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.kernel_layout import Layout, layout
-from edgeprune.deploy.gate.relative import Timed, check_limit, of_value
-from edgeprune.deploy.gate.verdicts import Policy, Report, Verdict
+from edgeprune.deploy.gate.relative import Timed, check_limit
+from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
 from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import TargetProfile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a caller may say beside the profile; None leaves it to the profile.
 
@@ -86,8 +87,12 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     reference = _reference(candidate, profile, options, needed=limit is not None)
     setting = options.setting(profile, candidate.input_shape)
     machine, layouts = _inspect(candidate, reference, setting)
-    timed = relative.latency(candidate, reference, setting, limit) if reference and limit else None
-    verdicts = _as_sealed(candidate, profile, options) + ([timed.verdict] if timed else [])
+    timed = None
+    if reference and limit:
+        timed = relative.latency(candidate, reference, setting, limit)
+    verdicts = _as_sealed(candidate, profile, options)
+    if timed:
+        verdicts.append(timed.verdict)
     verdicts += _relative(candidate, reference, profile, layouts)
     limits, name = profile.budget.absolute, identify(machine)
     here = Here(name, name == limits.fingerprint)
@@ -109,12 +114,12 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
-            *_crowded(profile, machine),
-            *(_off_layout(layouts[0]) if reference is None else ()),
+            *_machine_notes(profile, machine),
+            *_layout_notes(layouts, reference),
             *_notes(candidate, reference, profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
-        health=asdict(health) | {"doubts": list(health.doubts)} if health else None,
+        health=health.record() if health else None,
         latency=_latencies(timed, alone),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=options.now() - start,
@@ -133,29 +138,34 @@ def _reference(
     candidate: Facts, profile: TargetProfile, options: Options, needed: bool
 ) -> Facts | None:
     budget = profile.budget.relative
-    path = options.baseline or _recorded_dense(candidate)
-    if path is None:
+    reference = _baseline(candidate, profile, options)
+    if reference is None:
         if needed or budget.macs or budget.params:
             raise InputError(
                 f"{candidate.path} has a budget relative to a dense model, and no dense.onnx that "
                 "it records lies beside it; name one with --baseline"
             )
         return None
-    reference = read(path, profile.input.shape)
     if reference.input_shape != candidate.input_shape:
         raise InputError(
-            f"the baseline {path} takes {list(reference.input_shape)}, "
+            f"the baseline {reference.path} takes {list(reference.input_shape)}, "
             f"{candidate.path} takes {list(candidate.input_shape)}: they cannot be compared"
         )
     return reference
 
 
-def _recorded_dense(candidate: Facts) -> Path | None:
+def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Facts | None:
+    """The named reference; else the dense.onnx beside the file, when it is the recorded one."""
+    if options.baseline is not None:
+        return read(options.baseline, profile.input.shape)
     beside = candidate.path.with_name("dense.onnx")
     recorded = candidate.recorded.get("dense_sha256")
-    if recorded and beside.is_file() and seal.file_sha256(beside) == recorded:
-        return beside
-    return None
+    if not recorded or not beside.is_file():
+        return None
+    content = seal.content_of(beside)
+    if hashlib.sha256(content).hexdigest() != recorded:
+        return None
+    return read(beside, profile.input.shape, content)
 
 
 def _inspect(
@@ -174,14 +184,14 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
     if not candidate.recorded:
         return []
     try:
-        sealed = seal.verify(candidate.path)
+        sealed = seal.verify(candidate.path, candidate.proto)
     except PromiseError as error:
         return [of_value("seal", 0, 1, "", str(error))]
     found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
     if sealed.parity is None or options.device.uri != Local.uri:
         return found
     try:
-        report = parity.replay(candidate.path, sealed, profile)
+        report = parity.replay(candidate, sealed, profile)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
     said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
@@ -207,40 +217,40 @@ def _relative(
 
 def _notes(
     candidate: Facts, reference: Facts | None, profile: TargetProfile, health: Health | None
-) -> tuple[str, ...]:
+) -> list[str]:
+    notes = []
+    if profile.proxy_for:
+        notes.append(f"{profile.name} stands in for {profile.proxy_for}")
     recorded = candidate.recorded.get("dense_sha256")
-    accuracies = {"accuracy_dense", "accuracy_slim"} <= candidate.recorded.keys()
-    doubts = health.doubts if health else ()
-    notes = {
-        f"{profile.name} stands in for {profile.proxy_for}": bool(profile.proxy_for),
-        "the baseline is not the dense model that the file records": (
-            reference is not None and recorded not in (None, reference.sha256)
-        ),
-        "the file records no dense model: the baseline is taken on trust": (
-            reference is not None and recorded is None
-        ),
-        "accuracy_drop is not judged: the file records no accuracy": (
-            profile.budget.relative.accuracy_drop is not None and not accuracies
-        ),
-        **{f"this machine was not quiet: {doubt}": True for doubt in doubts},
-    }
-    return tuple(note for note, applies in notes.items() if applies)
+    if reference is not None and recorded is None:
+        notes.append("the file records no dense model: the baseline is taken on trust")
+    elif reference is not None and recorded != reference.sha256:
+        notes.append("the baseline is not the dense model that the file records")
+    unknown = {"accuracy_dense", "accuracy_slim"} - candidate.recorded.keys()
+    if profile.budget.relative.accuracy_drop is not None and unknown:
+        notes.append("accuracy_drop is not judged: the file records no accuracy")
+    if health:
+        notes += [f"this machine was not quiet: {doubt}" for doubt in health.doubts]
+    return notes
 
 
-def _crowded(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
+def _machine_notes(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
     if threads <= cores:
         return []
     return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
 
 
-def _off_layout(found: Layout) -> list[str]:
-    """Without a reference nothing can have left the blocked layout; what is not on it is told."""
+def _layout_notes(layouts: list[Layout], reference: Facts | None) -> list[str]:
+    """What is not on the blocked layout; with a reference a verdict says what left it."""
+    if reference is not None:
+        return []
+    found = layouts[0]
     worth = found.blocked and (found.plain or found.reorders)
     return [f"kernel layout: {found.describe()}"] if worth else []
 
 
-def _named(facts: Facts) -> dict[str, Any]:
+def _named(facts: Facts) -> FileRecord:
     return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
 
 

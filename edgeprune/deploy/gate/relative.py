@@ -1,11 +1,11 @@
-"""Budgets against the dense model: latency, MACs, params, accuracy, kernel layout."""
+"""Verdicts on the budgets relative to the dense model: latency, MACs, params, accuracy, layout."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout
-from edgeprune.deploy.gate.verdicts import Verdict, by_ratio, by_value
+from edgeprune.deploy.gate.verdicts import Verdict, by_ratio, of_value
 from edgeprune.deploy.timing.protocol import Comparison, Setting, compare
 from edgeprune.deploy.timing.sequential import Decision
 from edgeprune.errors import InputError
@@ -39,9 +39,11 @@ def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) 
     """Compare until the limit is settled; a miss is measured once more in a new process."""
     paths = candidate.path, reference.path
     attempts = [compare(*paths, setting, limit=limit)]
-    if attempts[0].decide(limit).status == "missed":
+    decisions = [attempts[0].decide(limit)]
+    if decisions[0].status == "missed":
         again = replace(setting, seed=setting.seed + 1)
         attempts.append(compare(*paths, again, limit=limit))
+        decisions.append(attempts[1].decide(limit))
     raw = {
         "attempts": [{"clock": a.clock, "epochs": list(map(asdict, a.epochs))} for a in attempts]
     }
@@ -49,12 +51,12 @@ def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) 
     interval = shown.interval
     verdict = Verdict(
         name="latency",
-        outcome=by_ratio(raw, limit),
+        outcome=by_ratio([decision.status for decision in decisions]),
         limit=limit,
         value=shown.ratio,
         unit="x",
         interval=(interval.low, interval.high) if interval else None,
-        evidence=_evidence(attempts, [a.decide(limit) for a in attempts]),
+        evidence=_evidence(attempts, decisions),
         rule="ratio",
         raw=raw,
     )
@@ -65,10 +67,10 @@ def _evidence(attempts: Sequence[Comparison], decisions: Sequence[Decision]) -> 
     shown = attempts[-1]
     ours, theirs = shown.candidate, shown.reference
     clock = "CPU time of the thread" if shown.clock == "cpu" else "wall time"
+    sessions = "session" if len(shown.epochs) == 1 else "sessions"
     said = (
         f"median {ours.median_ms:.3f} ms against {theirs.median_ms:.3f} ms, {clock}, "
-        f"{len(ours.samples_ms)} runs each in {len(shown.epochs)} fresh "
-        f"session{'s' * (len(shown.epochs) > 1)}, "
+        f"{len(ours.samples_ms)} runs each in {len(shown.epochs)} fresh {sessions}, "
         f"{sum(a.seconds for a in attempts):.1f} s"
     )
     if len(attempts) == 1:
@@ -107,10 +109,3 @@ def kernels(candidate: Layout, reference: Layout) -> Verdict:
     left = candidate.left(reference)
     names = f"left the blocked layout: {', '.join(left)}; " if left else ""
     return of_value("kernel_layout", 0, len(left), "", names + candidate.describe())
-
-
-def of_value(name: str, limit: float, value: float, unit: str, evidence: str) -> Verdict:
-    """A verdict that needs no clock."""
-    raw = {"value": value}
-    outcome = by_value(raw, limit)
-    return Verdict(name, outcome, limit, value, unit, None, evidence, "value", raw)

@@ -1,18 +1,17 @@
-"""What a check found: one verdict per budget line, the whole report, and its exit code.
+"""One verdict per budget of a model, the report of all of them and its exit code.
 
-Every verdict carries the raw material it was drawn from, so ``recompute`` reaches the same
-verdicts from the JSON alone.
+Every verdict carries the raw material it was drawn from.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from statistics import median
+from typing import Any, Literal, TypedDict
 
-from edgeprune.deploy.timing.samples import PairedEpoch
-from edgeprune.deploy.timing.sequential import ALPHA, decide
+from edgeprune.deploy.timing.samples import HealthRecord
+from edgeprune.deploy.timing.sequential import ALPHA
 from edgeprune.deploy.timing.statistics import Interval, Status, against, percentile_verdict
-from edgeprune.errors import InputError
 from edgeprune.text import one_line
 
 SCHEMA = "edgeprune.check/1"
@@ -23,9 +22,9 @@ Outcome = Literal["met", "missed", "inconclusive", "estimate"]
 Policy = Literal["warn", "fail", "pass"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One budget line.
+    """The verdict on one budget.
 
     Attributes:
         name: The budget: ``latency``, ``p90_ms``, ``macs``, ...
@@ -34,9 +33,9 @@ class Verdict:
         value: What was found.
         unit: ``x``, `` ms``, `` bytes``, `` points`` or empty for counts.
         interval: Range of the value, where it is measured.
-        evidence: Where the value comes from, in words.
-        rule: How ``raw`` turns into ``outcome``: a key of ``RULES``.
-        raw: What the rule needs, as plain JSON.
+        evidence: Where the value comes from: one line, as names from the judged file may be in it.
+        rule: How the outcome was drawn: value, ratio, percentile, spread or estimate.
+        raw: What it was drawn from, as plain JSON.
     """
 
     name: str
@@ -44,14 +43,10 @@ class Verdict:
     limit: float
     value: float
     unit: str
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     evidence: str
     rule: str
     raw: dict[str, Any] = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Flatten the evidence: it holds names from the file that is judged."""
-        object.__setattr__(self, "evidence", one_line(self.evidence))
 
     @property
     def value_text(self) -> str:
@@ -67,9 +62,8 @@ class Verdict:
     @property
     def message(self) -> str:
         """One line: outcome, value, range, limit and the distance to it."""
-        if (
-            self.rule == "value" and not self.limit and not self.unit
-        ):  # yes or no: a number is noise
+        if self.rule == "value" and not self.limit and not self.unit:
+            # A budget of yes or no: its number would be noise.
             return f"{self.outcome}: {self.name}; {self.evidence}"
         compares = self.limit and self.outcome != "estimate"
         beyond = f" ({self.value / self.limit - 1:+.1%})" if compares else ""
@@ -82,33 +76,49 @@ class Verdict:
         return f"{value:,.0f}" if self.unit in ("", " bytes") else f"{value:.3f}"
 
 
-@dataclass(frozen=True)
+class FileRecord(TypedDict):
+    """An ONNX file in a report: its name, hash and size."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+class TargetRecord(TypedDict):
+    """A target profile in a report: its name, its hash and what it stands in for."""
+
+    name: str
+    sha256: str
+    proxy_for: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a check found; the formats are in ``formats``.
 
     Attributes:
-        model: Name, sha256 and bytes of the file.
-        reference: The same for what it was compared with, or None.
-        target: Name and sha256 of the profile, and what it stands in for.
+        model: The file that was judged.
+        reference: What it was compared with, or None.
+        target: The profile it was judged by.
         verdicts: One per budget, in a fixed order.
         on_inconclusive: What an undecided or estimated budget means.
         notes: What a reader must know beside the verdicts.
-        machine: The device's facts, its fingerprint and address.
+        machine: The facts that the runner reads on the device, its fingerprint and address.
         health: How quiet it was, or None when nothing was timed.
         latency: Summaries in ms of ``candidate`` and ``reference``, by name.
-        date: When it was measured, ISO 8601, UTC.
+        date: Time of the measurement, ISO 8601, UTC.
         seconds: Wall time of the check.
-        versions: Of edgeprune and what it measured with.
+        versions: Versions of edgeprune and of what it measured with.
     """
 
-    model: dict[str, Any]
-    reference: dict[str, Any] | None
-    target: dict[str, Any]
+    model: FileRecord
+    reference: FileRecord | None
+    target: TargetRecord
     verdicts: tuple[Verdict, ...]
     on_inconclusive: Policy
     notes: tuple[str, ...]
     machine: dict[str, Any]
-    health: dict[str, Any] | None
+    health: HealthRecord | None
     latency: dict[str, dict[str, float]]
     date: str
     seconds: float
@@ -125,7 +135,7 @@ class Report:
         return exit_code(self.outcome, self.on_inconclusive)
 
     def to_json(self) -> str:
-        """Schema ``edgeprune.check/1``; ``recompute`` reads it."""
+        """The report as JSON, schema ``edgeprune.check/1``."""
         body = asdict(self) | {"outcome": self.outcome, "exit_code": self.exit_code}
         return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":")) + "\n"
 
@@ -144,50 +154,34 @@ def exit_code(outcome: Status, policy: Policy) -> int:
     return 4 if outcome == "inconclusive" and policy == "fail" else 0
 
 
-def recompute(text: str) -> tuple[list[Outcome], int]:
-    """Draw every verdict of a JSON report again from its raw material.
-
-    Returns:
-        The outcomes in the report's order, and the exit code that follows.
-
-    Raises:
-        InputError: not a report of this schema.
-    """
-    try:
-        report = json.loads(text)
-        if report["schema"] != SCHEMA:
-            raise InputError(f"a report of schema {report['schema']!r}; this reads {SCHEMA}")
-        lines = report["verdicts"]
-        outcomes = [RULES[line["rule"]](line["raw"], line["limit"]) for line in lines]
-        return outcomes, exit_code(worst(outcomes), report["on_inconclusive"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"not a report of schema {SCHEMA}; write one with --json") from None
+def of_value(name: str, limit: float, value: float, unit: str, evidence: str) -> Verdict:
+    """The verdict on a value that needs no clock: at most the limit, or not."""
+    return Verdict(
+        name=name,
+        outcome="met" if value <= limit else "missed",
+        limit=limit,
+        value=value,
+        unit=unit,
+        evidence=one_line(evidence),
+        rule="value",
+        raw={"value": value},
+    )
 
 
-def by_value(raw: dict[str, Any], limit: float) -> Outcome:
-    """A count that needs no clock: at most the limit, or not."""
-    return "met" if raw["value"] <= limit else "missed"
-
-
-def by_ratio(raw: dict[str, Any], limit: float) -> Outcome:
-    """The sequential test; a miss stands only when a second process misses too."""
-    statuses: list[Status] = []
-    for attempt in raw["attempts"]:
-        epochs = [PairedEpoch(**epoch) for epoch in attempt["epochs"]]
-        statuses.append(decide(epochs, limit, attempt["clock"]).status)
-    if statuses[0] == "missed" and statuses[1:] != ["missed"]:
+def by_ratio(statuses: Sequence[Status]) -> Status:
+    """The outcome of the sequential tests; a miss stands only when a second process misses too."""
+    if statuses[0] == "missed" and list(statuses[1:]) != ["missed"]:
         return "inconclusive"
     return statuses[0]
 
 
-def by_percentile(raw: dict[str, Any], limit: float) -> Outcome:
-    """The exact binomial test after 3, 4, ... processes.
+def by_percentile(runs: Sequence[Sequence[float]], percent: int, limit: float) -> Status:
+    """The exact binomial test after 3, 4, ... processes; ``runs`` holds each one's times in ms.
 
     A device that slows down by more than 5 % while measuring may not be done with it: its limit
     is kept only when it holds for runs as much slower again, and missed only when it does for
     runs as much faster.
     """
-    runs: list[list[float]] = raw["runs_ms"]
     for look in PERCENTILE_LOOKS:
         if look > len(runs):
             break
@@ -196,20 +190,14 @@ def by_percentile(raw: dict[str, Any], limit: float) -> Outcome:
         guard = slower if slower > DRIFT else 1.0
         for status, at in (("met", limit / guard), ("missed", limit * guard)):
             over = sum(ms > at for ms in every)
-            if percentile_verdict(len(every), over, raw["percentile"], ALPHA) == status:
+            if percentile_verdict(len(every), over, percent, ALPHA) == status:
                 return status
     return "inconclusive"
 
 
-def by_spread(raw: dict[str, Any], limit: float) -> Outcome:
+def by_spread(values: Sequence[float], limit: float) -> Status:
     """Met when every process stayed under the limit, missed when none did."""
-    values = raw["values"]
-    return against(Interval(min(values), values[0], max(values)), limit)
-
-
-def always_estimate(_: dict[str, Any], __: float) -> Outcome:
-    """Another machine's milliseconds prove nothing about the device."""
-    return "estimate"
+    return against(Interval(min(values), median(values), max(values)), limit)
 
 
 def slowdown(runs: Sequence[Sequence[float]]) -> float:
@@ -218,12 +206,3 @@ def slowdown(runs: Sequence[Sequence[float]]) -> float:
     first = sorted(ms for run in runs[:third] for ms in run)
     last = sorted(ms for run in runs[-third:] for ms in run)
     return last[len(last) // 2] / first[len(first) // 2]
-
-
-RULES = {
-    "value": by_value,
-    "ratio": by_ratio,
-    "percentile": by_percentile,
-    "spread": by_spread,
-    "estimate": always_estimate,
-}

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,21 +125,32 @@ class LatencyModel:
         columns = [self._places(group, widths[:, group]) for group in range(widths.shape[1])]
         for branch in self.network.branches:
             gone = np.minimum.reduce([columns[group] for group in branch]) == 0
-            for group in branch if len(branch) > 1 else ():
-                columns[group] = np.where(gone, np.int32(0), columns[group])
+            if len(branch) > 1:
+                for group in branch:
+                    columns[group] = np.where(gone, np.int32(0), columns[group])
             columns.append(gone.astype(np.int32))
         return columns
 
     def _places(self, group: int, widths: NDArray[np.integer]) -> NDArray[np.int32]:
         """Place (P,) of each width among the levels of its group."""
-        full, known = self.network.full[group], self.levels(group)
-        places = np.full(full + 2, -1, np.int32)
-        places[list(known)] = np.arange(len(known), dtype=np.int32)
-        found = places.take(np.where((widths < 0) | (widths > full), full + 1, widths))
+        full = self.network.full[group]
+        inside = np.where((widths < 0) | (widths > full), full + 1, widths)
+        found = self._place_of_width[group].take(inside)
         if found.min(initial=0) < 0:
             wrong = int(widths[int(found.argmin())])
             raise InputError(
                 f"width {wrong} of group {group} was not measured; it may be one of "
-                + ", ".join(map(str, known))
+                + ", ".join(map(str, self.levels(group)))
             )
         return found
+
+    @cached_property
+    def _place_of_width(self) -> list[NDArray[np.int32]]:
+        """For every group, the place (full + 2,) of each width among its levels, -1 for none."""
+        tables = []
+        for group, full in enumerate(self.network.full):
+            known = self.levels(group)
+            places = np.full(full + 2, -1, np.int32)
+            places[list(known)] = np.arange(len(known), dtype=np.int32)
+            tables.append(places)
+        return tables

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.errors import InputError
-from edgeprune.files import disk_errors, write_whole
+from edgeprune.files import disk_errors, locked, write_whole
 from edgeprune.target import data_folder
 from edgeprune.text import first_problem
 
@@ -191,10 +191,11 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     path = root / "latency" / target / f"{table.conditions.machine}.json"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and not afresh:
-        there = read(path)
-        table = there.merged(table) if there.conditions == table.conditions else table
-    write_whole(path, table.to_json())
+    with locked(path.parent):
+        if path.is_file() and not afresh:
+            there = read(path)
+            table = there.merged(table) if there.conditions == table.conditions else table
+        write_whole(path, table.to_json())
     return path
 
 

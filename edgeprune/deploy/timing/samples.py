@@ -1,10 +1,10 @@
-"""What was measured, kept raw: the epochs of a comparison and the latency of one model."""
+"""Raw samples of a measurement: paired epochs, one model's latency, the machine's health."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 from edgeprune.deploy.devices.job import Line
 from edgeprune.deploy.timing.statistics import Interval, mean_interval, percentile
@@ -68,7 +68,8 @@ class LatencyReport:
         """How quiet the machine was, where its counters are known."""
         if not self.counters:
             return None
-        return Health.told(self.counters, [ns for row in self.epochs_ns for ns in row], self.clock)
+        times = [ns for row in self.epochs_ns for ns in row]
+        return Health.from_counters(self.counters, times, self.clock)
 
     @property
     def samples_ms(self) -> list[float]:
@@ -124,7 +125,18 @@ def counted(line: Line) -> dict[str, float]:
     return {key: line[key] for key in (*COUNTERS, "load")}
 
 
-@dataclass(frozen=True)
+class HealthRecord(TypedDict):
+    """A :class:`Health` in a report, with its doubts."""
+
+    preempted: float | None
+    steal: float
+    modes: float
+    throttled_ms: float
+    load: float
+    doubts: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """How quiet the machine was while it measured; printed always, never a verdict by itself.
 
@@ -147,13 +159,13 @@ class Health:
     def of(cls, epochs: Sequence[PairedEpoch], clock: str) -> "Health":
         """Sum the counters over the epochs; at least one epoch."""
         times = [min(burst) for epoch in epochs for burst in epoch.reference]
-        return cls.told([epoch.machine for epoch in epochs], times, clock)
+        return cls.from_counters([epoch.machine for epoch in epochs], times, clock)
 
     @classmethod
-    def told(
+    def from_counters(
         cls, counters: Sequence[dict[str, float]], times: Sequence[float], clock: str
     ) -> "Health":
-        """From the counters of each epoch and the times of one model in all of them."""
+        """Sum the counters of every epoch; ``times`` are those of one model in all of them."""
         total = {key: sum(epoch[key] for epoch in counters) for key in COUNTERS}
         lost = max(0.0, 1 - total["cpu_ns"] / total["wall_ns"]) if clock == "cpu" else None
         return cls(
@@ -167,9 +179,22 @@ class Health:
     @property
     def doubts(self) -> tuple[str, ...]:
         """What speaks against trusting an undecided result; empty on a quiet machine."""
-        found = {
-            f"the hypervisor took {self.steal:.0%} of the processor": self.steal > 0.05,
-            f"the same model ran at two speeds ({self.modes:.1f}x apart)": self.modes > 2,
-            f"the CPU quota stopped us for {self.throttled_ms:.0f} ms": self.throttled_ms > 0,
+        found = []
+        if self.steal > 0.05:
+            found.append(f"the hypervisor took {self.steal:.0%} of the processor")
+        if self.modes > 2:
+            found.append(f"the same model ran at two speeds ({self.modes:.1f}x apart)")
+        if self.throttled_ms > 0:
+            found.append(f"the CPU quota stopped us for {self.throttled_ms:.0f} ms")
+        return tuple(found)
+
+    def record(self) -> HealthRecord:
+        """The numbers and the doubts, as a report holds them."""
+        return {
+            "preempted": self.preempted,
+            "steal": self.steal,
+            "modes": self.modes,
+            "throttled_ms": self.throttled_ms,
+            "load": self.load,
+            "doubts": list(self.doubts),
         }
-        return tuple(words for words, true in found.items() if true)

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeprune.deploy.artifact import parity, parity_samples, seal
+from edgeprune.deploy.artifact import facts, parity, parity_samples, seal
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import Parity, TargetProfile
@@ -122,22 +122,22 @@ def _sealed(tmp_path, logits):
     )
     path = tmp_path / "model.onnx"
     seal.write(path, onnx.ModelProto.FromString(linear()), provenance)
-    return path, seal.verify(path)
+    return facts.read(path), seal.verify(path)
 
 
 def test_a_sealed_file_answers_its_own_samples(tmp_path):
-    path, provenance = _sealed(tmp_path, lambda p: 2 * (p.reshape(4, 4) / 255 - 0.5) / 0.25)
-    assert parity.replay(path, provenance, TARGET).passed
+    file, provenance = _sealed(tmp_path, lambda p: 2 * (p.reshape(4, 4) / 255 - 0.5) / 0.25)
+    assert parity.replay(file, provenance, TARGET).passed
 
 
 def test_a_wrong_answer_breaks_a_promise(tmp_path):
-    path, provenance = _sealed(tmp_path, lambda p: p.reshape(4, 4) / 255)
+    file, provenance = _sealed(tmp_path, lambda p: p.reshape(4, 4) / 255)
     with pytest.raises(PromiseError, match="parity samples wrongly") as error:
-        parity.replay(path, provenance, TARGET)
+        parity.replay(file, provenance, TARGET)
     assert "\n" not in str(error.value)
 
 
 def test_a_file_without_samples_says_so(tmp_path):
-    path, provenance = _sealed(tmp_path, None)
+    file, provenance = _sealed(tmp_path, None)
     with pytest.raises(InputError, match="no parity samples"):
-        parity.replay(path, provenance, TARGET)
+        parity.replay(file, provenance, TARGET)

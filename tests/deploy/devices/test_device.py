@@ -104,7 +104,14 @@ def test_a_job_travels_as_json() -> None:
 
 def test_a_banner_is_not_an_answer() -> None:
     lines = ["Welcome to Pi OS", '{"kind": "machine"}', '{"kind": "end"}', "never read"]
-    assert list(parsed(lines, "pi")) == [{"kind": "machine"}]
+    assert list(parsed(lines, "pi", lambda: "")) == [{"kind": "machine"}]
+
+
+def test_an_answer_that_breaks_off_is_named_by_what_stderr_says() -> None:
+    answer = parsed(['{"kind": "machine"}'], "pi", lambda: "sh: No space left on device")
+    assert next(answer) == {"kind": "machine"}
+    with pytest.raises(MachineError, match=r"^pi: its disk is full"):
+        next(answer)
 
 
 @pytest.mark.parametrize(

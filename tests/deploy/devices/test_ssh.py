@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Server:
     port: int
     remote: Path
     rewrite: Callable[[str], str | None] = lambda command: command
+    commands: list[str] = field(default_factory=list)
 
     def uri(self, python: object = sys.executable) -> str:
         return f"ssh://{USER}@127.0.0.1:{self.port}?python={python}"
@@ -109,6 +110,7 @@ def server(home: Path, tmp_path: Path) -> Iterator[Server]:
 
     async def serve(process: Any) -> None:
         serving.add(asyncio.current_task())
+        made.commands.append(process.command)
         command = made.rewrite(process.command)
         if command is None:
             process.channel.get_connection().abort()
@@ -199,6 +201,36 @@ def test_the_record_is_that_of_a_local_device(server: Server) -> None:
     assert server.left() == []
 
 
+@pytest.mark.parametrize("models", [1, 40])
+def test_a_job_takes_three_channels_however_many_models_it_has(
+    server: Server, models: int
+) -> None:
+    job = Job((relu_model(),) * models, Runtime(), graphs=tuple(range(models)))
+    assert len(list(connect(server.uri()).run(job))) == 1 + models
+    assert len(server.commands) == 3  # the guardian, one upload, the runner
+
+
+def test_only_the_models_that_a_job_opens_are_sent(server: Server) -> None:
+    job = Job((b"never opened", relu_model()), Runtime(), (Epoch((1,), (0,)),) * 1000)
+    lines = connect(server.uri()).run(job)
+    assert [next(lines)["kind"], next(lines)["kind"]] == ["machine", "epoch"]
+    (folder,) = server.remote.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["1.onnx", "runner.py"]
+    lines.close()
+
+
+def test_models_of_any_size_and_content_arrive_as_they_are(server: Server) -> None:
+    large = relu_model() + b"\n\x00 1.onnx 3\n" * 200_000  # larger than one chunk
+    job = Job((large, relu_model()), Runtime(), (Epoch((1,), (0,)),) * 1000)
+    job = replace(job, graphs=(1,), epochs=(*job.epochs, Epoch((0,), (0,))))
+    lines = connect(server.uri()).run(job)
+    assert [next(lines)["kind"], next(lines)["kind"]] == ["machine", "graph"]
+    (folder,) = server.remote.iterdir()
+    assert (folder / "0.onnx").read_bytes() == large
+    assert (folder / "1.onnx").read_bytes() == relu_model()
+    lines.close()
+
+
 def test_against_openssh(openssh: Server) -> None:
     lines = list(connect(openssh.uri()).run(JOB))
     assert [line["kind"] for line in lines] == ["machine", "graph", "epoch", "epoch"]
@@ -263,7 +295,12 @@ def test_a_refused_login(server: Server, home: Path) -> None:
 
 
 def test_a_full_disk(server: Server) -> None:
-    server.rewrite = lambda command: re.sub(r"> \S+/0\.onnx", "> /dev/full", command)
+    def full(command: str) -> str:
+        folder = re.search(r"\S+/edgeprune-\w+", command)
+        uploads = folder and "stdin" in command
+        return f"ln -s /dev/full {folder[0]}/0.onnx; {command}" if uploads else command
+
+    server.rewrite = full
     assert "its disk is full" in fails(server)
     assert server.left() == []
 
@@ -297,6 +334,13 @@ def test_a_silent_device(server: Server, tmp_path: Path) -> None:
     mute = script(tmp_path / "mute", "cat > /dev/null")
     job = Job(JOB.models, Runtime(), JOB.epochs, timeout=0.2)
     assert "no answer for 0 s" in fails(server, mute, job)
+    assert server.left() == []
+
+
+def test_a_device_that_never_reads_what_is_sent(server: Server, tmp_path: Path) -> None:
+    deaf = script(tmp_path / "deaf", "exec sleep 1")
+    job = Job((relu_model(), bytes(8 << 20)), Runtime(), JOB.epochs, timeout=0.3)
+    assert "no answer for 0 s" in fails(server, deaf, job)
     assert server.left() == []
 
 

@@ -16,7 +16,7 @@ from edgeprune.deploy.gate.formats import (
     to_markdown,
     to_text,
 )
-from edgeprune.deploy.gate.verdicts import Report, Verdict
+from edgeprune.deploy.gate.verdicts import Report, Verdict, of_value
 from edgeprune.target import TargetProfile
 
 SCHEMA = Path(__file__).with_name("data") / "junit.xsd"
@@ -113,12 +113,13 @@ def test_annotations_are_escaped_and_capped(report: Report) -> None:
     verdict = replace(report.verdicts[-1], evidence="50 %\nnext")
     text = to_annotations(replace(report, verdicts=(verdict,) * 12))
     assert text.count("\n") == 10
-    assert "50 %25 next" in text
+    assert "50 %25%0Anext" in text
 
 
 def test_names_from_the_file_never_forge_a_line(report: Report) -> None:
-    forged = with_evidence(report, "left: a\n::error::b\r\x1b[2J\u2028c")
-    assert {verdict.evidence for verdict in forged.verdicts} == {"left: a ::error::b [2J c"}
+    found = of_value("kernel_layout", 0, 1, "", "left: a\n::error::b\r\x1b[2J\u2028c")
+    assert found.evidence == "left: a ::error::b [2J c"
+    forged = replace(report, verdicts=(found,) * len(report.verdicts))
     assert to_text(forged).count("\n") == to_text(report).count("\n")
     assert not [line for line in to_text(forged).splitlines() if line.startswith("::")]
 

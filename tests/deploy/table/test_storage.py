@@ -1,6 +1,7 @@
 """Latency tables on disk: they grow, they are refused when stale or damaged, they repeat."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,31 @@ def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_ne
     assert path == others.path
     assert len(storage.read(path).networks) == 2
     assert list(path.parent.iterdir()) == [path]  # no temporary files stay
+
+
+def test_of_two_writers_at_once_neither_loses_what_it_measured(
+    simulated: Make, residual_net: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(simulated())).path
+    empty = storage.read(path).model_copy(update={"units": {}})
+    storage.write(empty, PINNED.name, afresh=True)
+    tables = [empty.model_copy(update={"units": {name: (1.0, 2.0)}}) for name in ("a", "b")]
+    other = threading.Thread(
+        target=storage.write, args=(tables[1], PINNED.name), kwargs={"afresh": False}
+    )
+    read = storage.read
+
+    def slow(place: Path) -> storage.Table:
+        found = read(place)
+        if threading.current_thread() is not other:
+            other.start()
+            other.join(0.3)  # without a lock it is done by now, and lost
+        return found
+
+    monkeypatch.setattr(storage, "read", slow)
+    storage.write(tables[0], PINNED.name, afresh=False)
+    other.join()
+    assert read(path).units.keys() == {"a", "b"}
 
 
 def test_of_two_probes_at_once_the_grid_that_was_written_first_holds(
