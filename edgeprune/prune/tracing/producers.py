@@ -7,10 +7,10 @@ from torch import Tensor, fx, nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace
 
-_RELU = frozenset({"relu", "relu_", "relu6", "hardswish", "silu", "gelu"})
-_ADD = frozenset({"add", "add_", "iadd"})
+_RELU = frozenset({"relu", "relu6", "hardswish", "silu", "gelu"})
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,10 @@ def _settled(node: fx.Node) -> fx.Node:
     """Follow a layer's output through addition up to and including its ReLU."""
     while len(node.users) == 1:
         user = next(iter(node.users))
-        name = _operation(user)
+        name = operation(user)
         if name in _RELU:
             return user
-        if name not in _ADD:
+        if name != "add":
             break
         node = user
     return node
-
-
-def _operation(node: fx.Node) -> str:
-    if node.op == "call_module":
-        owner = node.graph.owning_module
-        if owner is None:
-            return ""
-        return type(owner.get_submodule(str(node.target))).__name__.lower()
-    return str(getattr(node.target, "__name__", node.target))
