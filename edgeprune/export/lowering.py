@@ -1,17 +1,15 @@
 """Which ONNX operators does a node of a traced graph become, once exported?"""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from edgeprune.deploy.table.network import Value, Width
 from edgeprune.errors import InputError
 from edgeprune.prune.tracing.module_rules import whole_groups
+from edgeprune.prune.tracing.operations import operation, spelling
 
 Attributes = dict[str, Value]
 Made = tuple[tuple[str, Attributes], ...]
@@ -32,8 +30,8 @@ def lower(node: fx.Node, module: nn.Module | None) -> Made | None:
     if module is not None:
         rule = next((rule for kind, rule in _MODULES.items() if isinstance(module, kind)), None)
         return rule(node, module) if rule else None
-    name = node.target if node.op == "call_method" else _NAMES.get(node.target)
-    found = _FUNCTIONS.get(str(name))
+    # What x.add_(y) changes may be read as x afterwards, which no row of operators tells.
+    found = None if spelling(node).endswith("_") else _FUNCTIONS.get(operation(node))
     return found(node) if found else None
 
 
@@ -203,24 +201,4 @@ _FUNCTIONS: dict[str, Callable[[fx.Node], Made | None]] = {
     "adaptive_avg_pool2d": _adaptive_pool,
     "dropout": _identity,
     "contiguous": _identity,
-}
-_NAMES: dict[Any, str] = {
-    operator.add: "add",
-    operator.iadd: "add",
-    operator.mul: "mul",
-    operator.imul: "mul",
-    torch.add: "add",
-    torch.mul: "mul",
-    torch.cat: "cat",
-    torch.flatten: "flatten",
-    torch.reshape: "reshape",
-    torch.mean: "mean",
-    torch.relu: "relu",
-    torch.sigmoid: "sigmoid",
-    F.relu: "relu",
-    F.sigmoid: "sigmoid",
-    F.max_pool2d: "max_pool2d",
-    F.avg_pool2d: "avg_pool2d",
-    F.adaptive_avg_pool2d: "adaptive_avg_pool2d",
-    F.dropout: "dropout",
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.tracing.producers import Gate, gates, makers
+from edgeprune.prune.tracing.producers import Producer, producers, producing_layers
 from edgeprune.prune.tracing.trace import ChannelGroup, Trace
 
 TAYLOR_IMAGES = 512
@@ -75,7 +75,7 @@ def taylor(
     device = device or best_device()
     graph = copy.deepcopy(trace.graph).to(device).eval()
     chosen = images.subset(stratified(images.labels, count, seed)).to(device)
-    found = [gates(trace, group) for group in trace.groups]
+    found = [producers(trace, group) for group in trace.groups]
     batches = 0
     totals = [torch.zeros(group.width, device=device) for group in trace.groups]
     for pixels, labels in chosen.batches(_TAYLOR_BATCH):
@@ -83,15 +83,15 @@ def taylor(
         graph.zero_grad(set_to_none=True)
         torch.autograd.backward(F.cross_entropy(graph(pixels), labels))
         for total, of_group in zip(totals, found, strict=True):
-            # A layer that is called twice has two gates and one gradient.
-            cuts = {gate.module: _cut(graph, gate) for gate in of_group}
+            # A layer that is called twice has two producers and one gradient.
+            cuts = {producer.module: _cut(graph, producer) for producer in of_group}
             total += torch.stack(list(cuts.values())).sum(0).square()
     return tuple((total / batches).cpu() for total in totals)
 
 
 def _l1(trace: Trace, group: ChannelGroup) -> Tensor:
     relative = []
-    for module, part in makers(trace.graph, group):
+    for module, part in producing_layers(trace.graph, group):
         weight = module.get_parameter("weight").detach()
         if weight.ndim > 1:
             size = weight.abs().movedim(part.axis, 0).flatten(1).mean(1)
@@ -103,20 +103,20 @@ def _l1(trace: Trace, group: ChannelGroup) -> Tensor:
 def _bn_gamma(trace: Trace, group: ChannelGroup) -> Tensor:
     scales = [
         module.get_parameter("weight").detach().abs()[torch.from_numpy(part.positions)].mean(1)
-        for module, part in makers(trace.graph, group)
+        for module, part in producing_layers(trace.graph, group)
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
     return torch.stack(scales).mean(0) if scales else _l1(trace, group)
 
 
-def _cut(graph: nn.Module, gate: Gate) -> Tensor:
+def _cut(graph: nn.Module, producer: Producer) -> Tensor:
     """Change of the loss, to first order, if each channel's scale and shift were 0; (C,)."""
     changes = [
         (parameter * parameter.grad).detach().flatten(1).sum(1)
         if parameter.ndim > 1
         else (parameter * parameter.grad).detach()
-        for parameter in graph.get_submodule(gate.module).parameters(recurse=False)
+        for parameter in graph.get_submodule(producer.module).parameters(recurse=False)
         if parameter.grad is not None
     ]
     by_position = torch.stack(changes).sum(0)
-    return by_position[gate.positions.to(by_position.device)].sum(1)
+    return by_position[producer.positions.to(by_position.device)].sum(1)

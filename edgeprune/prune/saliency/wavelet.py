@@ -27,7 +27,7 @@ from edgeprune.prune.saliency.descriptors import (
     ranks,
     scatter_ratio,
 )
-from edgeprune.prune.tracing.producers import Gate, gates
+from edgeprune.prune.tracing.producers import Producer, producers
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.text import did_you_mean
 
@@ -98,8 +98,10 @@ def describe(
     options = options or WaveletOptions()
     device = device or best_device()
     chosen = images.subset(stratified(images.labels, options.images, options.seed)).to(device)
-    found = [gates(trace, group) for group in trace.groups]
-    tallies = {gate.node.name: _Tally(options.wavelet) for group in found for gate in group}
+    found = [producers(trace, group) for group in trace.groups]
+    tallies = {
+        producer.node.name: _Tally(options.wavelet) for group in found for producer in group
+    }
     observer = _Observer(copy.deepcopy(trace.graph).to(device).eval(), tallies)
     with torch.no_grad():
         for pixels, _ in chosen.batches(_BATCH):
@@ -206,11 +208,13 @@ class _Observer(fx.Interpreter):
 
 
 def _merged(
-    found: tuple[Gate, ...], tallies: dict[str, _Tally], labels: Tensor, balance: float
+    found: tuple[Producer, ...], tallies: dict[str, _Tally], labels: Tensor, balance: float
 ) -> Descriptors:
     """Means over a group's distinct nodes; a channel at several positions is their mean."""
-    parts = {gate.node.name: gate for gate in found}.values()
-    described = [_described(tallies[gate.node.name], gate.positions, labels) for gate in parts]
+    parts = {producer.node.name: producer for producer in found}.values()
+    described = [
+        _described(tallies[producer.node.name], producer.positions, labels) for producer in parts
+    ]
     representative, discriminative, cosine = (
         torch.stack(values).mean(0) for values in zip(*described, strict=True)
     )

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from edgeprune.arrays import Bools, Ints
-from edgeprune.prune.tracing.function_rules import rule_for
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.residual import Block
 from edgeprune.prune.tracing.trace import Layout, Trace
 
@@ -66,7 +66,7 @@ def rewrite(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
     """
     if new.op not in ("call_function", "call_method"):
         return
-    name = rule_for(dense)[0]
+    name = operation(dense)
     if name in _RULES:
         _RULES[name](new, dense, kept)
 

@@ -13,8 +13,8 @@ from edgeprune.errors import InputError
 from edgeprune.prune.slimming.folding import fold
 from edgeprune.prune.slimming.rewriting import Kept, rewrite
 from edgeprune.prune.space.plan import PruningPlan, check
-from edgeprune.prune.tracing.function_rules import rule_for
 from edgeprune.prune.tracing.module_rules import whole_groups
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.residual import Block, writes_in_place
 from edgeprune.prune.tracing.trace import Layout, Trace, trace
 
@@ -103,11 +103,8 @@ def _drop(
 
 def _is_relu(node: fx.Node, dense: fx.GraphModule) -> bool:
     """Whether a node is a ReLU, which a second one leaves as it is."""
-    if node.op == "call_module" and type(dense.get_submodule(str(node.target))) is nn.Identity:
-        return _is_relu(node.all_input_nodes[0], dense)
-    if node.op == "call_module":
-        return type(dense.get_submodule(str(node.target))) is nn.ReLU
-    return node.op.startswith("call") and rule_for(node)[0] == "relu"
+    name = operation(node, dense)
+    return name == "relu" or (name == "identity" and _is_relu(node.all_input_nodes[0], dense))
 
 
 def _slim_modules(graph: fx.Graph, traced: Trace, kept: Kept) -> nn.Module:

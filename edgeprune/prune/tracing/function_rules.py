@@ -1,17 +1,15 @@
 """How channels pass through functions and tensor methods."""
 
-import operator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import fx
-from torch.nn import functional
 
 from edgeprune.arrays import Ints
 from edgeprune.prune.tracing.coupling import Flow, fixed
 from edgeprune.prune.tracing.module_rules import over_axis, pooled
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.propagation import (
     NOTHING,
     Call,
@@ -25,31 +23,16 @@ from edgeprune.prune.tracing.propagation import (
 )
 
 
-def rule_for(node: fx.Node) -> tuple[str, Rule | None]:
-    """Name and rule of a ``call_function`` or ``call_method`` node; the rule may be None."""
-    name = str(node.target) if node.op == "call_method" else _known_function(node.target)
-    name = _ALIASES.get(name.rstrip("_"), name.rstrip("_"))
-    if name in _RULES:
-        return name, _RULES[name]
+def rule_for(node: fx.Node) -> tuple[str, Rule]:
+    """Name and rule of a ``call_function`` or ``call_method`` node."""
+    name = operation(node)
     # Arithmetic on sizes needs no rule of its own; a tensor that meets it does.
-    return name, _plain_only
+    return name, _RULES.get(name, _plain_only)
 
 
 def has_rule(node: fx.Node) -> bool:
     """Whether a tensor that such a node returns can be followed."""
     return rule_for(node)[1] is not _plain_only
-
-
-def _known_function(target: Any) -> str:
-    """The function's name if it is torch's or Python's own, else one that has no rule."""
-    name = getattr(target, "__name__", str(target))
-    if any(getattr(home, name, None) is target for home in (operator, torch, functional)):
-        return str(name)
-    if target is getattr:
-        return "getattr"
-    if getattr(target, "__module__", "") == "torchvision.ops.stochastic_depth":
-        return str(name)
-    return f"function {name}"
 
 
 def _plain_only(follower: Follower, call: Call) -> Value:
@@ -177,11 +160,6 @@ def _getitem(follower: Follower, call: Call) -> Value:
     return owner[index]
 
 
-_ALIASES = {
-    **{"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "div": "truediv"},
-    **{"subtract": "sub", "multiply": "mul", "divide": "truediv", "concat": "cat"},
-    **{"concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose"},
-}
 _ELEMENTWISE = "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt"
 _UNARY = (
     "relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh "

@@ -1,4 +1,4 @@
-"""Where in a traced network do the channels of a group appear, ready to be used or cut?"""
+"""Producers of a channel group: layers whose outputs, after addition and ReLU, are its own."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from torch import Tensor, fx, nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace
 
-_RELU = frozenset({"relu", "relu_", "relu6", "hardswish", "silu", "gelu"})
-_ADD = frozenset({"add", "add_", "iadd"})
+_RELU = frozenset({"relu", "relu6", "hardswish", "silu", "gelu"})
 
 
 @dataclass(frozen=True)
-class Gate:
+class Producer:
     """A layer whose output channels are those of a group.
 
     Attributes:
@@ -28,24 +28,28 @@ class Gate:
     positions: Tensor
 
 
-def gates(trace: Trace, group: ChannelGroup) -> tuple[Gate, ...]:
-    """Find the gates of a group: one for a branch, one per addition for a residual stream.
+def producers(trace: Trace, group: ChannelGroup) -> tuple[Producer, ...]:
+    """Find the producers of a group: one for a branch, one per addition for a residual stream.
 
     Args:
         trace: The traced network.
         group: One of its groups.
 
     Returns:
-        Gates in the order of the graph, at least one.
+        Producers in the order of the graph, at least one.
 
     Raises:
         InputError: No layer of its own makes the channels.
     """
-    made = makers(trace.graph, group)
-    norms = [pair for pair in made if isinstance(pair[0], nn.modules.batchnorm._BatchNorm)]
-    owned = {part.tensor.rpartition(".")[0]: part for _, part in norms or made}
+    layers = producing_layers(trace.graph, group)
+    norms = [pair for pair in layers if isinstance(pair[0], nn.modules.batchnorm._BatchNorm)]
+    owned = {part.tensor.rpartition(".")[0]: part for _, part in norms or layers}
     found = tuple(
-        Gate(str(node.target), _settled(node), torch.from_numpy(owned[str(node.target)].positions))
+        Producer(
+            module=str(node.target),
+            node=_settled(node),
+            positions=torch.from_numpy(owned[str(node.target)].positions),
+        )
         for node in trace.graph.graph.nodes
         if node.op == "call_module" and node.target in owned
     )
@@ -54,7 +58,7 @@ def gates(trace: Trace, group: ChannelGroup) -> tuple[Gate, ...]:
     return found
 
 
-def makers(
+def producing_layers(
     graph: fx.GraphModule, group: ChannelGroup
 ) -> tuple[tuple[nn.Module, TensorSlice], ...]:
     """Layers that make a group's channels, with the slice of their weight.
@@ -76,19 +80,10 @@ def _settled(node: fx.Node) -> fx.Node:
     """Follow a layer's output through addition up to and including its ReLU."""
     while len(node.users) == 1:
         user = next(iter(node.users))
-        name = _operation(user)
+        name = operation(user)
         if name in _RELU:
             return user
-        if name not in _ADD:
+        if name != "add":
             break
         node = user
     return node
-
-
-def _operation(node: fx.Node) -> str:
-    if node.op == "call_module":
-        owner = node.graph.owning_module
-        if owner is None:
-            return ""
-        return type(owner.get_submodule(str(node.target))).__name__.lower()
-    return str(getattr(node.target, "__name__", node.target))

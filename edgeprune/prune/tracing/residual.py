@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from edgeprune.prune.tracing.operations import is_in_place
+
 
 @dataclass(frozen=True)
 class Block:
@@ -122,11 +124,7 @@ def writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
         return bool(getattr(module, "inplace", False))
     if node.kwargs.get("inplace") is True:
         return True
-    name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
-    return (name.endswith("_") and not name.startswith("__")) or name in _IN_PLACE
-
-
-_IN_PLACE = {"iadd", "isub", "imul", "itruediv"}
+    return is_in_place(node)
 
 
 def _with_unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:

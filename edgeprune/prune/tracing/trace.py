@@ -10,6 +10,7 @@ from edgeprune.arrays import Ints
 from edgeprune.prune.tracing import function_rules, module_rules
 from edgeprune.prune.tracing.fx_graph import UntraceableError, symbolic_graph
 from edgeprune.prune.tracing.grouping import Classes, classify, names, stages
+from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.propagation import Follower, Rule, Rules, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
 
@@ -181,7 +182,7 @@ def _is_addition(node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_method") or len(node.all_input_nodes) != 2:
         return False
     shapes = {_shape(n) for n in [node, *node.all_input_nodes]}
-    return function_rules.rule_for(node)[0] == "add" and len(shapes) == 1 and not node.kwargs
+    return operation(node) == "add" and len(shapes) == 1 and not node.kwargs
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:

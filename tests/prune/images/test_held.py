@@ -6,18 +6,12 @@ import torch
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import (
     PADDING,
-    HeldImages,
     Normalisation,
     augmented,
     batch_indices,
     stratified,
 )
-
-
-def _images(count: int = 20, side: int = 8) -> HeldImages:
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (count, 3, side, side), generator=generator)
-    return HeldImages(pixels.to(torch.uint8), torch.arange(count) % 4)
+from tests.images import grey_noise
 
 
 def _seeded(seed: int = 0) -> torch.Generator:
@@ -47,7 +41,7 @@ def test_normalisation_is_finite(value: float) -> None:
 
 
 def test_a_plain_pass_serves_every_image_in_order() -> None:
-    images = _images(20)
+    images = grey_noise(20, classes=4)
     served = list(images.batches(8))
     assert [len(labels) for _, labels in served] == [8, 8, 4]
     assert torch.equal(torch.cat([labels for _, labels in served]), images.labels)
@@ -55,7 +49,7 @@ def test_a_plain_pass_serves_every_image_in_order() -> None:
 
 
 def test_the_shares_of_three_processes_make_up_each_batch() -> None:
-    images = _images(20)
+    images = grey_noise(20, classes=4)
     whole = list(images.batches(8, generator=_seeded(), augment=True))
     passes = [
         images.shared(rank, 3).batches(8, generator=_seeded(), augment=True) for rank in range(3)
@@ -75,7 +69,7 @@ def test_a_shuffled_pass_leaves_the_incomplete_batch_out() -> None:
 
 
 def test_same_seed_same_batches() -> None:
-    images = _images()
+    images = grey_noise(20, classes=4)
     first, again, other = (
         torch.cat([p for p, _ in images.batches(5, generator=_seeded(s), augment=True)])
         for s in (3, 3, 4)
@@ -86,12 +80,12 @@ def test_same_seed_same_batches() -> None:
 
 def test_augmentation_without_a_generator_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="generator"):
-        next(_images().batches(4, augment=True))
+        next(grey_noise(20, classes=4).batches(4, augment=True))
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_augmented_images_are_shifts_and_mirrors(flip: bool) -> None:
-    image = _images(1).pixels
+    image = grey_noise(1).pixels
     many = augmented(image.expand(64, -1, -1, -1), _seeded(), flip=flip)
     padded = torch.nn.functional.pad(image, (PADDING,) * 4)
     side = image.shape[-1]
@@ -114,7 +108,7 @@ def test_stratified_choice_keeps_the_shares() -> None:
 
 
 def test_subset_keeps_pixels_and_labels_together() -> None:
-    images = _images()
+    images = grey_noise(20, classes=4)
     part = images.subset(torch.tensor([7, 2]))
     assert torch.equal(part.pixels, images.pixels[[7, 2]])
     assert part.labels.tolist() == [3, 2]

@@ -1,6 +1,5 @@
 """Names build the networks of the literature; what cannot be built says why in one line."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import trace
-
-
-@pytest.fixture
-def checkpoints() -> Path:
-    here = Path(__file__).resolve().parents[3]
-    folder = Path(os.environ.get("EDGEPRUNE_SHARED", here.parent / "shared")) / "data/checkpoints"
-    if not folder.is_dir():
-        pytest.skip("real checkpoints are in ../shared/data; set EDGEPRUNE_SHARED to find them")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -198,6 +188,6 @@ def test_code_named_in_a_file_runs_only_when_trusted(
     ("name", "checkpoint_file"),
     [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-jpeg-tuned.pt")],
 )
-def test_public_checkpoints_fit(name: str, checkpoint_file: str, checkpoints: Path) -> None:
-    model = load_dense(ModelSpec(name), checkpoints / checkpoint_file)
+def test_public_checkpoints_fit(name: str, checkpoint_file: str, shared: Path) -> None:
+    model = load_dense(ModelSpec(name), shared / "checkpoints" / checkpoint_file)
     assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10

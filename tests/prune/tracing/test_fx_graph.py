@@ -9,14 +9,14 @@ from edgeprune.prune.tracing.trace import trace
 
 
 class Troubled(nn.Module):
-    """Raises while it is traced, when all it gets is a evaluator."""
+    """Raises while it is traced, when all it gets is a proxy."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.error = error
 
     def forward(self, x):
-        if isinstance(x, fx.Evaluator):
+        if isinstance(x, fx.Proxy):
             raise self.error
         return F.relu(x)
 
@@ -32,10 +32,10 @@ def test_trouble_of_the_machine_is_no_property_of_the_model(error):
 
 
 def test_an_error_of_the_model_makes_its_submodule_opaque():
-    troubled = Troubled(ValueError("not with a evaluator"))
+    troubled = Troubled(ValueError("not with a proxy"))
     model = nn.Sequential(nn.Conv2d(3, 12, 1), troubled, nn.Conv2d(12, 2, 1)).eval()
     traced = trace(model, torch.randn(1, 3, 4, 4))
-    assert [u.reason for u in traced.unfollowed if "not with a evaluator" in u.reason]
+    assert [u.reason for u in traced.unfollowed if "not with a proxy" in u.reason]
 
 
 @pytest.mark.parametrize("error", TROUBLES, ids=lambda error: type(error).__name__)

@@ -11,22 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.images.held import HeldImages
 from edgeprune.prune.training.distributed import Ranks, together
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
+from tests.images import grey_noise
 
+ROOT = Path(__file__).parents[3]
 RECIPE = Recipe(epochs=3, batch=15, lr=0.1, ema=0.5)
 """15 images for two processes: their shares differ."""
-
-
-def _images() -> HeldImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 100, (120, 3, 8, 8), generator=generator).to(torch.uint8)
-    labels = torch.arange(120) % 2
-    return HeldImages(pixels + labels.view(-1, 1, 1, 1).to(torch.uint8) * 60, labels)
 
 
 class _Network(nn.Module):
@@ -69,20 +63,20 @@ def _work(folder: Path, device: torch.device | None, threads: set[str]) -> None:
         ranks = joined if device is None else Ranks(joined.rank, joined.count, device)
         for kind in ("group", "batch"):
             setting = Setting(ranks=ranks, teacher=_network("group"))
-            trained = train_in(_network(kind), _images(), RECIPE, setting)
+            trained = train_in(_network(kind), grey_noise(120), RECIPE, setting)
             torch.save(trained.model.state_dict(), folder / f"{kind}{ranks.rank}.pt")
         assert trained.history["processes"] == 2
         left = Setting(teacher=_network("group"), ranks=ranks, keep=Keep(folder / "left.state"))
-        resumed = train_in(_network("group"), _images(), RECIPE, left)
+        resumed = train_in(_network("group"), grey_noise(120), RECIPE, left)
         torch.save(resumed.model.state_dict(), folder / f"resumed{ranks.rank}.pt")
         mine = Keep(folder / f"mine{ranks.rank}.state")
         if ranks.leads:
-            train_in(_network("group"), _images(), RECIPE, Setting(keep=mine))
+            train_in(_network("group"), grey_noise(120), RECIPE, Setting(keep=mine))
         with pytest.raises(MachineError, match="not every process sees"):
-            train_in(_network("group"), _images(), RECIPE, Setting(ranks=ranks, keep=mine))
+            train_in(_network("group"), grey_noise(120), RECIPE, Setting(ranks=ranks, keep=mine))
         with pytest.raises(InputError, match="batch of 2 images cannot be shared by 3"):
             setting = Setting(ranks=Ranks(0, 3, ranks.device))
-            train_in(_network("group"), _images(), Recipe(batch=2), setting)
+            train_in(_network("group"), grey_noise(120), Recipe(batch=2), setting)
         with ranks.in_turn():
             assert ranks.leads or (folder / "been").exists()
             (folder / "been").touch()
@@ -100,9 +94,11 @@ def _start(folder: Path, device: str) -> list[tuple[int, str]]:
     shared |= {"OMP_NUM_THREADS": "1", "LOCAL_RANK": "0"}
     if not device:
         shared["CUDA_VISIBLE_DEVICES"] = ""
-    words = [sys.executable, "-W", "error", __file__, str(folder), device]
+    words = [sys.executable, "-W", "error", "-m", __name__, str(folder), device]
     processes = [
-        subprocess.Popen(words, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            words, cwd=ROOT, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
         for rank in "01"
     ]
     said = [process.communicate(timeout=120)[1] for process in processes]
@@ -128,7 +124,7 @@ def _leave_after_a_pass(path: Path) -> None:
     ranks = Ranks(device=torch.device("cpu"))
     with pytest.raises(InterruptedError):
         setting = Setting(_network("group"), stop, ranks, Keep(path))
-        train_in(_network("group"), _images(), RECIPE, setting)
+        train_in(_network("group"), grey_noise(120), RECIPE, setting)
 
 
 def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
     for kind, tolerance in (("group", 1e-5), ("batch", 0.2)):
         both = [_weights(tmp_path / f"{kind}{rank}.pt") for rank in "01"]
         assert _farthest(*both) == 0
-        single = train_in(_network(kind), _images(), RECIPE, alone).model
+        single = train_in(_network(kind), grey_noise(120), RECIPE, alone).model
         start = _network(kind).state_dict()
         assert _farthest(both[0], single.state_dict()) < tolerance
         assert _farthest(both[0], start) > 2 * tolerance
@@ -151,7 +147,7 @@ def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
             assert _farthest(resumed[0], single.state_dict()) < tolerance
     found = _network("batch")
     found.load_state_dict(both[0])
-    assert evaluate(found, _images()).accuracy > 0.95
+    assert evaluate(found, grey_noise(120)).accuracy > 0.95
 
 
 def test_a_launcher_that_is_not_there_is_one_clear_error(

@@ -1,6 +1,5 @@
 """Evaluation counts right answers; recalibration replaces statistics and nothing else."""
 
-import os
 import tarfile
 from pathlib import Path
 
@@ -115,15 +114,6 @@ def test_a_network_without_batchnorm_is_only_copied() -> None:
     copied = recalibrate(model, _images(8), device=CPU)
     assert copied is not model
     assert torch.equal(copied.get_parameter("weight"), model.weight)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Path:
-    beside = Path(__file__).resolve().parents[3].parent / "shared"
-    folder = Path(os.environ.get("EDGEPRUNE_SHARED", beside)) / "data"
-    if not folder.is_dir():
-        pytest.skip("real images are in ../shared/data; set EDGEPRUNE_SHARED to find them")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,9 @@ from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
+from tests.images import grey_noise
 
 CPU = torch.device("cpu")
-
-
-def _images(count: int = 128) -> HeldImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 100, (count, 3, 8, 8), generator=generator).to(torch.uint8)
-    labels = torch.arange(count) % 2
-    return HeldImages(pixels + labels.view(-1, 1, 1, 1).to(torch.uint8) * 60, labels)
 
 
 def _network() -> nn.Module:
@@ -47,7 +41,7 @@ def _equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 
 def test_training_learns_and_leaves_the_given_model_alone() -> None:
-    model, images = _network(), _images()
+    model, images = _network(), grey_noise(128)
     before = _weights(model)
     trained = train(model, images, Recipe(epochs=8, batch=16, lr=0.1), device=CPU)
     assert evaluate(trained.model, images, device=CPU).accuracy > 0.95
@@ -59,14 +53,20 @@ def test_training_learns_and_leaves_the_given_model_alone() -> None:
 
 def test_the_seed_decides_everything() -> None:
     recipe = Recipe(epochs=2, batch=16)
-    first, again = (_weights(train(_network(), _images(), recipe, device=CPU).model) for _ in "ab")
-    other = train(_network(), _images(), Recipe(epochs=2, batch=16, seed=1), device=CPU).model
+    first, again = (
+        _weights(train(_network(), grey_noise(128), recipe, device=CPU).model) for _ in "ab"
+    )
+    other = train(
+        _network(), grey_noise(128), Recipe(epochs=2, batch=16, seed=1), device=CPU
+    ).model
     assert _equal(first, again)
     assert not _equal(first, _weights(other))
 
 
 def test_frozen_shortcuts_stay_zero_and_one() -> None:
-    trained = train(_network(), _images(), Recipe(epochs=1, batch=16, lr=0.5), device=CPU).model
+    trained = train(
+        _network(), grey_noise(128), Recipe(epochs=1, batch=16, lr=0.5), device=CPU
+    ).model
     shortcut = trained.get_submodule("3")
     assert isinstance(shortcut, ZeroPadShortcut)
     assert torch.equal(shortcut.weight, ZeroPadShortcut(4, 8).weight)
@@ -74,7 +74,7 @@ def test_frozen_shortcuts_stay_zero_and_one() -> None:
 
 
 def test_history_is_plain_json() -> None:
-    history = train(_network(), _images(), Recipe(epochs=2, batch=16), device=CPU).history
+    history = train(_network(), grey_noise(128), Recipe(epochs=2, batch=16), device=CPU).history
     assert json.loads(json.dumps(history)) == history
     assert history["steps"] == 16
     assert len(history["loss"]) == 2
@@ -86,7 +86,7 @@ def test_steps_take_the_place_of_epochs(steps: int | None, expected: int) -> Non
     told: list[tuple[int, int]] = []
     train(
         _network(),
-        _images(),
+        grey_noise(128),
         Recipe(epochs=2, steps=steps, batch=16),
         progress=lambda step, done, total: told.append((done, total)),
         device=CPU,
@@ -106,7 +106,7 @@ def test_few_images_are_served_in_batches_that_leave_eight_steps(
 
 
 def test_a_pass_over_few_images_takes_eight_steps() -> None:
-    history = train(_network(), _images(80), Recipe(epochs=2), device=CPU).history
+    history = train(_network(), grey_noise(80), Recipe(epochs=2), device=CPU).history
     assert (history["steps"], history["batch"]) == (16, 10)
 
 
@@ -129,7 +129,7 @@ def test_distillation_is_hintons_formula() -> None:
 
 
 def test_a_teacher_alone_is_imitated() -> None:
-    images = _images()
+    images = grey_noise(128)
     teacher = train(_network(), images, Recipe(epochs=8, batch=16, lr=0.1), device=CPU).model
     before = _weights(teacher)
     wrong = HeldImages(images.pixels, 1 - images.labels)
@@ -142,8 +142,8 @@ def test_a_teacher_alone_is_imitated() -> None:
 def test_the_average_trails_the_weights() -> None:
     start = _network()
     recipe: dict[str, Any] = {"steps": 3, "batch": 16, "warmup": 0.0}
-    last = train(start, _images(), Recipe(**recipe), device=CPU).model
-    averaged = train(start, _images(), Recipe(**recipe, ema=0.9), device=CPU).model
+    last = train(start, grey_noise(128), Recipe(**recipe), device=CPU).model
+    averaged = train(start, grey_noise(128), Recipe(**recipe, ema=0.9), device=CPU).model
     first, moved, mean = (
         model.get_parameter("6.weight").detach() for model in (start, last, averaged)
     )
@@ -153,7 +153,7 @@ def test_the_average_trails_the_weights() -> None:
 
 def test_divergence_is_one_clear_error() -> None:
     with pytest.raises(InputError, match=r"diverged.*smaller learning rate than 1e\+30"):
-        train(_network(), _images(), Recipe(epochs=9, batch=16, lr=1e30), device=CPU)
+        train(_network(), grey_noise(128), Recipe(epochs=9, batch=16, lr=1e30), device=CPU)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_an_impossible_recipe_is_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_on_cuda_learns_and_comes_back() -> None:
-    images = _images()
+    images = grey_noise(128)
     trained = train(_network(), images, Recipe(epochs=8, batch=16, lr=0.1))
     assert trained.history["device"] == "cuda"
     assert trained.model.get_parameter("0.weight").device == CPU

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.images.held import HeldImages
 from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.loop import Setting, Trained, train, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
+from tests.images import grey_noise
 
 ALONE = Ranks(device=torch.device("cpu"))
 RECIPE = Recipe(epochs=3, batch=8, ema=0.9)
@@ -22,12 +22,6 @@ RECIPE = Recipe(epochs=3, batch=8, ema=0.9)
 
 class _Stop(Exception):
     """Stands for whatever ends a process."""
-
-
-def _images(count: int = 64) -> HeldImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 255, (count, 3, 8, 8), generator=generator).to(torch.uint8)
-    return HeldImages(pixels, torch.arange(count) % 2)
 
 
 def _network(width: int = 4) -> nn.Module:
@@ -55,7 +49,7 @@ def _stop_after(last: int) -> Callable[[str, int, int], None]:
 def _interrupted(keep: Keep, last: int, recipe: Recipe = RECIPE) -> None:
     setting = Setting(_network(6), _stop_after(last), ALONE, keep)
     with pytest.raises(_Stop):
-        train_in(_network(), _images(), recipe, setting)
+        train_in(_network(), grey_noise(64), recipe, setting)
 
 
 def _same(left: Trained, right: Trained) -> bool:
@@ -75,8 +69,8 @@ def test_the_rest_of_a_training_gives_the_same_weights(
     told: list[int] = []
     torch.manual_seed(99)  # dropout may not hang on what ran before
     setting = Setting(_network(6), lambda step, done, total: told.append(done), ALONE, keep)
-    resumed = train_in(_network(), _images(), RECIPE, setting)
-    whole = train(_network(), _images(), RECIPE, teacher=_network(6), device=ALONE.device)
+    resumed = train_in(_network(), grey_noise(64), RECIPE, setting)
+    whole = train(_network(), grey_noise(64), RECIPE, teacher=_network(6), device=ALONE.device)
     assert told == list(range(25 - left, 25))
     assert _same(resumed, whole)
     assert resumed.history["loss"] == whole.history["loss"]
@@ -85,13 +79,13 @@ def test_the_rest_of_a_training_gives_the_same_weights(
 
 def test_training_leaves_the_callers_random_numbers_alone() -> None:
     torch.manual_seed(5)
-    train(_network(), _images(), Recipe(steps=2, batch=8), device=ALONE.device)
+    train(_network(), grey_noise(64), Recipe(steps=2, batch=8), device=ALONE.device)
     torch.manual_seed(1)
     expected = torch.rand(3)
     network = _network()  # sets the seed to 1 and draws
     drawn = torch.rand(3)
     _network()
-    train(network, _images(), Recipe(steps=2, batch=8), device=ALONE.device)
+    train(network, grey_noise(64), Recipe(steps=2, batch=8), device=ALONE.device)
     assert not torch.equal(torch.rand(3), expected)
     _network()
     assert torch.equal(torch.rand(3), drawn)
@@ -116,7 +110,7 @@ def test_the_state_of_another_training_is_refused(
     other = Setting(teacher=_network(6), ranks=ALONE, keep=Keep(path, task))
     wanted = Recipe(**{"epochs": 3, "batch": 8, "ema": 0.9, **recipe})
     with pytest.raises(InputError, match=f"another training: {said}.*--overwrite"):
-        train_in(_network(), _images(images), wanted, other)
+        train_in(_network(), grey_noise(images), wanted, other)
     assert path.read_bytes() == before
 
 
@@ -158,7 +152,7 @@ def test_a_damaged_state_is_one_clear_error(
     _interrupted(keep, 9)
     damage(keep.path)
     with pytest.raises(InputError, match="no state of a training, or a damaged one"):
-        train_in(_network(), _images(), RECIPE, Setting(ranks=ALONE, keep=keep))
+        train_in(_network(), grey_noise(64), RECIPE, Setting(ranks=ALONE, keep=keep))
 
 
 def test_code_in_a_state_is_never_run(tmp_path: Path) -> None:
@@ -169,11 +163,11 @@ def test_code_in_a_state_is_never_run(tmp_path: Path) -> None:
     torch.save({"format": 1, "task": Trap()}, tmp_path / "m.state")
     with pytest.raises(InputError, match="no state of a training"):
         setting = Setting(ranks=ALONE, keep=Keep(tmp_path / "m.state"))
-        train_in(_network(), _images(), RECIPE, setting)
+        train_in(_network(), grey_noise(64), RECIPE, setting)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_disk_that_refuses_is_one_clear_error(tmp_path: Path) -> None:
     setting = Setting(ranks=ALONE, keep=Keep(tmp_path / "nowhere" / "m.state"))
     with pytest.raises(MachineError, match="cannot write"):
-        train_in(_network(), _images(), RECIPE, setting)
+        train_in(_network(), grey_noise(64), RECIPE, setting)

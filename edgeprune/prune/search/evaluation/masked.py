@@ -17,7 +17,7 @@ from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.slimming.rewriting import Kept
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan, check, kept_by
-from edgeprune.prune.tracing.producers import makers
+from edgeprune.prune.tracing.producers import producing_layers
 from edgeprune.prune.tracing.residual import Block
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import recalibrate
@@ -256,7 +256,9 @@ def _many(value: Tensor) -> bool:
 
 def _made(trace: Trace) -> list[fx.Node]:
     """Nodes where channels of groups are made, or get a constant: those that must be cut."""
-    layers = {id(module) for group in trace.groups for module, _ in makers(trace.graph, group)}
+    layers = {
+        id(module) for group in trace.groups for module, _ in producing_layers(trace.graph, group)
+    }
     made = [node for node in trace.layouts if _makes(node, trace, layers)]
     return [node for node in made if not set(node.users) <= set(made)]
 
