@@ -32,7 +32,7 @@ class Width:
         return self.fixed + sum(times * int(widths[group]) for group, times in self.terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Op:
     """One ONNX operator; a ``Conv`` or ``Gemm`` brings its weight and bias along.
 
@@ -53,7 +53,7 @@ class Op:
     grouping: Width = Width(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """Operators in order, with one tensor in and one tensor out.
 
@@ -144,7 +144,7 @@ class Block:
         return replace(self, ops=kept, input_width=Width(self.input_width.at(widths)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """A chain of blocks.
 
