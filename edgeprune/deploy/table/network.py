@@ -79,11 +79,6 @@ class Block:
         return self.ops[-1].output if self.ops else self.input
 
     @property
-    def output_width(self) -> Width:
-        """Channels of the tensor that goes out."""
-        return self.ops[-1].width if self.ops else self.input_width
-
-    @property
     def groups(self) -> tuple[int, ...]:
         """Groups its time depends on, in order of first appearance."""
         widths = [self.input_width, *(w for op in self.ops for w in (op.width, op.grouping))]
@@ -109,9 +104,12 @@ class Block:
 
         def text(width: Width) -> str:
             terms = [f"{times}*{order[group]}" for group, times in width.terms]
-            return "+".join([str(width.fixed)] * (width.fixed > 0 or not terms) + terms)
+            if width.fixed > 0 or not terms:
+                terms.insert(0, str(width.fixed))
+            return "+".join(terms)
 
-        return "rectified " * self.rectified + _describe(self, text)
+        described = _describe(self, text)
+        return f"rectified {described}" if self.rectified else described
 
     @property
     def key(self) -> str:
@@ -135,7 +133,8 @@ class Block:
                 continue
             again = op.kind == "Relu" and survivors != op.inputs and survivors[0] in rectified
             if (whole or len(survivors) > 1) and not again:
-                rectified.update({op.output} if op.kind == "Relu" else ())
+                if op.kind == "Relu":
+                    rectified.add(op.output)
                 names[op.output] = op.output
                 ops.append(_fixed(op, survivors, widths))
             elif survivors:
