@@ -47,7 +47,7 @@ class Pace:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Times:
     """What a set of units took, in times of the reference.
 
@@ -56,14 +56,12 @@ class Times:
         cold: First run of a burst, after all others have had their turn (N,).
         reference_ms: Time of the reference while the device was fast.
         doubtful: Units without enough runs while the device was fast.
-        machine: The device's facts.
     """
 
     hot: Floats
     cold: Floats
     reference_ms: float
     doubtful: int
-    machine: dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,6 @@ def time_units(
     control = len(units)
     random = np.random.default_rng(pace.seed)
     runs: list[_Run] = []
-    machine: dict[str, object] = {}
     wanted = list(range(len(units)))
     done = 0
     for session in range(pace.most):
@@ -124,9 +121,7 @@ def time_units(
         ]
         with closing(setting.device.run(setting.job(models, epochs))) as lines:
             for line in lines:
-                if line["kind"] == "machine":
-                    machine = dict(line["machine"])
-                elif line["kind"] == "epoch":
+                if line["kind"] == "epoch":
                     runs += _read(epochs[line["epoch"]], line)
                     done += 1
                     planned = len(epochs) * max(1, pace.least - session) - line["epoch"] - 1
@@ -135,7 +130,7 @@ def time_units(
             wanted = _starved(runs, len(units), _fast(runs, fast_ms))
         if not wanted:
             break
-    return _times(runs, len(units), _fast(runs, fast_ms), machine)
+    return _times(runs, len(units), _fast(runs, fast_ms))
 
 
 def _batches(units: Sequence[int], pace: Pace, random: np.random.Generator) -> list[list[int]]:
@@ -175,20 +170,14 @@ def _starved(runs: Sequence[_Run], count: int, fast: float) -> list[int]:
     return [unit for unit in range(count) if clean[unit] < ENOUGH]
 
 
-def _times(runs: Sequence[_Run], count: int, fast: float, machine: dict[str, object]) -> Times:
+def _times(runs: Sequence[_Run], count: int, fast: float) -> Times:
     of_unit: list[list[_Run]] = [[] for _ in range(count + 1)]
     for run in runs:
         of_unit[run.unit].append(run)
     typical = np.array([_typical(own, fast) for own in of_unit])
     control = float(typical[-1, 0])
     hot, cold = typical[:-1].T / control
-    return Times(
-        hot=hot,
-        cold=cold,
-        reference_ms=control / 1e6,
-        doubtful=len(_starved(runs, count, fast)),
-        machine=machine,
-    )
+    return Times(hot, cold, control / 1e6, len(_starved(runs, count, fast)))
 
 
 def _typical(runs: Sequence[_Run], fast: float) -> tuple[float, float]:
