@@ -159,7 +159,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             Path("calibration").mkdir()
             start = time.perf_counter()
-            asked = Probe(connect(options.device), held_out=options.nets, rebuild=True)
+            asked = Probe(device=connect(options.device), held_out=options.nets, rebuild=True)
             report = probe(network, PROFILE, asked)
             failed += show(name, network, report, time.perf_counter() - start)
     print("\n" + ("\n".join(failed) or "every bar is kept"))

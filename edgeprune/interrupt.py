@@ -1,36 +1,36 @@
-"""Was this process told to stop? Inside a library Ctrl-C may surface as any error at all."""
+"""Remembers Ctrl-C and SIGTERM: inside a library an interrupt may surface as any error at all."""
 
 import signal
 from types import FrameType
 
-_seen: int | None = None
-_advice = ""
+
+class Interrupt:
+    """Whether this process was told to stop, and how its work can go on.
+
+    Attributes:
+        number: Signal that came; None as long as none did.
+        advice: How to go on, for whoever reads why the command ended.
+    """
+
+    def __init__(self) -> None:
+        """Nothing came yet."""
+        self.number: int | None = None
+        self.advice = ""
+
+    def watch(self) -> None:
+        """Remember Ctrl-C and SIGTERM from now on; both raise KeyboardInterrupt."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def ending(self) -> tuple[str, int]:
+        """The line to end with, and the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
+        word = "terminated" if self.number == signal.SIGTERM else "interrupted"
+        advice = f"; {self.advice}" if self.advice else ""
+        return word + advice, 128 + (self.number or signal.SIGINT)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        raise KeyboardInterrupt
 
 
-def watch() -> None:
-    """Remember Ctrl-C and SIGTERM from now on; both raise KeyboardInterrupt."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _remember)
-
-
-def happened() -> bool:
-    """Whether one of them came since :func:`watch`."""
-    return _seen is not None
-
-
-def advise(how: str) -> None:
-    """Say how to go on, for whoever reads why the command ended."""
-    global _advice
-    _advice = f"; {how}"
-
-
-def ending() -> tuple[str, int]:
-    """The line to end with, and the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
-    word = "terminated" if _seen == signal.SIGTERM else "interrupted"
-    return word + _advice, 128 + (_seen or signal.SIGINT)
-
-
-def _remember(number: int, frame: FrameType | None) -> None:
-    global _seen
-    _seen = number
-    raise KeyboardInterrupt
+interrupt = Interrupt()  # signals are of the process, and so is this

@@ -6,9 +6,9 @@ from typing import NoReturn
 
 import typer
 
-from edgeprune import interrupt
 from edgeprune.cli.commands import app
 from edgeprune.errors import EdgepruneError
+from edgeprune.interrupt import interrupt
 from edgeprune.text import one_line
 
 INTERRUPTED = 130  # what typer makes of it
@@ -30,7 +30,7 @@ def main() -> NoReturn:
 
 def _end_by(error: BaseException) -> NoReturn:
     """Say in one line what stopped the command."""
-    if interrupt.happened() or isinstance(error, KeyboardInterrupt):
+    if interrupt.number is not None or isinstance(error, KeyboardInterrupt):
         _end(*interrupt.ending())
     try:
         raise error

@@ -45,7 +45,16 @@ def to_network(trace: Trace) -> Network:
     for piece in pieces:
         width, shape = lowered.widths[flowing], lowered.shapes[flowing]
         name, rectified = lowered.path(piece), maker == "Relu"
-        blocks.append(Block(name, piece, flowing, width, shape[2:], rectified))
+        blocks.append(
+            Block(
+                name=name,
+                ops=piece,
+                input=flowing,
+                input_width=width,
+                spatial=shape[2:],
+                rectified=rectified,
+            )
+        )
         flowing, maker = piece[-1].output, piece[-1].kind
     return Network(
         blocks=tuple(blocks),
@@ -98,7 +107,14 @@ class _Lowered:
             reads = self.widths[inputs[0]]
             width = _width(self.trace, node) if last else reads
             ordered = tuple(sorted(attributes.items()))
-            op = Op(kind, inputs, name, width, ordered, grouping(node, module, reads))
+            op = Op(
+                kind=kind,
+                inputs=inputs,
+                output=name,
+                width=width,
+                attributes=ordered,
+                grouping=grouping(node, module, reads),
+            )
             self.ops.append(op)
             self.paths[name] = str(node.target) if module is not None else ""
             self.shapes[name], self.widths[name] = _shape(node), width

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from edgeprune.deploy.gate.verdicts import Report, Verdict
+from edgeprune.deploy.timing.samples import Health
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
@@ -86,6 +87,9 @@ def recall(folder: RunFolder) -> Outcome | None:
     body = json.loads((folder.path / "check.json").read_text("utf-8"))
     verdicts = tuple(Verdict(**verdict) for verdict in body["verdicts"])
     parts = {part.name: body[part.name] for part in fields(Report)}
-    report = Report(**parts | {"verdicts": verdicts, "notes": tuple(body["notes"])})
+    told = body["health"]
+    health = Health(**{part.name: told[part.name] for part in fields(Health)}) if told else None
+    made = {"verdicts": verdicts, "notes": tuple(body["notes"]), "health": health}
+    report = Report(**parts | made)
     rows = tuple(Row(name, **values) for name, values in known["results"].items())
     return Outcome(folder.path, rows, report, tuple(known["notes"]))

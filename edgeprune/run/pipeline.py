@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from edgeprune import __version__, interrupt
+from edgeprune import __version__
 from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.interrupt import interrupt
 from edgeprune.progress import Progress, silent
 from edgeprune.run import folder as run_folder
 from edgeprune.run.delivery import deliver
@@ -67,14 +68,14 @@ def _recorded(folder: RunFolder, request: Request) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt) or interrupt.happened()
+        stopped = isinstance(error, KeyboardInterrupt) or interrupt.number is not None
         began = request.resume or (folder.path / "latency.json").exists()
         if isinstance(error, InputError) and not (stopped or began):
             folder.discard()
             raise
         status = "interrupted" if stopped else "failed"
         reason = status if stopped else str(error)
-        interrupt.advise(f"the same command with --out {folder.path} --resume goes on")
+        interrupt.advice = f"the same command with --out {folder.path} --resume goes on"
         with suppress(MachineError):  # a full disk: the error itself says so
             folder.event(status, reason=reason)
             folder.record(status=status, reason=reason)

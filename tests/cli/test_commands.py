@@ -11,11 +11,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgeprune import interrupt
 from edgeprune.cli import commands
 from edgeprune.cli.main import main
 from edgeprune.deploy.gate.verdicts import Report, Verdict
 from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.interrupt import interrupt
 from edgeprune.run import pipeline
 from edgeprune.run.family import Family, Member
 from edgeprune.run.outcome import Outcome, Row
@@ -227,14 +227,14 @@ def test_an_interrupt_that_surfaces_as_another_error_is_still_one(
     run, monkeypatch, number, code, word
 ):
     def confused(*args, **kwargs):
-        interrupt.advise("--resume goes on")
+        interrupt.advice = "--resume goes on"
         try:
             os.kill(os.getpid(), number)
         except KeyboardInterrupt:
             raise ImportError("a library made this of it") from None
 
-    monkeypatch.setattr(interrupt, "_seen", None)
-    monkeypatch.setattr(interrupt, "_advice", "")
+    monkeypatch.setattr(interrupt, "number", None)
+    monkeypatch.setattr(interrupt, "advice", "")
     monkeypatch.setattr(pipeline, "run_search", confused)
     ended, _, err = run("search")
     assert (ended, err) == (code, f"edgeprune: {word}; --resume goes on\n")

@@ -15,7 +15,7 @@ from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import Parity, Runtime, TargetProfile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ParityReport:
     """How far found logits are from expected ones.
 

@@ -58,6 +58,6 @@ def check_device(uri: str) -> DeviceRecord:
         MachineError: it cannot be reached, or cannot measure.
     """
     device = connect(uri)
-    with closing(device.run(Job((), Runtime()))) as lines:
+    with closing(device.run(Job(models=(), runtime=Runtime()))) as lines:
         machine = next(line["machine"] for line in lines if line["kind"] == "machine")
     return DeviceRecord(uri, identify(machine), machine)

@@ -15,7 +15,7 @@ Line = dict[str, Any]
 Model = Path | bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """Sessions opened together and run in turn.
 
@@ -38,7 +38,7 @@ class Epoch:
     lead_in: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What one fresh process on the device does, in this order.
 

@@ -22,7 +22,7 @@ ELEMENTS: dict[str, type[np.generic]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """An open model with one image input.
 
@@ -102,4 +102,11 @@ def _described(name: str, session: Any) -> Session:
         raise InputError(f"{name} takes {node.type}; edgeprune feeds images, not that")
     shape = tuple(axis if isinstance(axis, int) else str(axis or "?") for axis in node.shape)
     providers = tuple(session.get_providers())
-    return Session(name, node.name, shape, ELEMENTS[node.type], providers, session)
+    return Session(
+        name=name,
+        input_name=node.name,
+        input_shape=shape,
+        element=ELEMENTS[node.type],
+        providers=providers,
+        session=session,
+    )

@@ -88,7 +88,10 @@ class Remote:
     async def _answer(
         self, ssh: ModuleType, job: Job, stderr: list[str]
     ) -> AsyncGenerator[str, None]:
-        async with await self._connection(ssh) as connection, _folder(connection) as folder:
+        async with (
+            await self._connection(ssh) as connection,
+            _folder(connection, self.uri) as folder,
+        ):
             models = {f"{number}.onnx": job.models[number] for number in sorted(job.opened)}
             files = {RUNNER.name: RUNNER, **models}
             await self._upload(connection, files, folder, job.timeout)
@@ -144,11 +147,11 @@ class Remote:
 
 
 @asynccontextmanager
-async def _folder(connection: Any) -> AsyncGenerator[str, None]:
+async def _folder(connection: Any, uri: str) -> AsyncGenerator[str, None]:
     async with connection.create_process(_shell(GUARDIAN)) as guardian:
         folder = (await guardian.stdout.readline()).strip()
         if not folder:
-            raise broken_off(_peer(connection), await guardian.stderr.read())
+            raise broken_off(uri, await guardian.stderr.read())
         try:
             yield folder
         finally:
@@ -193,10 +196,6 @@ async def _closed(answer: AsyncGenerator[str, None]) -> None:
 def _shell(command: str) -> str:
     # The login shell over there may be anything; this is written for sh.
     return f"sh -c {shlex.quote(command)}"
-
-
-def _peer(connection: Any) -> str:
-    return f"ssh://{connection.get_extra_info('username')}@{connection.get_extra_info('host')}"
 
 
 def _reason(error: BaseException) -> str:

@@ -119,7 +119,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
             *_notes(candidate, reference, profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
-        health=health.record() if health else None,
+        health=health,
         latency=_latencies(timed, alone),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=options.now() - start,

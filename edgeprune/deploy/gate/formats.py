@@ -1,4 +1,4 @@
-"""A report in the words of each reader: JUnit, a Markdown summary, GitHub annotations, text.
+"""Writes a report as JUnit XML, a Markdown summary, GitHub annotations and plain text.
 
 Every function returns a string; JSON is ``Report.to_json``.
 """
@@ -9,12 +9,6 @@ from edgeprune.deploy.gate.verdicts import Report, Verdict
 
 ANNOTATIONS = 10  # GitHub shows no more of a kind in one step
 SUMMARY_BYTES = 60_000  # GitHub drops a summary over 1 MB; a page of this size is still read
-MARKS = {
-    "met": "met",
-    "missed": "**missed**",
-    "inconclusive": "inconclusive",
-    "estimate": "estimate",
-}
 
 
 def to_junit(report: Report) -> str:
@@ -54,7 +48,8 @@ def to_markdown(report: Report) -> str:
         "|---|---|---|---|---|",
     ]
     for verdict in report.verdicts:
-        cells = [verdict.name, MARKS[verdict.outcome], verdict.value_text, verdict.limit_text]
+        mark = "**missed**" if verdict.outcome == "missed" else verdict.outcome
+        cells = [verdict.name, mark, verdict.value_text, verdict.limit_text]
         lines.append(f"| {' | '.join(cells)} | {_cell(verdict.evidence)} |")
     lines += ["", *(f"- {_cell(line)}" for line in [*report.notes, *health_lines(report)])]
     text = "\n".join(lines) + "\n"
@@ -101,12 +96,10 @@ def health_lines(report: Report) -> list[str]:
     lines += [f"machine: {name} {value}" for name, value in settings.items() if value]
     if report.health:
         health = report.health
-        preempted = health["preempted"]
-        lost = "" if preempted is None else f"preempted {preempted:.1%}, "
+        lost = "" if health.preempted is None else f"preempted {health.preempted:.1%}, "
         lines.append(
-            f"health: {lost}steal {health['steal']:.1%}, p90/p10 of one model "
-            f"{health['modes']:.2f}, throttled {health['throttled_ms']:.0f} ms, "
-            f"load {health['load']:.1f}"
+            f"health: {lost}steal {health.steal:.1%}, p90/p10 of one model {health.modes:.2f}, "
+            f"throttled {health.throttled_ms:.0f} ms, load {health.load:.1f}"
         )
     return lines
 

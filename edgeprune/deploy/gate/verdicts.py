@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal, TypedDict
 
-from edgeprune.deploy.timing.samples import HealthRecord
+from edgeprune.deploy.timing.samples import Health
 from edgeprune.deploy.timing.sequential import ALPHA
 from edgeprune.deploy.timing.statistics import Interval, Status, against, percentile_verdict
 from edgeprune.text import one_line
@@ -118,7 +118,7 @@ class Report:
     on_inconclusive: Policy
     notes: tuple[str, ...]
     machine: dict[str, Any]
-    health: HealthRecord | None
+    health: Health | None
     latency: dict[str, dict[str, float]]
     date: str
     seconds: float
@@ -126,32 +126,25 @@ class Report:
 
     @property
     def outcome(self) -> Status:
-        """The worst of the verdicts; an estimate counts as undecided."""
-        return worst([verdict.outcome for verdict in self.verdicts])
+        """The worst of the verdicts: missed before undecided, which an estimate is, before met."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if "missed" in outcomes:
+            return "missed"
+        return "met" if outcomes <= {"met"} else "inconclusive"
 
     @property
     def exit_code(self) -> int:
-        """0, 1 or 4; the table is in docs/exit-codes.md."""
-        return exit_code(self.outcome, self.on_inconclusive)
+        """1 for a missed budget, 4 for an undecided one under ``fail``, else 0."""
+        if self.outcome == "missed":
+            return 1
+        return 4 if self.outcome == "inconclusive" and self.on_inconclusive == "fail" else 0
 
     def to_json(self) -> str:
         """The report as JSON, schema ``edgeprune.check/1``."""
         body = asdict(self) | {"outcome": self.outcome, "exit_code": self.exit_code}
+        if self.health:
+            body["health"] |= {"doubts": list(self.health.doubts)}
         return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":")) + "\n"
-
-
-def worst(outcomes: Sequence[Outcome]) -> Status:
-    """``missed`` before undecided before ``met``."""
-    if "missed" in outcomes:
-        return "missed"
-    return "met" if all(outcome == "met" for outcome in outcomes) else "inconclusive"
-
-
-def exit_code(outcome: Status, policy: Policy) -> int:
-    """1 for a missed budget, 4 for an undecided one under ``fail``, else 0."""
-    if outcome == "missed":
-        return 1
-    return 4 if outcome == "inconclusive" and policy == "fail" else 0
 
 
 def of_value(name: str, limit: float, value: float, unit: str, evidence: str) -> Verdict:

@@ -64,10 +64,16 @@ def in_context(block: Block) -> Block:
     """
     name, width = f"{block.name}.context", block.input_width
     kind, attributes = ("Conv", _POINTWISE) if block.spatial else ("Gemm", ())
-    before = Op(kind, (name,), f"{name}.linear", width, attributes)
+    before = Op(
+        kind=kind, inputs=(name,), output=f"{name}.linear", width=width, attributes=attributes
+    )
     return Block(
         name=block.name,
-        ops=(before, Op("Relu", (before.output,), block.input, width), *block.ops),
+        ops=(
+            before,
+            Op(kind="Relu", inputs=(before.output,), output=block.input, width=width),
+            *block.ops,
+        ),
         input=name,
         input_width=Width(_CONTEXT_CHANNELS),
         spatial=block.spatial,

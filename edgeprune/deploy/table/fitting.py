@@ -38,8 +38,17 @@ def fitted(
     """
     (nets,) = measured.networks.values()
     tables, constant = tables_of(network, blocks)
-    start = Fit(1.0, 1.0, 0.0, 0.0, 1.0, nets.reference_ms)
-    model = LatencyModel(network, grid, start, measured.to_json(), tables, constant)
+    start = Fit(
+        scale=1.0, more=1.0, offset=0.0, fits=0.0, spills=1.0, reference_ms=nets.reference_ms
+    )
+    model = LatencyModel(
+        network=network,
+        grid=grid,
+        fit=start,
+        document=measured.to_json(),
+        tables=tables,
+        constant=constant,
+    )
     model = replace(model, fit=_best_fit(model, nets.fitted))
     return replace(model, fit=_judged(model, nets.held_out))
 

@@ -25,11 +25,11 @@ def residual_block(stream: int, inner: int, side: int) -> Block:
     return Block(
         name="residual",
         ops=(
-            Op("Conv", ("in",), "a", narrow, _CONVOLUTION),
-            Op("Relu", ("a",), "b", narrow),
-            Op("Conv", ("b",), "c", wide, _CONVOLUTION),
-            Op("Add", ("c", "in"), "d", wide),
-            Op("Relu", ("d",), "out", wide),
+            Op(kind="Conv", inputs=("in",), output="a", width=narrow, attributes=_CONVOLUTION),
+            Op(kind="Relu", inputs=("a",), output="b", width=narrow),
+            Op(kind="Conv", inputs=("b",), output="c", width=wide, attributes=_CONVOLUTION),
+            Op(kind="Add", inputs=("c", "in"), output="d", width=wide),
+            Op(kind="Relu", inputs=("d",), output="out", width=wide),
         ),
         input="in",
         input_width=wide,

@@ -16,7 +16,7 @@ from edgeprune.errors import InputError
 _CHUNK = 1 << 14
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """How the sums over blocks become the time of the network, and how well they do.
 
@@ -54,7 +54,7 @@ class Fit:
         return ms * self.reference_ms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatencyModel:
     """Predicts the latency of a network at any widths of its grid.
 

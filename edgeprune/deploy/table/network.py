@@ -32,7 +32,7 @@ class Width:
         return self.fixed + sum(times * int(widths[group]) for group, times in self.terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Op:
     """One ONNX operator; a ``Conv`` or ``Gemm`` brings its weight and bias along.
 
@@ -53,7 +53,7 @@ class Op:
     grouping: Width = Width(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """Operators in order, with one tensor in and one tensor out.
 
@@ -77,11 +77,6 @@ class Block:
     def output(self) -> str:
         """Name of the tensor that goes out."""
         return self.ops[-1].output if self.ops else self.input
-
-    @property
-    def output_width(self) -> Width:
-        """Channels of the tensor that goes out."""
-        return self.ops[-1].width if self.ops else self.input_width
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -109,9 +104,12 @@ class Block:
 
         def text(width: Width) -> str:
             terms = [f"{times}*{order[group]}" for group, times in width.terms]
-            return "+".join([str(width.fixed)] * (width.fixed > 0 or not terms) + terms)
+            if width.fixed > 0 or not terms:
+                terms.insert(0, str(width.fixed))
+            return "+".join(terms)
 
-        return "rectified " * self.rectified + _describe(self, text)
+        described = _describe(self, text)
+        return f"rectified {described}" if self.rectified else described
 
     @property
     def key(self) -> str:
@@ -135,7 +133,8 @@ class Block:
                 continue
             again = op.kind == "Relu" and survivors != op.inputs and survivors[0] in rectified
             if (whole or len(survivors) > 1) and not again:
-                rectified.update({op.output} if op.kind == "Relu" else ())
+                if op.kind == "Relu":
+                    rectified.add(op.output)
                 names[op.output] = op.output
                 ops.append(_fixed(op, survivors, widths))
             elif survivors:
@@ -144,7 +143,7 @@ class Block:
         return replace(self, ops=kept, input_width=Width(self.input_width.at(widths)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """A chain of blocks.
 

@@ -36,7 +36,7 @@ CACHE_BYTES = 64e6  # no cache of the devices we know holds more
 MOST_TOGETHER = 96
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """How a device is probed.
 
@@ -57,7 +57,7 @@ class Probe:
     progress: Progress = silent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProbeReport:
     """What probing found, for printing.
 
@@ -106,7 +106,7 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
         raise InputError(
             "blocks cannot be timed with runtime.optimisation = 'disable'; take 'basic' or more"
         )
-    setting = Setting(profile.runtime, options.device, profile.measure.clock)
+    setting = Setting(runtime=profile.runtime, device=options.device, clock=profile.measure.clock)
     conditions = storage.conditions_of(setting, machine_of(setting))
     known, path, dropped = Table(conditions=conditions), None, ""
     if not options.rebuild:

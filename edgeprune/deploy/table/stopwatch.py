@@ -1,4 +1,4 @@
-"""How long do many small models take on a device, all under the same conditions?
+"""Times many small models on a device against a reference unit, under the same conditions.
 
 A shared machine changes speed while it measures (a neighbour on the sibling core, another
 frequency), and a small model loses more by it than a large one, so a ratio to a reference does
@@ -20,13 +20,13 @@ from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.errors import MachineError
 from edgeprune.progress import Progress
 
-FAST = 1.05
-FASTEST_SHARE = 0.1
-LOW = 0.1  # disturbance only adds
-ENOUGH = 6
+FAST = 1.05  # a reference slower than this times its fastest was disturbed
+FASTEST_SHARE = 0.1  # quantile that stands for the reference's fastest: a minimum is one lucky run
+LOW = 0.1  # quantile that stands for a unit's time: disturbance only adds
+ENOUGH = 6  # undisturbed runs of a unit; fewer leave its quantile to one of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pace:
     """How thoroughly a set of units is timed.
 
@@ -56,17 +56,15 @@ class Times:
         cold: First run of a burst, after all others have had their turn (N,).
         reference_ms: Time of the reference while the device was fast.
         doubtful: Units without enough runs while the device was fast.
-        machine: The device's facts.
     """
 
     hot: Floats
     cold: Floats
     reference_ms: float
     doubtful: int
-    machine: dict[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Run:
     """One turn of a unit: its runs, and the slower of the references around it, in ns."""
 
@@ -104,7 +102,7 @@ def time_units(
         reference: A model of about 0.1 ms to 1 ms; its own copies are the control.
         setting: Device, clock and runtime.
         pace: How thoroughly.
-        progress: Told after every epoch of the epochs done and those planned so far.
+        progress: Called after every epoch with the epochs done and those planned so far.
         fast_ms: The reference's time when the device was fast before, if that is known.
 
     Raises:
@@ -115,33 +113,30 @@ def time_units(
     control = len(units)
     random = np.random.default_rng(pace.seed)
     runs: list[_Run] = []
-    machine: dict[str, object] = {}
     wanted = list(range(len(units)))
     done = 0
     for session in range(pace.most):
-        epochs = [_epoch([*some, control], pace, random) for some in _dealt(wanted, pace, random)]
+        epochs = [
+            _epoch([*some, control], pace, random) for some in _batches(wanted, pace, random)
+        ]
         with closing(setting.device.run(setting.job(models, epochs))) as lines:
             for line in lines:
-                machine = dict(line["machine"]) if line["kind"] == "machine" else machine
                 if line["kind"] == "epoch":
                     runs += _read(epochs[line["epoch"]], line)
                     done += 1
                     planned = len(epochs) * max(1, pace.least - session) - line["epoch"] - 1
                     progress("timing units", done, done + max(0, planned))
-        wanted = (
-            wanted
-            if session + 1 < pace.least
-            else _starved(runs, len(units), _fast(runs, fast_ms))
-        )
+        if session + 1 >= pace.least:
+            wanted = _starved(runs, len(units), _fast(runs, fast_ms))
         if not wanted:
             break
-    return _times(runs, len(units), _fast(runs, fast_ms), machine)
+    return _times(runs, len(units), _fast(runs, fast_ms))
 
 
-def _dealt(units: Sequence[int], pace: Pace, random: np.random.Generator) -> list[list[int]]:
-    """Shuffled units in hands of about ``together``."""
-    hands = np.array_split(random.permutation(units), -(-len(units) // pace.together))
-    return [[int(unit) for unit in hand] for hand in hands]
+def _batches(units: Sequence[int], pace: Pace, random: np.random.Generator) -> list[list[int]]:
+    """Shuffled units in batches of about ``together``."""
+    batches = np.array_split(random.permutation(units), -(-len(units) // pace.together))
+    return [[int(unit) for unit in batch] for batch in batches]
 
 
 def _epoch(units: Sequence[int], pace: Pace, random: np.random.Generator) -> Epoch:
@@ -149,17 +144,18 @@ def _epoch(units: Sequence[int], pace: Pace, random: np.random.Generator) -> Epo
     order = random.permutation(len(units)) + 1
     sequence = [0, *(int(place) for unit in order for place in (unit, 0))]
     opened = (0, *(unit + 1 for unit in units))
-    return Epoch(opened, tuple(sequence), rounds=pace.rounds, burst=pace.burst)
+    return Epoch(open=opened, sequence=tuple(sequence), rounds=pace.rounds, burst=pace.burst)
 
 
 def _read(epoch: Epoch, line: Line) -> Iterator[_Run]:
-    samples = np.array(line["samples"], np.float64)
-    hot, cold = samples.min(axis=2), samples[:, :, 0]
-    around = np.maximum(hot[:, :-2:2], hot[:, 2::2])
+    samples = np.array(line["samples"], np.float64)  # (rounds, positions, burst)
+    hot, cold = samples.min(axis=2), samples[:, :, 0]  # (rounds, positions) each
+    # The sequence is reference, unit, reference, unit, ..., reference.
+    around = np.maximum(hot[:, :-2:2], hot[:, 2::2])  # (rounds, units)
+    rounds = np.stack([hot[:, 1::2], cold[:, 1::2], around], axis=2)  # (rounds, units, 3)
     for place, position in enumerate(epoch.sequence[1::2]):
-        columns = (hot[:, 2 * place + 1], cold[:, 2 * place + 1], around[:, place])
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            yield _Run(epoch.open[position] - 1, *row)
+        for fastest, first, slower in rounds[:, place].tolist():
+            yield _Run(unit=epoch.open[position] - 1, hot=fastest, cold=first, around=slower)
 
 
 def _fast(runs: Sequence[_Run], before_ms: float) -> float:
@@ -174,14 +170,14 @@ def _starved(runs: Sequence[_Run], count: int, fast: float) -> list[int]:
     return [unit for unit in range(count) if clean[unit] < ENOUGH]
 
 
-def _times(runs: Sequence[_Run], count: int, fast: float, machine: dict[str, object]) -> Times:
+def _times(runs: Sequence[_Run], count: int, fast: float) -> Times:
     of_unit: list[list[_Run]] = [[] for _ in range(count + 1)]
     for run in runs:
         of_unit[run.unit].append(run)
     typical = np.array([_typical(own, fast) for own in of_unit])
     control = float(typical[-1, 0])
     hot, cold = typical[:-1].T / control
-    return Times(hot, cold, control / 1e6, len(_starved(runs, count, fast)), machine)
+    return Times(hot, cold, control / 1e6, len(_starved(runs, count, fast)))
 
 
 def _typical(runs: Sequence[_Run], fast: float) -> tuple[float, float]:

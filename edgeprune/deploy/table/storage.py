@@ -113,11 +113,6 @@ def conditions_of(setting: Setting, machine: dict[str, Any]) -> Conditions:
     )
 
 
-def find(target: str, machine: str) -> Path | None:
-    """The table of a machine: the working directory's, the user's, or the one shipped."""
-    return next((path for path in _places(target, machine) if path.is_file()), None)
-
-
 def known(target: str, now: Conditions, device: str) -> tuple[Table, Path | None, str]:
     """What is on disk for a target on the machine that ``now`` names.
 
@@ -136,7 +131,7 @@ def known(target: str, now: Conditions, device: str) -> tuple[Table, Path | None
     Raises:
         InputError: the user's own table is stale or damaged; the line says how to rebuild it.
     """
-    path = find(target, now.machine)
+    path = next((p for p in _places(target, now.machine) if p.is_file()), None)
     if path is None:
         return Table(conditions=now), None, ""
     try:
@@ -200,6 +195,7 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
 
 
 def _places(target: str, machine: str) -> Iterator[Path]:
+    """Where a machine's table may lie: in the working directory, the user's cache, as shipped."""
     cache = platformdirs.user_cache_path("edgeprune") / "calibration"
     for root in (OWN, cache, data_folder("calibration")):
         yield root / "latency" / target / f"{machine}.json"

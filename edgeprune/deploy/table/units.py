@@ -25,7 +25,7 @@ NOISE_OF_COLD = 0.1
 PIECES = ("in the cache", "more when out of it", "bytes of weights")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """Blocks of one signature and the widths they come in.
 
@@ -148,7 +148,14 @@ def variants(network: Network, grid: Sequence[int]) -> tuple[Variants, ...]:
         groups = tuple(group for group in block.groups if group not in dropped)
         widths = tuple(levels(network, group, grid) for group in groups)
         leads = block is network.blocks[0]
-        return Family(block, groups, widths, dropped, leads, network.batch)
+        return Family(
+            block=block,
+            groups=groups,
+            levels=widths,
+            dropped=dropped,
+            leads=leads,
+            batch=network.batch,
+        )
 
     branches = [tuple(g for g in block.groups if g in droppable) for block in network.blocks]
     return tuple(

@@ -33,7 +33,7 @@ SMALL_BYTES = 4_000_000  # about 1 ms a run: noise inside an epoch dominates, so
 LARGE_BYTES = 20_000_000  # re-opening dominates: fewer rounds, more epochs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """How and where models are timed.
 
@@ -72,9 +72,9 @@ class Setting:
     def job(self, models: Sequence[Model], epochs: Sequence[Epoch]) -> Job:
         """A job for this setting."""
         return Job(
-            tuple(models),
-            self.runtime,
-            tuple(epochs),
+            models=tuple(models),
+            runtime=self.runtime,
+            epochs=tuple(epochs),
             clock=self.used_clock,
             shapes=(self.shape,) * len(models),
             timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
@@ -174,7 +174,7 @@ def measure(model: Model, setting: Setting, *, epochs: int = EPOCHS) -> LatencyR
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch.
     """
-    job = setting.job([model], [Epoch((0,), (0,), rounds=_rounds([model]))] * epochs)
+    job = setting.job([model], [Epoch(open=(0,), sequence=(0,), rounds=_rounds([model]))] * epochs)
     machine, lines = collect(setting, job)
     bursts = [tuple(tuple(row[0]) for row in line["samples"]) for line in lines]
     return latency(bursts, setting.used_clock, machine, map(counted, lines))
@@ -237,7 +237,7 @@ def _drawn(turns: Sequence[int], reference: int, seed: int, rounds: int) -> Iter
     draw = random.Random(seed)
     for turn in turns:
         pair = draw.choice([(turn, reference), (reference, turn)])
-        yield Epoch(pair, draw.choice([(0, 1), (1, 0)]), rounds=rounds)
+        yield Epoch(open=pair, sequence=draw.choice([(0, 1), (1, 0)]), rounds=rounds)
 
 
 def _rounds(models: Sequence[Model]) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, TypedDict
+from typing import Any
 
 from edgeprune.deploy.devices.job import Line
 from edgeprune.deploy.timing.statistics import Interval, mean_interval, percentile
@@ -125,17 +125,6 @@ def counted(line: Line) -> dict[str, float]:
     return {key: line[key] for key in (*COUNTERS, "load")}
 
 
-class HealthRecord(TypedDict):
-    """A :class:`Health` in a report, with its doubts."""
-
-    preempted: float | None
-    steal: float
-    modes: float
-    throttled_ms: float
-    load: float
-    doubts: list[str]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """How quiet the machine was while it measured; printed always, never a verdict by itself.
@@ -187,14 +176,3 @@ class Health:
         if self.throttled_ms > 0:
             found.append(f"the CPU quota stopped us for {self.throttled_ms:.0f} ms")
         return tuple(found)
-
-    def record(self) -> HealthRecord:
-        """The numbers and the doubts, as a report holds them."""
-        return {
-            "preempted": self.preempted,
-            "steal": self.steal,
-            "modes": self.modes,
-            "throttled_ms": self.throttled_ms,
-            "load": self.load,
-            "doubts": list(self.doubts),
-        }

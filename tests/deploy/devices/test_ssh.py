@@ -42,7 +42,12 @@ def relu_model() -> bytes:
     )
 
 
-JOB = Job((relu_model(),) * 2, Runtime(), (Epoch((0, 1), (1, 0), rounds=3),) * 2, graphs=(0,))
+JOB = Job(
+    models=(relu_model(),) * 2,
+    runtime=Runtime(),
+    epochs=(Epoch(open=(0, 1), sequence=(1, 0), rounds=3),) * 2,
+    graphs=(0,),
+)
 
 
 @dataclass
@@ -205,13 +210,17 @@ def test_the_record_is_that_of_a_local_device(server: Server) -> None:
 def test_a_job_takes_three_channels_however_many_models_it_has(
     server: Server, models: int
 ) -> None:
-    job = Job((relu_model(),) * models, Runtime(), graphs=tuple(range(models)))
+    job = Job(models=(relu_model(),) * models, runtime=Runtime(), graphs=tuple(range(models)))
     assert len(list(connect(server.uri()).run(job))) == 1 + models
     assert len(server.commands) == 3  # the guardian, one upload, the runner
 
 
 def test_only_the_models_that_a_job_opens_are_sent(server: Server) -> None:
-    job = Job((b"never opened", relu_model()), Runtime(), (Epoch((1,), (0,)),) * 1000)
+    job = Job(
+        models=(b"never opened", relu_model()),
+        runtime=Runtime(),
+        epochs=(Epoch(open=(1,), sequence=(0,)),) * 1000,
+    )
     lines = connect(server.uri()).run(job)
     assert [next(lines)["kind"], next(lines)["kind"]] == ["machine", "epoch"]
     (folder,) = server.remote.iterdir()
@@ -221,8 +230,12 @@ def test_only_the_models_that_a_job_opens_are_sent(server: Server) -> None:
 
 def test_models_of_any_size_and_content_arrive_as_they_are(server: Server) -> None:
     large = relu_model() + b"\n\x00 1.onnx 3\n" * 200_000  # larger than one chunk
-    job = Job((large, relu_model()), Runtime(), (Epoch((1,), (0,)),) * 1000)
-    job = replace(job, graphs=(1,), epochs=(*job.epochs, Epoch((0,), (0,))))
+    job = Job(
+        models=(large, relu_model()),
+        runtime=Runtime(),
+        epochs=(Epoch(open=(1,), sequence=(0,)),) * 1000,
+    )
+    job = replace(job, graphs=(1,), epochs=(*job.epochs, Epoch(open=(0,), sequence=(0,))))
     lines = connect(server.uri()).run(job)
     assert [next(lines)["kind"], next(lines)["kind"]] == ["machine", "graph"]
     (folder,) = server.remote.iterdir()
@@ -244,7 +257,11 @@ def test_openssh_with_an_unknown_host_key(openssh: Server, home: Path) -> None:
 
 
 def test_stopping_early_leaves_nothing_behind(server: Server) -> None:
-    job = Job(JOB.models, Runtime(), (Epoch((0, 1), (1, 0)),) * 100_000)
+    job = Job(
+        models=JOB.models,
+        runtime=Runtime(),
+        epochs=(Epoch(open=(0, 1), sequence=(1, 0)),) * 100_000,
+    )
     lines = connect(server.uri()).run(job)
     assert next(lines)["kind"] == "machine"
     assert next(lines)["epoch"] == 0
@@ -332,14 +349,16 @@ def test_a_lost_connection(server: Server) -> None:
 
 def test_a_silent_device(server: Server, tmp_path: Path) -> None:
     mute = script(tmp_path / "mute", "cat > /dev/null")
-    job = Job(JOB.models, Runtime(), JOB.epochs, timeout=0.2)
+    job = Job(models=JOB.models, runtime=Runtime(), epochs=JOB.epochs, timeout=0.2)
     assert "no answer for 0 s" in fails(server, mute, job)
     assert server.left() == []
 
 
 def test_a_device_that_never_reads_what_is_sent(server: Server, tmp_path: Path) -> None:
     deaf = script(tmp_path / "deaf", "exec sleep 1")
-    job = Job((relu_model(), bytes(8 << 20)), Runtime(), JOB.epochs, timeout=0.3)
+    job = Job(
+        models=(relu_model(), bytes(8 << 20)), runtime=Runtime(), epochs=JOB.epochs, timeout=0.3
+    )
     assert "no answer for 0 s" in fails(server, deaf, job)
     assert server.left() == []
 

@@ -309,7 +309,7 @@ def test_the_health_of_the_machine_is_told_without_a_reference_too(
     limits = {"fingerprint": fingerprint and identify(device.machine), "p90_ms": 1.5}
     report = check(files[0], profile(absolute=limits), Options(device=device))
     assert report.health is not None
-    assert report.health["steal"] == pytest.approx(0.3)
+    assert report.health.steal == pytest.approx(0.3)
     assert any("hypervisor" in note for note in report.notes)
     assert "health: " in to_text(report)
     assert report.latency["candidate"]["median_ms"] == pytest.approx(1.0, rel=0.01)

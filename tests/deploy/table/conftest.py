@@ -118,24 +118,47 @@ def residual(name: str, source: str, groups: tuple[int, int, int], side: int) ->
     before, inner, after = groups
     stride = 1 if before == after else 2
     ops = [
-        Op("Conv", (source,), f"{name}.a", width(inner), attributes(3, stride)),
-        Op("Relu", (f"{name}.a",), f"{name}.b", width(inner)),
-        Op("Conv", (f"{name}.b",), f"{name}.c", width(after), attributes(3, 1)),
-        Op("Conv", (source,), f"{name}.s", width(after), attributes(1, stride)),
-        Op("Add", (f"{name}.c", f"{name}.s"), f"{name}.d", width(after)),
-        Op("Relu", (f"{name}.d",), name, width(after)),
+        Op(
+            kind="Conv",
+            inputs=(source,),
+            output=f"{name}.a",
+            width=width(inner),
+            attributes=attributes(3, stride),
+        ),
+        Op(kind="Relu", inputs=(f"{name}.a",), output=f"{name}.b", width=width(inner)),
+        Op(
+            kind="Conv",
+            inputs=(f"{name}.b",),
+            output=f"{name}.c",
+            width=width(after),
+            attributes=attributes(3, 1),
+        ),
+        Op(
+            kind="Conv",
+            inputs=(source,),
+            output=f"{name}.s",
+            width=width(after),
+            attributes=attributes(1, stride),
+        ),
+        Op(kind="Add", inputs=(f"{name}.c", f"{name}.s"), output=f"{name}.d", width=width(after)),
+        Op(kind="Relu", inputs=(f"{name}.d",), output=name, width=width(after)),
     ]
     if stride == 1:
         del ops[3]
         ops[3] = replace(ops[3], inputs=(f"{name}.c", source))
-    return Block(name, tuple(ops), source, width(before), (side, side))
+    return Block(
+        name=name, ops=tuple(ops), input=source, input_width=width(before), spatial=(side, side)
+    )
 
 
 def resnet(depth: int = 2) -> Network:
     """Streams 16, 32, 64 at 16x16, 8x8, 4x4 with ``depth`` residual blocks each."""
-    stem = Op("Conv", ("in",), "c", width(0), attributes(3, 1))
-    ops = (stem, Op("Relu", ("c",), "stem", width(0)))
-    blocks, full = [Block("stem", ops, "in", Width(3), (16, 16))], [16, 32, 64]
+    stem = Op(kind="Conv", inputs=("in",), output="c", width=width(0), attributes=attributes(3, 1))
+    ops = (stem, Op(kind="Relu", inputs=("c",), output="stem", width=width(0)))
+    blocks, full = (
+        [Block(name="stem", ops=ops, input="in", input_width=Width(3), spatial=(16, 16))],
+        [16, 32, 64],
+    )
     stream, source = 0, "stem"
     for stage in range(3):
         for number in range(depth):
@@ -145,13 +168,15 @@ def resnet(depth: int = 2) -> Network:
             blocks.append(residual(f"{stage}.{number}", source, groups, side))
             source, stream = blocks[-1].name, stage
     head = (
-        Op("GlobalAveragePool", (source,), "p", width(2)),
-        Op("Flatten", ("p",), "f", width(2), (("axis", 1),)),
-        Op("Gemm", ("f",), "logits", Width(10)),
+        Op(kind="GlobalAveragePool", inputs=(source,), output="p", width=width(2)),
+        Op(kind="Flatten", inputs=("p",), output="f", width=width(2), attributes=(("axis", 1),)),
+        Op(kind="Gemm", inputs=("f",), output="logits", width=Width(10)),
     )
-    blocks.append(Block("head", head, source, width(2), (4, 4)))
+    blocks.append(Block(name="head", ops=head, input=source, input_width=width(2), spatial=(4, 4)))
     branches = tuple((group,) for group in range(3, len(full)))
-    return Network(tuple(blocks), tuple(full), branches, (1, 3, 16, 16))
+    return Network(
+        blocks=tuple(blocks), full=tuple(full), branches=branches, input_shape=(1, 3, 16, 16)
+    )
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ PINNED = PROFILE.model_copy(update={"channels": Channels(grid=(8, 16, 32))})  # 
 def test_the_steps_of_the_device_are_found(
     step: int, grid: tuple[int, ...], simulated: Make, residual_net: Make
 ) -> None:
-    report = probe(residual_net(1), PROFILE, Probe(simulated(step)))
+    report = probe(residual_net(1), PROFILE, Probe(device=simulated(step)))
     assert report.grid == report.model.grid == grid
     assert set(report.costs) == {"inner", "stream"}
     assert all(costs[-1] == 1 and len(costs) == 64 for costs in report.costs.values())

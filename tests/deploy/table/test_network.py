@@ -22,14 +22,20 @@ def width(group: int) -> Width:
 
 def downsampling(stream: int = 0, inner: int = 1, out: int = 2) -> Block:
     ops = (
-        Op("Conv", ("in",), "a", width(inner), (*CONV[:2], ("strides", (2, 2)))),
-        Op("Relu", ("a",), "b", width(inner)),
-        Op("Conv", ("b",), "c", width(out), CONV),
-        Op("Conv", ("in",), "s", width(out), HALF),
-        Op("Add", ("c", "s"), "d", width(out)),
-        Op("Relu", ("d",), "out", width(out)),
+        Op(
+            kind="Conv",
+            inputs=("in",),
+            output="a",
+            width=width(inner),
+            attributes=(*CONV[:2], ("strides", (2, 2))),
+        ),
+        Op(kind="Relu", inputs=("a",), output="b", width=width(inner)),
+        Op(kind="Conv", inputs=("b",), output="c", width=width(out), attributes=CONV),
+        Op(kind="Conv", inputs=("in",), output="s", width=width(out), attributes=HALF),
+        Op(kind="Add", inputs=("c", "s"), output="d", width=width(out)),
+        Op(kind="Relu", inputs=("d",), output="out", width=width(out)),
     )
-    return Block("down", ops, "in", width(stream), (8, 8))
+    return Block(name="down", ops=ops, input="in", input_width=width(stream), spatial=(8, 8))
 
 
 def run(model: bytes) -> np.ndarray:
@@ -73,21 +79,32 @@ def _inner(op: Op, inner: Width) -> Op:
 def test_what_nobody_reads_any_more_is_gone() -> None:
     """In a bottleneck with its second width 0 the first convolution has no reader."""
     ops = (
-        Op("Conv", ("in",), "a", width(1), CONV),
-        Op("Conv", ("a",), "b", width(2), CONV),
-        Op("Conv", ("b",), "c", width(0), CONV),
-        Op("Add", ("c", "in"), "out", width(0)),
+        Op(kind="Conv", inputs=("in",), output="a", width=width(1), attributes=CONV),
+        Op(kind="Conv", inputs=("a",), output="b", width=width(2), attributes=CONV),
+        Op(kind="Conv", inputs=("b",), output="c", width=width(0), attributes=CONV),
+        Op(kind="Add", inputs=("c", "in"), output="out", width=width(0)),
     )
-    assert Block("neck", ops, "in", width(0), (8, 8)).at((16, 8, 0)).ops == ()
+    assert (
+        Block(name="neck", ops=ops, input="in", input_width=width(0), spatial=(8, 8))
+        .at((16, 8, 0))
+        .ops
+        == ()
+    )
 
 
 def test_a_concatenation_keeps_what_is_left() -> None:
     ops = (
-        Op("Conv", ("in",), "a", width(1), CONV),
-        Op("Concat", ("in", "a"), "cat", Width(0, ((0, 1), (1, 1))), (("axis", 1),)),
-        Op("Conv", ("cat",), "out", Width(4), CONV),
+        Op(kind="Conv", inputs=("in",), output="a", width=width(1), attributes=CONV),
+        Op(
+            kind="Concat",
+            inputs=("in", "a"),
+            output="cat",
+            width=Width(0, ((0, 1), (1, 1))),
+            attributes=(("axis", 1),),
+        ),
+        Op(kind="Conv", inputs=("cat",), output="out", width=Width(4), attributes=CONV),
     )
-    block = Block("dense", ops, "in", width(0), (4, 4))
+    block = Block(name="dense", ops=ops, input="in", input_width=width(0), spatial=(4, 4))
     assert [op.kind for op in block.at((8, 0)).ops] == ["Conv"]
     assert run(assemble(block.at((8, 8)))).shape == (1, 4, 4, 4)
 
@@ -136,22 +153,69 @@ def test_the_same_block_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("op", "shape"),
     [
-        (Op("Clip", ("in",), "out", width(0), (("max", 6.0), ("min", 0.0))), (1, 8, 4, 4)),
-        (Op("BatchNormalization", ("in",), "out", width(0)), (1, 8, 4, 4)),
-        (Op("Conv", ("in",), "out", width(0), CONV, width(0)), (1, 8, 4, 4)),  # depthwise
-        (Op("Conv", ("in",), "out", width(0), CONV, Width(2)), (1, 8, 4, 4)),
-        (Op("Flatten", ("in",), "out", Width(0, ((0, 16),)), (("axis", 1),)), (1, 128)),
-        (Op("GlobalAveragePool", ("in",), "out", width(0)), (1, 8, 1, 1)),
+        (
+            Op(
+                kind="Clip",
+                inputs=("in",),
+                output="out",
+                width=width(0),
+                attributes=(("max", 6.0), ("min", 0.0)),
+            ),
+            (1, 8, 4, 4),
+        ),
+        (
+            Op(kind="BatchNormalization", inputs=("in",), output="out", width=width(0)),
+            (1, 8, 4, 4),
+        ),
+        (
+            Op(
+                kind="Conv",
+                inputs=("in",),
+                output="out",
+                width=width(0),
+                attributes=CONV,
+                grouping=width(0),
+            ),
+            (1, 8, 4, 4),
+        ),  # depthwise
+        (
+            Op(
+                kind="Conv",
+                inputs=("in",),
+                output="out",
+                width=width(0),
+                attributes=CONV,
+                grouping=Width(2),
+            ),
+            (1, 8, 4, 4),
+        ),
+        (
+            Op(
+                kind="Flatten",
+                inputs=("in",),
+                output="out",
+                width=Width(0, ((0, 16),)),
+                attributes=(("axis", 1),),
+            ),
+            (1, 128),
+        ),
+        (Op(kind="GlobalAveragePool", inputs=("in",), output="out", width=width(0)), (1, 8, 1, 1)),
     ],
 )
 def test_every_operator_runs(op: Op, shape: tuple[int, ...]) -> None:
-    block = Block("one", (op,), "in", width(0), (4, 4)).at((8,))
+    block = Block(name="one", ops=(op,), input="in", input_width=width(0), spatial=(4, 4)).at((8,))
     assert run(assemble(block)).shape == shape
     assert run(assemble(in_context(block))).shape == shape
 
 
 def test_a_flat_tensor_has_a_context_too() -> None:
-    head = Block("head", (Op("Gemm", ("in",), "out", Width(10)),), "in", width(0), ())
+    head = Block(
+        name="head",
+        ops=(Op(kind="Gemm", inputs=("in",), output="out", width=Width(10)),),
+        input="in",
+        input_width=width(0),
+        spatial=(),
+    )
     assert run(assemble(in_context(head.at((32,))))).shape == (1, 10)
 
 
@@ -162,7 +226,12 @@ def test_a_network_is_its_blocks_in_a_row() -> None:
         for op in second.ops
     )
     second = replace(second, ops=renamed, spatial=(4, 4))
-    net = Network((downsampling(), second), (8, 8, 16, 16, 24), ((1,), (3,)), (1, 8, 8, 8))
+    net = Network(
+        blocks=(downsampling(), second),
+        full=(8, 8, 16, 16, 24),
+        branches=((1,), (3,)),
+        input_shape=(1, 8, 8, 8),
+    )
     assert net.droppable == {1, 3}
     assert run(assemble(net.at(net.full))).shape == (1, 24, 2, 2)
     assert [op.kind for op in net.at((8, 0, 16, 0, 24)).ops] == ["Conv", "Relu"] * 2
@@ -179,7 +248,20 @@ def test_bytes_of_weights_by_hand() -> None:
     assert form.parts[0, 2] == 4
     assert form.constant == 0
     depthwise = Block(
-        "dw", (Op("Conv", ("in",), "o", width(0), CONV, width(0)),), "in", width(0), ()
+        name="dw",
+        ops=(
+            Op(
+                kind="Conv",
+                inputs=("in",),
+                output="o",
+                width=width(0),
+                attributes=CONV,
+                grouping=width(0),
+            ),
+        ),
+        input="in",
+        input_width=width(0),
+        spatial=(),
     )
     assert weights_of(depthwise, (0,)).parts[0,] == 36
     dropped = weights_of(downsampling(), (0, 2))

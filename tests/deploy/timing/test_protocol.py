@@ -167,12 +167,12 @@ def test_a_device_without_epochs_is_an_error(record: Record) -> None:
     ],
 )
 def test_clock(runtime: Runtime, asked: Any, used: str) -> None:
-    assert Setting(runtime, clock=asked).used_clock == used
+    assert Setting(runtime=runtime, clock=asked).used_clock == used
 
 
 def test_the_thread_clock_cannot_see_other_threads() -> None:
     with pytest.raises(InputError, match=r"measure\.clock"):
-        replace(Setting(Runtime(threads=2)), clock="cpu").used_clock  # noqa: B018
+        replace(Setting(runtime=Runtime(threads=2)), clock="cpu").used_clock  # noqa: B018
 
 
 def test_health_counts_what_disturbed() -> None:

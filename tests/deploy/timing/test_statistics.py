@@ -22,7 +22,7 @@ stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle; the dev 
 
 @given(st.floats(-50, 50), st.integers(1, 200))
 def test_t_cdf_is_scipys(t: float, freedom: int) -> None:
-    # scipy itself is 1.4e-13 off near 0: t = 4.4e-13, one degree: it says 0.5, not 0.5 + t/pi.
+    # scipy is 1.4e-13 off near 0: of t = 4.4e-13 at one degree it says 0.5, not 0.5 + t/pi.
     assert t_cdf(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), abs=1e-12)
 
 
