@@ -1,4 +1,4 @@
-"""Producers of a channel group: layers whose outputs, after addition and ReLU, are its channels."""
+"""Producers of a channel group: the layers whose outputs, after addition and ReLU, are its own."""
 
 from dataclasses import dataclass
 
