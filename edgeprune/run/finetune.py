@@ -131,10 +131,10 @@ def retrain(wanted: Retraining, progress: Progress = silent) -> Retrained | None
         with ranks.in_turn():
             lesson = _lesson(wanted, ranks, told)
         setting = Setting(
-            lesson.teacher,
-            renamed(told, "fine-tuning"),
-            ranks,
-            Keep(wanted.state, lesson.task, wanted.every),
+            teacher=lesson.teacher,
+            progress=renamed(told, "fine-tuning"),
+            ranks=ranks,
+            keep=Keep(wanted.state, lesson.task, wanted.every),
         )
         trained = train_in(lesson.model, lesson.images.train, wanted.recipe, setting)
     return _written(wanted, lesson, trained) if ranks.leads else None

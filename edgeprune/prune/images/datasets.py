@@ -189,7 +189,8 @@ def _folder(
     splits: dict[str, Images]
     if size > LARGEST_HELD:
         splits = {
-            name: StreamedImages(files, size, normalisation) for name, files in listed.items()
+            name: StreamedImages(listing=files, size=size, normalisation=normalisation)
+            for name, files in listed.items()
         }
     else:
         pixels = decode(listed, size, key, cache=cache, progress=progress)

@@ -92,3 +92,16 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     with caplog.at_level(logging.WARNING):
         assert dense.obtain(SPEC, data, None, RECIPE).origin == "trained"
     assert "not kept for the next time" in caplog.text
+
+
+def test_a_model_of_other_code_or_another_device_is_trained_again(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, 9)
+    origins = [dense.obtain(SPEC, data, None, RECIPE).origin]
+    monkeypatch.setattr(dense, "__version__", "0.0.1")
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    monkeypatch.setattr(dense, "best_device", lambda: torch.device("cuda"))
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    assert origins == ["trained", "trained", "trained", "cached"]
