@@ -1,4 +1,4 @@
-"""How channels pass through functions and tensor methods."""
+"""Propagation rules of functions and tensor methods: arithmetic, activations, pooling, sizes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How channels pass through each layer of torch.nn."""
+"""Propagation rules of torch.nn layers: convolution, linear, normalisation, pooling."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""How channels pass through operators that only move elements: views, slices, joins, pads.
+"""Propagation rules of operators that only move elements: views, slices, joins, pads.
 
 Such an operator does to the channel ids what it does to the elements, so most rules run it on
 the ids themselves.

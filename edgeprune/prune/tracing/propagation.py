@@ -53,7 +53,7 @@ class CannotFollowError(Exception):
     """Raised by a rule whose operator meets channels in a way it has no answer for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """One node with the values of its arguments.
 
@@ -231,7 +231,7 @@ class Propagation:
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         module = self._graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         name, rule = self._rules.of(node, module)
-        call = Call(node, name, args, kwargs, module)
+        call = Call(node=node, name=name, args=args, kwargs=kwargs, module=module)
         try:
             if rule is None:
                 raise CannotFollowError(self._no_rule(call))
@@ -242,9 +242,8 @@ class Propagation:
             # Whatever an operator does to the ids, the channels it touches are kept.
             self._report(call, str(error).strip().splitlines())
             self._keep((args, kwargs))
-            for tensor in [] if module is None else [*module.parameters(), *module.buffers()]:
-                for axis, size in enumerate(tensor.shape):
-                    self.own(tensor, axis, np.zeros(size, np.int64))
+            if module is not None:
+                self._keep_tensors(module)
             return self.unfollowable(node, NOTHING)
 
     def _given(self, node: fx.Node) -> Value:
@@ -266,9 +265,8 @@ class Propagation:
         if isinstance(argument, dict):
             return {key: self._resolve(value) for key, value in argument.items()}
         if isinstance(argument, slice):
-            return slice(
-                *(self._resolve(a) for a in (argument.start, argument.stop, argument.step))
-            )
+            start, stop, step = self._resolve((argument.start, argument.stop, argument.step))
+            return slice(start, stop, step)
         return argument
 
     def _keep(self, values: object) -> None:
@@ -278,6 +276,11 @@ class Propagation:
                 self.coupling.join(value.ids, np.zeros(len(value.ids), np.int64))
             elif isinstance(value, Plain) and value.depends.size:
                 self.coupling.freeze(value.depends)
+
+    def _keep_tensors(self, module: nn.Module) -> None:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            for axis, size in enumerate(tensor.shape):
+                self.own(tensor, axis, np.zeros(size, np.int64))
 
     def _report(self, call: Call, reason: list[str]) -> None:
         touched = [v.ids for v in leaves((call.args, call.kwargs)) if isinstance(v, Flow)]

@@ -1,4 +1,4 @@
-"""Trace a model: which channels live or die together."""
+"""Trace of a model: its channel groups, droppable branches and the slices that channels own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class Layout:
         return Width(int(np.sum(self.group < 0)), tuple(terms))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """A model with its channels followed.
 
@@ -169,7 +169,15 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         if flow.axis is not None
     }
     groups = _groups(propagation, classes, blocks, graph, tensors)
-    return Trace(model, graph, groups, blocks, tuple(propagation.unfollowed), layouts, tensors)
+    return Trace(
+        model=model,
+        graph=graph,
+        groups=groups,
+        blocks=blocks,
+        unfollowed=tuple(propagation.unfollowed),
+        layouts=layouts,
+        tensors=tensors,
+    )
 
 
 def _rule_of(node: fx.Node, module: nn.Module | None) -> tuple[str, Rule | None]:
@@ -225,4 +233,12 @@ def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
 
 def _untraced(model: nn.Module, why: Unfollowed) -> Trace:
     empty = fx.GraphModule(nn.Module(), fx.Graph())
-    return Trace(model, empty, (), (), (why,), {}, {})
+    return Trace(
+        model=model,
+        graph=empty,
+        groups=(),
+        blocks=(),
+        unfollowed=(why,),
+        layouts={},
+        tensors={},
+    )

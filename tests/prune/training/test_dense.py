@@ -25,7 +25,16 @@ def data() -> DataSet:
         0, 256, (9, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     held = HeldImages(pixels, torch.arange(9) % 2)
-    return DataSet("tiny", ("cat", "dog"), held, held, held, 8, IMAGENET, "print")
+    return DataSet(
+        name="tiny",
+        classes=("cat", "dog"),
+        train=held,
+        val=held,
+        test=held,
+        size=8,
+        normalisation=IMAGENET,
+        fingerprint="print",
+    )
 
 
 @pytest.fixture(autouse=True)
