@@ -16,7 +16,7 @@ class EdgepruneError(Exception):
 
 
 class PromiseError(EdgepruneError):
-    """A promise not kept: a budget out of reach, parity failed, a seal broken."""
+    """A promise not kept: a budget out of reach, divergence, parity failed, a seal broken."""
 
     exit_code = 1
 

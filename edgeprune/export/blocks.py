@@ -1,4 +1,4 @@
-"""How does a traced model become the chain of blocks that the latency table times?
+"""A traced model cut into the chain of blocks that the latency table times.
 
 The graph is cut wherever a single tensor carries everything on. What lies between two cuts and
 holds weights begins a block; what follows without weights (ReLU, pooling) belongs to it, except

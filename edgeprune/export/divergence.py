@@ -1,4 +1,4 @@
-"""At which layer do a torch network and its ONNX file part ways?"""
+"""First layer at which a torch network and its ONNX file give different outputs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How does a torch network become one ONNX file that gives the same answers?"""
+"""Export of a torch network to ONNX, and the parity check that both give the same answers."""
 
 import copy
 import io
@@ -24,7 +24,8 @@ from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.target import Parity
 
 OPSET = 20
-NEWEST_IR = 10
+NEWEST_IR = 10  # the newest that onnxruntime 1.22 reads
+_LOGGERS = ("onnx_ir", "onnxscript")  # torch's own write to stderr
 
 
 def to_onnx(
@@ -187,14 +188,17 @@ def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.M
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep the exporter's warnings and log lines from the user; they name its own internals."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _root(error: BaseException) -> str:

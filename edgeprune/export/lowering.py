@@ -1,4 +1,4 @@
-"""Which ONNX operators does a node of a traced graph become, once exported?"""
+"""ONNX operators that each node of a traced graph becomes once exported."""
 
 import math
 from collections.abc import Callable

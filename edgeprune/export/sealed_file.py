@@ -1,4 +1,4 @@
-"""From a model.pt to a sealed ONNX file that gives torch's answers on real images."""
+"""Export of a model.pt to a sealed ONNX file: parity on real images, provenance, hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,17 +39,17 @@ def exported(model: nn.Module, shape: Sequence[int]) -> Exported:
     return Exported(model, to_onnx(model, shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shipped:
     """An exported file.
 
     Attributes:
-        path: Where it is.
-        sha256: Of the file.
-        bytes: Its size.
-        input_shape: (1, C, H, W).
-        parity: How near it is to torch.
-        target: The profile it was exported for.
+        path: The ONNX file.
+        sha256: Hash of the file.
+        bytes: Size of the file.
+        input_shape: Shape of its input, (1, C, H, W).
+        parity: Comparison of its answers with torch's.
+        target: Profile it was exported for.
     """
 
     path: Path
@@ -133,8 +133,14 @@ def ship(
     )
     sealed = provenance(network.model, record, target, parent)
     sha256 = seal.write(out, network.proto, sealed, overwrite=overwrite)
-    shape = (1, *record.input_shape)
-    return Shipped(out, sha256, out.stat().st_size, shape, report, target)
+    return Shipped(
+        path=out,
+        sha256=sha256,
+        bytes=out.stat().st_size,
+        input_shape=(1, *record.input_shape),
+        parity=report,
+        target=target,
+    )
 
 
 def parity_inputs(record: Checkpoint) -> Tensor:

@@ -26,7 +26,7 @@ from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import Trace, trace
-from edgeprune.prune.training.dense import Baseline, obtain
+from edgeprune.prune.training.dense import DenseModel, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
@@ -53,7 +53,7 @@ class RunContext:
     progress: Progress
     device: Device
     images: DataSet
-    origin: Baseline
+    origin: DenseModel
     dense: Exported
     problem: Problem
 

@@ -145,6 +145,20 @@ def test_grey_images_and_nothing_printed_or_warned(capfd, caplog):
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
+def test_only_the_exporters_own_log_lines_are_kept_back(monkeypatch, caplog):
+    real = torch.onnx.export
+
+    def chatty(*args, **kwargs):
+        for name in ("onnxscript.rewriter", "onnx_ir.passes", "elsewhere"):
+            logging.getLogger(name).error("from %s", name)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch.onnx, "export", chatty)
+    exporter.to_onnx(tiny(), SHAPE)
+    assert [r.name for r in caplog.records if r.levelno >= logging.ERROR] == ["elsewhere"]
+    assert logging.getLogger("onnxscript").level == logging.NOTSET
+
+
 _SCRIPT = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])

@@ -230,14 +230,14 @@ def noise_images(count: int, seed: int) -> HeldImages:
 def noise() -> DataSet:
     """Images to search with; those to test with are sealed."""
     return DataSet(
-        "noise",
-        tuple("abcde"),
-        noise_images(48, 0),
-        noise_images(40, 1),
-        cast(Any, Sealed()),
-        8,
-        IMAGENET,
-        "noise-1",
+        name="noise",
+        classes=tuple("abcde"),
+        train=noise_images(48, 0),
+        val=noise_images(40, 1),
+        test=cast(Any, Sealed()),
+        size=8,
+        normalisation=IMAGENET,
+        fingerprint="noise-1",
     )
 
 

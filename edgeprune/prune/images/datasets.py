@@ -1,4 +1,4 @@
-"""Which images does a name or a path stand for, and how are they split?"""
+"""Data sets by name (digits, CIFAR) or folder, split into train, validation and test."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ DIGITS_TEST, DIGITS_VAL = 597, 200
 _SPLIT_SEED = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """Images to train on, to search with, and to judge by once, at the end.
 
@@ -123,7 +123,16 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
     rest, test = _parted(whole, DIGITS_TEST)
     train, val = _parted(rest, DIGITS_VAL)
     names = tuple(str(digit) for digit in range(10))
-    return DataSet("digits", names, train, val, test, size, normalisation, "digits-1")
+    return DataSet(
+        name="digits",
+        classes=names,
+        train=train,
+        val=val,
+        test=test,
+        size=size,
+        normalisation=normalisation,
+        fingerprint="digits-1",
+    )
 
 
 def _parted(images: HeldImages, count: int) -> tuple[HeldImages, HeldImages]:
@@ -141,14 +150,14 @@ def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | Non
     train = HeldImages(train_pixels, train_labels, normalisation)
     held = _last_tenth(train_labels)
     return DataSet(
-        name,
-        classes,
-        train.subset((~held).nonzero().flatten()),
-        train.subset(held.nonzero().flatten()),
-        HeldImages(test_pixels, test_labels, normalisation),
-        size,
-        normalisation,
-        f"{name}-1",
+        name=name,
+        classes=classes,
+        train=train.subset((~held).nonzero().flatten()),
+        val=train.subset(held.nonzero().flatten()),
+        test=HeldImages(test_pixels, test_labels, normalisation),
+        size=size,
+        normalisation=normalisation,
+        fingerprint=f"{name}-1",
     )
 
 
@@ -189,7 +198,8 @@ def _folder(
     splits: dict[str, Images]
     if size > LARGEST_HELD:
         splits = {
-            name: StreamedImages(files, size, normalisation) for name, files in listed.items()
+            name: StreamedImages(listing=files, size=size, normalisation=normalisation)
+            for name, files in listed.items()
         }
     else:
         pixels = decode(listed, size, key, cache=cache, progress=progress)
@@ -197,8 +207,16 @@ def _folder(
             name: HeldImages(torch.from_numpy(pixels[name]), _labels(files), normalisation)
             for name, files in listed.items()
         }
-    train, val, test = splits["train"], splits["val"], splits["test"]
-    return DataSet(root.name, classes, train, val, test, size, normalisation, key)
+    return DataSet(
+        name=root.name,
+        classes=classes,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        size=size,
+        normalisation=normalisation,
+        fingerprint=key,
+    )
 
 
 def _labels(files: Listing) -> Tensor:

@@ -1,8 +1,9 @@
-"""What do image files look like as pixels: decoded once, in parallel, and kept in a cache."""
+"""Image files decoded to RGB pixels: once, in parallel threads, and kept in a cache on disk."""
 
 import hashlib
 import io
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,21 @@ from edgeprune.prune.images.folders import Listing
 _log = logging.getLogger(__name__)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _CACHE_VERSION = 1
-_CHUNK = 256
+_CHUNK = 256  # images a thread decodes between two words of progress
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def allowed_cores() -> int:
+    """Number of cores this process may use: its own set, within the quota of its container."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = map(int, _QUOTA.read_text().split())
+    except (OSError, ValueError):  # another system, or "max": no quota
+        return cores
+    return max(1, min(cores, math.ceil(quota / period)))
 
 
 def open_image(path: Path) -> Image.Image:
@@ -115,7 +130,7 @@ def _decode_all(paths: Sequence[Path], size: int, progress: Progress) -> Pixels:
             pixels[index] = np.asarray(image).transpose(2, 0, 1)
         return min(start + _CHUNK, len(paths))
 
-    with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as threads:
+    with ThreadPoolExecutor(max_workers=allowed_cores() + 1) as threads:
         try:
             for done in threads.map(decode_chunk, range(0, len(paths), _CHUNK)):
                 progress("decoding images", done, len(paths))

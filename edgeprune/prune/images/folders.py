@@ -1,4 +1,4 @@
-"""Which images and classes does a folder hold, and how are they split?"""
+"""Image folders: files and classes of ``train/CLASS/*``, with a validation split held out."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How does a network get its images: held on the device, normalised and augmented there."""
+"""Images held on the device as uint8: batches, normalisation, augmentation, stratified choice."""
 
 import math
 from collections.abc import Iterator

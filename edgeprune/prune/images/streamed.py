@@ -1,9 +1,8 @@
-"""How are images served that are too large to hold: decoded batch by batch in workers."""
+"""Streamed images: files too large to hold, decoded batch by batch in worker processes."""
 
 import math
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.decoding import open_image, square
+from edgeprune.prune.images.decoding import allowed_cores, open_image, square
 from edgeprune.prune.images.folders import Listing
 from edgeprune.prune.images.held import (
     IMAGENET,
@@ -24,12 +23,12 @@ from edgeprune.prune.images.held import (
 )
 
 CPU = torch.device("cpu")
-MARGIN = 256 / 224
-_TRIES = 10
+MARGIN = 256 / 224  # as published ImageNet accuracies are measured
+_TRIES = 10  # as torchvision: then the middle is taken
 _Draw = tuple[int, int | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamedImages:
     """Images that are read from their files at every pass.
 
@@ -42,7 +41,8 @@ class StreamedImages:
         size: Side of the square input in pixels.
         normalisation: Applied to every batch.
         device: Where batches are delivered.
-        workers: Decoding processes; all cores up to 8 by default, 0 decodes in this process.
+        workers: Decoding processes, started for each pass; 0 decodes in this process. All cores
+            that this process may use, up to 8, by default.
         share: Which of how many training processes is served.
     """
 
@@ -50,7 +50,7 @@ class StreamedImages:
     size: int
     normalisation: Normalisation = IMAGENET
     device: torch.device = CPU
-    workers: int = min(8, os.cpu_count() or 1)
+    workers: int = field(default_factory=lambda: min(8, allowed_cores()))
     share: Share = (0, 1)
 
     @property
@@ -79,6 +79,7 @@ class StreamedImages:
         """One pass over the images; see :class:`~edgeprune.prune.images.held.Images`."""
         rank, count = self.share
         draws = [batch[rank::count] for batch in _draws(len(self), size, generator, augment)]
+        # Workers live for one pass: kept ones would idle in memory beside those of other splits.
         loader: DataLoader[Batch] = DataLoader(
             _Files(self.listing, self.size),
             batch_sampler=draws,

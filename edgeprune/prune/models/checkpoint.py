@@ -1,4 +1,4 @@
-"""Read and write model.pt without ever running code from it."""
+"""Reading and writing of model.pt and other checkpoints, without ever running code from them."""
 
 import io
 import pickle
@@ -20,7 +20,7 @@ FORMAT = 1
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Everything that rebuilds a model: a name and a plan, never code.
 

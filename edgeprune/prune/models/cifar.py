@@ -1,4 +1,4 @@
-"""Which layers do the small-image ResNets and VGGs of the pruning literature have?
+"""ResNets and VGGs for small images (CIFAR), as in the pruning literature.
 
 Parameter names are those of the public checkpoints, so that these load without renaming.
 

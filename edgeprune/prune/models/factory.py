@@ -1,4 +1,4 @@
-"""How is a network imported that a user wrote and named on the command line?"""
+"""Import of a network factory that a user wrote and named as ``package.module:factory``."""
 
 import contextlib
 import importlib

@@ -1,4 +1,4 @@
-"""How many threads does a short calculation take?"""
+"""Placement of a network: device, memory layout, precision and number of threads."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What does a parameter-free (option-A) shortcut look like, and which convolution equals it?
+"""Parameter-free (option-A) shortcuts, and the 1x1 convolution with 0/1 weights that equals one.
 
 Reference:
     K. He et al., Deep residual learning for image recognition, CVPR 2016, section 3.3

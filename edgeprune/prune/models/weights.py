@@ -1,4 +1,4 @@
-"""Do these weights fit this network, and if not, which network would they fit?"""
+"""Loading of a state_dict into a network that it must fit, with hints where it does not."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 _SHOWN = 3
 
 
-def fit(
+def load_into(
     model: nn.Module,
     state: Mapping[str, Tensor],
     source: str,

@@ -1,4 +1,4 @@
-"""Which network does a name stand for, and do these weights fit it?"""
+"""Networks by name: CIFAR and torchvision architectures and users' factories, with weights."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -120,7 +120,7 @@ def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
     """
     model = build(spec)
     state = checkpoint.read_state_dict(path)
-    weights.fit(model, state, str(path), _candidates())
+    weights.load_into(model, state, str(path), _candidates())
     return model.eval()
 
 

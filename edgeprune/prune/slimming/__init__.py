@@ -1,1 +1,1 @@
-"""From a pruning plan to a physically smaller network."""
+"""Structured pruning carried out: from a pruning plan to a physically smaller network."""

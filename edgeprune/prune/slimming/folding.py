@@ -1,4 +1,4 @@
-"""What removed channels would have sent on as a constant, added to the biases that follow.
+"""Folding of the constants that removed channels sent on into the biases that follow.
 
 With its BatchNorm weight at zero a channel still sends on its BatchNorm shift: a constant. Where
 the next layer reads it without spatial padding, its effect is a constant too and moves into that
@@ -21,8 +21,8 @@ from edgeprune.prune.tracing import function_rules, module_rules
 from edgeprune.prune.tracing.trace import Trace
 
 
-def fold(slim: nn.Module, traced: Trace, kept: Kept) -> None:
-    """Fold constants into ``slim``, a fresh slim model, where that is exact.
+def fold_into(slim: nn.Module, traced: Trace, kept: Kept) -> None:
+    """Fold constants into ``slim``, a fresh slim model, in place, where that is exact.
 
     The result equals the dense model with the BatchNorm weights of removed channels at zero and
     their BatchNorm biases as they were, up to the places where folding is not exact.

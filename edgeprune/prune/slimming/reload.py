@@ -44,5 +44,5 @@ def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Check
             )
         example = torch.zeros(1, *record.input_shape)
         model = slim(model.eval(), plan, example, fold_constants=False)  # its weights come next
-    weights.fit(model, record.state_dict, str(path), {})
+    weights.load_into(model, record.state_dict, str(path), {})
     return model.eval(), record

@@ -1,4 +1,4 @@
-"""Bring the sizes written in a graph's nodes to what is left after pruning."""
+"""Rewriting of graph nodes that hold sizes (view, split, pad, slice) for the channels left."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Apply a plan: the physically smaller model."""
+"""Structured pruning: a new network without the channels and branches that a plan leaves out."""
 
 import copy
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError
-from edgeprune.prune.slimming.folding import fold
+from edgeprune.prune.slimming.folding import fold_into
 from edgeprune.prune.slimming.rewriting import Kept, rewrite
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.module_rules import whole_groups
@@ -58,7 +58,7 @@ def slim(
     model = fx.GraphModule(root, graph, type(traced.model).__name__)
     _take_mode(model, traced.model)
     if fold_constants:
-        fold(model, traced, kept)
+        fold_into(model, traced, kept)
     return model
 
 

@@ -1,1 +1,1 @@
-"""Channel dependency tracing: which channels live or die together."""
+"""Channel dependency tracing: which channels must be pruned together."""

@@ -1,4 +1,4 @@
-"""Which channels must live or die together: a union-find over channel ids."""
+"""Coupling of channels that must be pruned together: a union-find over channel ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How channels pass through functions and tensor methods."""
+"""Propagation rules of functions and tensor methods: arithmetic, activations, pooling, sizes."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from edgeprune.prune.tracing.propagation import (
     NOTHING,
     Call,
     CannotFollowError,
-    Follower,
     Plain,
+    Propagation,
     Rule,
     Value,
     depends,
-    walk,
+    leaves,
 )
 
 
@@ -35,33 +35,33 @@ def has_rule(node: fx.Node) -> bool:
     return rule_for(node)[1] is not _plain_only
 
 
-def _plain_only(follower: Follower, call: Call) -> Value:
+def _plain_only(propagation: Propagation, call: Call) -> Value:
     values = (call.args, call.kwargs)
-    if any(isinstance(v, Flow) for v in walk(values)):
+    if any(isinstance(v, Flow) for v in leaves(values)):
         raise CannotFollowError(f"no rule for {call.name}")
-    return follower.unfollowable(call.node, depends(values))
+    return propagation.unfollowable(call.node, depends(values))
 
 
-def _unchanged(follower: Follower, call: Call) -> Value:
+def _unchanged(propagation: Propagation, call: Call) -> Value:
     flow = call.flow()
     rest = depends((call.args[1:], call.kwargs))
     if rest.size:
-        follower.coupling.freeze(rest)
-    if any(isinstance(v, Flow) for v in walk((call.args[1:], call.kwargs))):
+        propagation.coupling.freeze(rest)
+    if any(isinstance(v, Flow) for v in leaves((call.args[1:], call.kwargs))):
         raise CannotFollowError(f"{call.name} takes a second tensor")
     return Flow(call.shape, flow.axis, flow.ids)
 
 
-def _elementwise(follower: Follower, call: Call) -> Value:
+def _elementwise(propagation: Propagation, call: Call) -> Value:
     values = (call.args, call.kwargs)
-    flows = [v for v in walk(values) if isinstance(v, Flow)]
+    flows = [v for v in leaves(values) if isinstance(v, Flow)]
     if not flows:
         return Plain(call.node.meta["value"], depends(values))
-    follower.coupling.freeze(np.append(depends(values), 0))
+    propagation.coupling.freeze(np.append(depends(values), 0))
     carriers = [f for f in flows if f.axis is not None]
     if not carriers:
         for other in flows:
-            follower.keep_held(other)
+            propagation.keep_held(other)
         return fixed(call.shape)
     # Axes are counted from the right, as broadcasting does.
     axes = {(f.axis or 0) - len(f.shape) for f in carriers}
@@ -71,17 +71,19 @@ def _elementwise(follower: Follower, call: Call) -> Value:
     ids = carriers[0].ids
     for other in flows:
         if other.held:
-            _hold(follower, call, other, axis, ids)
+            _hold(propagation, call, other, axis, ids)
         elif len(other.shape) >= -axis and other.shape[axis] > 1:
-            follower.coupling.join(ids, other.along(len(other.shape) + axis))
+            propagation.coupling.join(ids, other.along(len(other.shape) + axis))
     return Flow(call.shape, len(call.shape) + axis, ids)
 
 
-def _hold(follower: Follower, call: Call, held: Flow, axis: int, ids: Ints) -> None:
+def _hold(propagation: Propagation, call: Call, held: Flow, axis: int, ids: Ints) -> None:
     """A parameter takes part: on the channel axis it is sliced along, where all its uses allow."""
     for d, size in enumerate(held.shape):
         on_channels = d == len(held.shape) + axis and size > 1
-        follower.own_by_name(str(held.held), d, ids if on_channels else np.zeros(size, np.int64))
+        propagation.own_by_name(
+            str(held.held), d, ids if on_channels else np.zeros(size, np.int64)
+        )
 
 
 def only_elementwise(node: fx.Node) -> bool:
@@ -91,7 +93,7 @@ def only_elementwise(node: fx.Node) -> bool:
     )
 
 
-def _reduction(follower: Follower, call: Call) -> Value:
+def _reduction(propagation: Propagation, call: Call) -> Value:
     flow = call.flow()
     dims = call.value(1, "dim")
     if dims is None:
@@ -104,15 +106,15 @@ def _reduction(follower: Follower, call: Call) -> Value:
     return Flow(call.shape, flow.axis - sum(d < flow.axis for d in axes), flow.ids)
 
 
-def _along_dim(follower: Follower, call: Call) -> Value:
+def _along_dim(propagation: Propagation, call: Call) -> Value:
     return over_axis(call.value(1, "dim"), call.flow(), call)
 
 
-def _normalize(follower: Follower, call: Call) -> Value:
+def _normalize(propagation: Propagation, call: Call) -> Value:
     return over_axis(call.value(2, "dim", 1), call.flow(), call)
 
 
-def _size(follower: Follower, call: Call) -> Value:
+def _size(propagation: Propagation, call: Call) -> Value:
     flow = call.flow()
     dim = call.value(1, "dim")
     if dim is None:
@@ -129,7 +131,7 @@ def _depends_on(flow: Flow, axis: int) -> Ints:
     return np.unique(flow.ids) if axis == flow.axis else NOTHING
 
 
-def _getattr(follower: Follower, call: Call) -> Value:
+def _getattr(propagation: Propagation, call: Call) -> Value:
     value = call.node.meta["value"]
     owner, name = call.args[0], call.args[1]
     if not isinstance(owner, Flow):
@@ -141,15 +143,15 @@ def _getattr(follower: Follower, call: Call) -> Value:
     raise CannotFollowError(f"no rule for attribute {name} of a tensor")
 
 
-def _about_type(follower: Follower, call: Call) -> Value:
+def _about_type(propagation: Propagation, call: Call) -> Value:
     call.flow()
     return Plain(call.node.meta["value"])
 
 
-def _getitem(follower: Follower, call: Call) -> Value:
+def _getitem(propagation: Propagation, call: Call) -> Value:
     owner, index = call.args[0], call.args[1]
     if isinstance(owner, Flow):
-        return MOVEMENTS["getitem"](follower, call)
+        return MOVEMENTS["getitem"](propagation, call)
     if isinstance(owner, Plain):
         if owner.parts and isinstance(index, (int, slice)):
             chosen = owner.parts[index]
@@ -157,7 +159,8 @@ def _getitem(follower: Follower, call: Call) -> Value:
                 return Plain(call.node.meta["value"], owner.parts[index])
             return Plain(call.node.meta["value"], owner.depends, tuple(chosen))
         return Plain(call.node.meta["value"], depends((owner, index)))
-    return owner[index]
+    part: Value = owner[index]
+    return part
 
 
 _ELEMENTWISE = "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt"

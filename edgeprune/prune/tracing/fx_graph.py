@@ -1,4 +1,4 @@
-"""From a model to a torch.fx graph with shapes, whatever the model does in between."""
+"""Symbolic tracing with torch.fx and shape propagation, around submodules that resist."""
 
 import contextlib
 import inspect

@@ -1,4 +1,4 @@
-"""From channel classes to channel groups: what is interchangeable, its name and its stage."""
+"""Channel groups: classes of interchangeable channels, with their names and stages."""
 
 import math
 from collections.abc import Iterable, Sequence

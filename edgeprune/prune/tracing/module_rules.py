@@ -1,4 +1,4 @@
-"""How channels pass through each layer of torch.nn."""
+"""Propagation rules of torch.nn layers: convolution, linear, normalisation, pooling."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from edgeprune.arrays import Ints
 from edgeprune.prune.tracing.coupling import FIXED, Flow
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
-from edgeprune.prune.tracing.propagation import Call, CannotFollowError, Follower, Rule, depends
+from edgeprune.prune.tracing.propagation import Call, CannotFollowError, Propagation, Rule, depends
 
 
 def rule_for(module: nn.Module) -> Rule | None:
@@ -31,7 +31,7 @@ def is_layer(module: nn.Module) -> bool:
     return rule_for(module) is not None
 
 
-def _convolution(follower: Follower, call: Call) -> Flow:
+def _convolution(propagation: Propagation, call: Call) -> Flow:
     layer = cast("nn.Conv2d", call.module)
     flow = call.flow()
     axis = len(flow.shape) - layer.weight.ndim + 1
@@ -39,14 +39,14 @@ def _convolution(follower: Follower, call: Call) -> Flow:
     incoming = flow.along(axis)
     out_axis = 1 if layer.transposed else 0
     if layer.groups == 1:
-        made = follower.new_channels(layer.weight, out_axis, layer.out_channels)
-        follower.own(layer.weight, 1 - out_axis, incoming)
-        follower.own(layer.weight, out_axis, made)
+        made = propagation.new_channels(layer.weight, out_axis, layer.out_channels)
+        propagation.own(layer.weight, 1 - out_axis, incoming)
+        propagation.own(layer.weight, out_axis, made)
     elif whole_groups(layer):
-        made = _by_whole_groups(follower, layer, incoming)
+        made = _by_whole_groups(propagation, layer, incoming)
     else:
-        made = _by_position(follower, layer, incoming)
-    follower.own(layer.bias, 0, made)
+        made = _by_position(propagation, layer, incoming)
+    propagation.own(layer.bias, 0, made)
     return Flow(call.shape, axis, made)
 
 
@@ -60,59 +60,59 @@ def whole_groups(layer: Any) -> bool:
     return bool(layer.groups >= largest)
 
 
-def _by_whole_groups(follower: Follower, layer: Any, incoming: Ints) -> Ints:
+def _by_whole_groups(propagation: Propagation, layer: Any, incoming: Ints) -> Ints:
     first_axis = layer.in_channels if layer.transposed else layer.out_channels
-    known = follower.new_channels(layer.weight, 0, first_axis)
+    known = propagation.new_channels(layer.weight, 0, first_axis)
     per_group = known.reshape(layer.groups, -1)
-    follower.coupling.join(per_group[:, :1], per_group)
-    follower.coupling.join(incoming.reshape(layer.groups, -1), per_group[:, :1])
-    follower.own(layer.weight, 0, known)
+    propagation.coupling.join(per_group[:, :1], per_group)
+    propagation.coupling.join(incoming.reshape(layer.groups, -1), per_group[:, :1])
+    propagation.own(layer.weight, 0, known)
     return np.repeat(per_group[:, 0], layer.out_channels // layer.groups)
 
 
-def _by_position(follower: Follower, layer: Any, incoming: Ints) -> Ints:
+def _by_position(propagation: Propagation, layer: Any, incoming: Ints) -> Ints:
     per_group = incoming.reshape(layer.groups, -1)
-    follower.coupling.join(per_group[:1], per_group)
+    propagation.coupling.join(per_group[:1], per_group)
     if layer.transposed:
-        follower.own(layer.weight, 0, incoming)
-        made = follower.new_channels(layer.weight, 1, layer.out_channels // layer.groups)
-        follower.own(layer.weight, 1, made)
+        propagation.own(layer.weight, 0, incoming)
+        made = propagation.new_channels(layer.weight, 1, layer.out_channels // layer.groups)
+        propagation.own(layer.weight, 1, made)
         return np.tile(made, layer.groups)
-    follower.own(layer.weight, 1, per_group[0].copy())
-    made = follower.new_channels(layer.weight, 0, layer.out_channels)
+    propagation.own(layer.weight, 1, per_group[0].copy())
+    made = propagation.new_channels(layer.weight, 0, layer.out_channels)
     positions = made.reshape(layer.groups, -1)
-    follower.coupling.join(positions[:1], positions)
-    follower.own(layer.weight, 0, made)
+    propagation.coupling.join(positions[:1], positions)
+    propagation.own(layer.weight, 0, made)
     return made
 
 
-def _linear(follower: Follower, call: Call) -> Flow:
+def _linear(propagation: Propagation, call: Call) -> Flow:
     layer = cast("nn.Linear", call.module)
     flow = call.flow()
     last = len(flow.shape) - 1
     if flow.axis not in (None, last):
-        follower.own(layer.weight, 0, np.zeros(layer.out_features, np.int64))
-        follower.own(layer.weight, 1, np.zeros(layer.in_features, np.int64))
+        propagation.own(layer.weight, 0, np.zeros(layer.out_features, np.int64))
+        propagation.own(layer.weight, 1, np.zeros(layer.in_features, np.int64))
         return Flow(call.shape, flow.axis, flow.ids)
-    follower.own(layer.weight, 1, flow.along(last))
-    made = follower.new_channels(layer.weight, 0, layer.out_features)
-    follower.own(layer.weight, 0, made)
-    follower.own(layer.bias, 0, made)
+    propagation.own(layer.weight, 1, flow.along(last))
+    made = propagation.new_channels(layer.weight, 0, layer.out_features)
+    propagation.own(layer.weight, 0, made)
+    propagation.own(layer.bias, 0, made)
     return Flow(call.shape, last, made)
 
 
-def _per_channel(follower: Follower, call: Call) -> Flow:
+def _per_channel(propagation: Propagation, call: Call) -> Flow:
     """Normalisations and activations that treat every channel by itself."""
     flow = call.flow()
     _channels_on(flow, 1, call)
     module = cast("nn.Module", call.module)
     for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
         if tensor.ndim == 1 and len(tensor) == flow.shape[1]:
-            follower.own(tensor, 0, flow.along(1))
+            propagation.own(tensor, 0, flow.along(1))
     return flow
 
 
-def _group_norm(follower: Follower, call: Call) -> Flow:
+def _group_norm(propagation: Propagation, call: Call) -> Flow:
     """A group's mean and variance mix its channels, so whole groups live or die."""
     layer = cast("nn.GroupNorm", call.module)
     flow = call.flow()
@@ -120,11 +120,11 @@ def _group_norm(follower: Follower, call: Call) -> Flow:
     groups = flow.along(1).reshape(layer.num_groups, -1)
     if layer.num_groups == 1:
         raise CannotFollowError("GroupNorm with one group mixes all channels")
-    follower.coupling.join(groups[:, :1], groups)
-    return _per_channel(follower, call)
+    propagation.coupling.join(groups[:, :1], groups)
+    return _per_channel(propagation, call)
 
 
-def _layer_norm(follower: Follower, call: Call) -> Flow:
+def _layer_norm(propagation: Propagation, call: Call) -> Flow:
     """Sound where it normalises over axes that hold no channels."""
     layer = cast("nn.LayerNorm", call.module)
     flow = call.flow()
@@ -133,20 +133,20 @@ def _layer_norm(follower: Follower, call: Call) -> Flow:
     return flow
 
 
-def _unchanged(follower: Follower, call: Call) -> Flow:
+def _unchanged(propagation: Propagation, call: Call) -> Flow:
     return call.flow()
 
 
 def pooled(dimensions: int) -> Rule:
     """The rule of an operator that works on the last ``dimensions`` axes only."""
 
-    def rule(follower: Follower, call: Call) -> Flow:
+    def rule(propagation: Propagation, call: Call) -> Flow:
         flow = call.flow()
         if not hasattr(call.node.meta["value"], "memory_format"):
             raise CannotFollowError(f"{call.name} returns several tensors")
         if flow.axis is not None and flow.axis >= len(flow.shape) - dimensions:
             raise CannotFollowError(f"{call.name} acts along the channel axis")
-        follower.coupling.freeze(np.append(depends((call.args, call.kwargs)), FIXED))
+        propagation.coupling.freeze(np.append(depends((call.args, call.kwargs)), FIXED))
         return Flow(call.shape, flow.axis, flow.ids)
 
     return rule
@@ -161,7 +161,7 @@ def over_axis(dimension: Any, flow: Flow, call: Call) -> Flow:
     return flow
 
 
-def _softmax(follower: Follower, call: Call) -> Flow:
+def _softmax(propagation: Propagation, call: Call) -> Flow:
     return over_axis(getattr(call.module, "dim", None), call.flow(), call)
 
 

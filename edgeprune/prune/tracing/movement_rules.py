@@ -1,4 +1,4 @@
-"""How channels pass through operators that only move elements: views, slices, joins, pads.
+"""Propagation rules of operators that only move elements: views, slices, joins, pads.
 
 Such an operator does to the channel ids what it does to the elements, so most rules run it on
 the ids themselves.
@@ -13,18 +13,18 @@ from edgeprune.prune.tracing.coupling import Flow, fixed, settle
 from edgeprune.prune.tracing.propagation import (
     Call,
     CannotFollowError,
-    Follower,
     Plain,
+    Propagation,
     Rule,
     Value,
+    leaves,
     plain,
-    walk,
 )
 
 
-def move(follower: Follower, call: Call) -> Value:
+def move(propagation: Propagation, call: Call) -> Value:
     """Run the operator on the ids of its one tensor."""
-    flows = [v for v in walk((call.args, call.kwargs)) if isinstance(v, Flow)]
+    flows = [v for v in leaves((call.args, call.kwargs)) if isinstance(v, Flow)]
     if not flows:
         return Plain(call.node.meta["value"])
     if len(flows) > 1:
@@ -43,7 +43,7 @@ def move(follower: Follower, call: Call) -> Value:
     else:
         moved = target(*args, **kwargs)
     parts = (moved,) if isinstance(moved, Tensor) else moved
-    settled = tuple(settle(part, follower.coupling) for part in parts)
+    settled = tuple(settle(part, propagation.coupling) for part in parts)
     if any(part.axis == 0 for part in settled):
         raise CannotFollowError(f"{call.name} moves channels to the batch axis")
     return settled[0] if isinstance(moved, Tensor) else settled
@@ -56,24 +56,24 @@ def _untouched(call: Call) -> Value:
     return tuple(fixed(part.shape) for part in meta)
 
 
-def _index(follower: Follower, call: Call) -> Value:
+def _index(propagation: Propagation, call: Call) -> Value:
     """Only integers, slices, None and Ellipsis; an index tensor is not followed."""
     for part in call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],):
         if not (part is None or part is ... or isinstance(part, (int, slice, Plain))):
             raise CannotFollowError("indexing with a tensor or a list")
-    return move(follower, call)
+    return move(propagation, call)
 
 
-def _not_along_channels(follower: Follower, call: Call) -> Value:
+def _not_along_channels(propagation: Propagation, call: Call) -> Value:
     flow = call.flow()
     dims = call.value(1, "dims" if call.name == "flip" else "dim", 0)
     axes = {d % len(flow.shape) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
     if flow.axis in axes:
         raise CannotFollowError(f"{call.name} along the channel axis")
-    return move(follower, call)
+    return move(propagation, call)
 
 
-def _channel_shuffle(follower: Follower, call: Call) -> Value:
+def _channel_shuffle(propagation: Propagation, call: Call) -> Value:
     """Needs equally many channels in each of its groups: the same positions stay in all."""
     flow = call.flow()
     groups = (
@@ -82,11 +82,11 @@ def _channel_shuffle(follower: Follower, call: Call) -> Value:
     if flow.axis is None:
         return flow
     table = flow.ids.reshape(groups, -1)
-    follower.coupling.join(table[:1], table)
+    propagation.coupling.join(table[:1], table)
     return Flow(call.shape, flow.axis, np.ascontiguousarray(table.T).ravel())
 
 
-def _pixel_shuffle(follower: Follower, call: Call) -> Value:
+def _pixel_shuffle(propagation: Propagation, call: Call) -> Value:
     """Spreads each run of r * r channels over space: the run lives or dies whole."""
     flow = call.flow()
     if flow.axis is None:
@@ -94,11 +94,11 @@ def _pixel_shuffle(follower: Follower, call: Call) -> Value:
     if flow.axis != len(flow.shape) - 3:
         raise CannotFollowError(f"{call.name} meets channels on axis {flow.axis}")
     runs = flow.ids.reshape(call.shape[flow.axis], -1)
-    follower.coupling.join(runs[:, :1], runs)
+    propagation.coupling.join(runs[:, :1], runs)
     return Flow(call.shape, flow.axis, np.ascontiguousarray(runs[:, 0]))
 
 
-def _cat(follower: Follower, call: Call) -> Value:
+def _cat(propagation: Propagation, call: Call) -> Value:
     flows = call.args[0] if call.args else call.kwargs["tensors"]
     dim = call.value(1, "dim", 0)
     axis = dim % len(call.shape)
@@ -111,11 +111,11 @@ def _cat(follower: Follower, call: Call) -> Value:
         raise CannotFollowError("cat of tensors with channels on different axes")
     carrier = next(f for f in flows if f.axis is not None)
     for other in flows:
-        follower.coupling.join(carrier.ids, other.along(cast("int", carrier.axis)))
+        propagation.coupling.join(carrier.ids, other.along(cast("int", carrier.axis)))
     return Flow(call.shape, carrier.axis, carrier.ids)
 
 
-def _pad(follower: Follower, call: Call) -> Value:
+def _pad(propagation: Propagation, call: Call) -> Value:
     """Channels that padding adds are zero everywhere and may be left out like any other."""
     flow = call.flow()
     amounts = call.value(1, "pad")
@@ -127,7 +127,7 @@ def _pad(follower: Follower, call: Call) -> Value:
     front, back = amounts[position : position + 2]
     if front < 0 or back < 0:
         raise CannotFollowError("negative padding of the channel axis")
-    ids = [follower.coupling.fresh(front), flow.ids, follower.coupling.fresh(back)]
+    ids = [propagation.coupling.fresh(front), flow.ids, propagation.coupling.fresh(back)]
     return Flow(call.shape, flow.axis, np.concatenate(ids))
 
 

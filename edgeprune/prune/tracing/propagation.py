@@ -1,8 +1,8 @@
-"""The walk along a graph that gives every tensor its channel ids."""
+"""Propagation of channel ids along a traced graph: which channels every tensor carries."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ class Plain:
     parts: tuple[Ints, ...] = ()
 
 
-Value = Any
-"""Flow, Plain, or a tuple of values."""
+Value: TypeAlias = "Flow | Plain | tuple[Value, ...]"
+"""What a node returned."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,22 @@ class CannotFollowError(Exception):
     """Raised by a rule whose operator meets channels in a way it has no answer for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
-    """One node with its arguments already followed."""
+    """One node with the values of its arguments.
+
+    Attributes:
+        node: A call in the graph.
+        name: Name of its operator, for messages and for rules that serve several.
+        args: Positional arguments as torch.fx has them, a :data:`Value` in the place of each node.
+        kwargs: The same for keyword arguments.
+        module: The layer it calls, if it calls one.
+    """
 
     node: fx.Node
     name: str
-    args: tuple[Value, ...]
-    kwargs: Mapping[str, Value]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
     module: nn.Module | None = None
 
     @property
@@ -85,11 +93,11 @@ class Call:
         return found
 
 
-Rule = Callable[["Follower", Call], Value]
+Rule = Callable[["Propagation", Call], Value]
 
 
-def plain(value: Value) -> Any:
-    """The concrete content of a followed argument, ids in the place of tensors."""
+def plain(value: Any) -> Any:
+    """The concrete content of an argument, ids in the place of tensors."""
     if isinstance(value, Plain):
         return value.value
     if isinstance(value, Flow):
@@ -101,28 +109,28 @@ def plain(value: Value) -> Any:
     return value
 
 
-def walk(value: Value) -> Iterator[Value]:
-    """Every Flow and Plain inside a value."""
+def leaves(value: object) -> Iterator[Flow | Plain]:
+    """Every Flow and Plain inside an argument."""
     if isinstance(value, (tuple, list)):
         for part in value:
-            yield from walk(part)
+            yield from leaves(part)
     elif isinstance(value, slice):
-        yield from walk((value.start, value.stop, value.step))
+        yield from leaves((value.start, value.stop, value.step))
     elif isinstance(value, dict):
-        yield from walk(tuple(value.values()))
+        yield from leaves(tuple(value.values()))
     elif isinstance(value, (Flow, Plain)):
         yield value
 
 
-def depends(values: Value) -> Ints:
+def depends(values: object) -> Ints:
     """Ids of all channels whose removal would change a plain value in ``values``."""
-    found = [v.depends for v in walk(values) if isinstance(v, Plain) and v.depends.size]
+    found = [v.depends for v in leaves(values) if isinstance(v, Plain) and v.depends.size]
     return np.unique(np.concatenate(found)) if found else NOTHING
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Where the walk finds its rules.
+    """Where a propagation finds its rules.
 
     Attributes:
         of: Name and rule of a node that calls something; no rule keeps what it touches.
@@ -133,8 +141,8 @@ class Rules:
     sliceable: Callable[[fx.Node], bool]
 
 
-class Follower:
-    """Walks a graph once; rules ask it to join channels and to note what a tensor holds.
+class Propagation:
+    """Passes over a graph once; rules ask it to join channels and to note what a tensor holds.
 
     Attributes:
         coupling: Classes of channel ids.
@@ -162,9 +170,12 @@ class Follower:
             self._names.setdefault(id(tensor), name)
 
     def run(self) -> None:
-        """Follow every node, in order."""
+        """Give every node its value, in order."""
         for node in self._graph.graph.nodes:
-            value = self._follow(node)
+            if node.op == "output":
+                self._keep(self._resolve((node.args, node.kwargs)))
+                continue
+            value = self._propagate(node)
             self._values[node] = value
             if isinstance(value, Flow):
                 self.flows[node] = value
@@ -214,15 +225,13 @@ class Follower:
 
         return blank(node.meta["value"])
 
-    def _follow(self, node: fx.Node) -> Value:
+    def _propagate(self, node: fx.Node) -> Value:
         if node.op in ("placeholder", "get_attr"):
             return self._given(node)
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
-        if node.op == "output":
-            return self._keep((args, kwargs))
         module = self._graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         name, rule = self._rules.of(node, module)
-        call = Call(node, name, args, kwargs, module)
+        call = Call(node=node, name=name, args=args, kwargs=kwargs, module=module)
         try:
             if rule is None:
                 raise CannotFollowError(self._no_rule(call))
@@ -233,9 +242,8 @@ class Follower:
             # Whatever an operator does to the ids, the channels it touches are kept.
             self._report(call, str(error).strip().splitlines())
             self._keep((args, kwargs))
-            for tensor in [] if module is None else [*module.parameters(), *module.buffers()]:
-                for axis, size in enumerate(tensor.shape):
-                    self.own(tensor, axis, np.zeros(size, np.int64))
+            if module is not None:
+                self._keep_tensors(module)
             return self.unfollowable(node, NOTHING)
 
     def _given(self, node: fx.Node) -> Value:
@@ -257,21 +265,25 @@ class Follower:
         if isinstance(argument, dict):
             return {key: self._resolve(value) for key, value in argument.items()}
         if isinstance(argument, slice):
-            return slice(
-                *(self._resolve(a) for a in (argument.start, argument.stop, argument.step))
-            )
+            start, stop, step = self._resolve((argument.start, argument.stop, argument.step))
+            return slice(start, stop, step)
         return argument
 
-    def _keep(self, values: Value) -> None:
-        for value in walk(values):
+    def _keep(self, values: object) -> None:
+        for value in leaves(values):
             if isinstance(value, Flow):
                 self.keep_held(value)
                 self.coupling.join(value.ids, np.zeros(len(value.ids), np.int64))
             elif isinstance(value, Plain) and value.depends.size:
                 self.coupling.freeze(value.depends)
 
+    def _keep_tensors(self, module: nn.Module) -> None:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            for axis, size in enumerate(tensor.shape):
+                self.own(tensor, axis, np.zeros(size, np.int64))
+
     def _report(self, call: Call, reason: list[str]) -> None:
-        touched = [v.ids for v in walk((call.args, call.kwargs)) if isinstance(v, Flow)]
+        touched = [v.ids for v in leaves((call.args, call.kwargs)) if isinstance(v, Flow)]
         touched.append(depends((call.args, call.kwargs)))
         if any(self.coupling.roots(ids).any() for ids in touched if ids.size):
             line = reason[0] if reason else f"{call.name} cannot be followed"

@@ -1,14 +1,14 @@
-"""Which residual branches can be left out, and what goes with them."""
+"""Residual branches that can be dropped (depth pruning), and the nodes that vanish with them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import fx, nn
 
 from edgeprune.prune.tracing.operations import is_in_place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Block:
     """A branch of an addition that can be dropped: the addition then returns its other side.
 
@@ -91,7 +91,8 @@ def _branch(
     if not groups:
         return None
     modules = [str(n.target) for n in branch if n.op == "call_module"]
-    return Block(common_path(modules) or join.name, join, kept, tuple(branch), groups)
+    name = common_path(modules) or join.name
+    return Block(name=name, join=join, kept=kept, branch=tuple(branch), groups=groups)
 
 
 def _ancestors(graph: fx.GraphModule) -> dict[fx.Node, int]:
@@ -132,6 +133,5 @@ def _with_unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
     named = []
     for block in blocks:
         taken[block.name] = count = taken.get(block.name, 0) + 1
-        name = block.name if count == 1 else f"{block.name}#{count}"
-        named.append(Block(name, block.join, block.kept, block.branch, block.groups))
+        named.append(block if count == 1 else replace(block, name=f"{block.name}#{count}"))
     return tuple(named)

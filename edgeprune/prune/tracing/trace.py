@@ -1,4 +1,4 @@
-"""Trace a model: which channels live or die together."""
+"""Trace of a model: its channel groups, droppable branches and the slices that channels own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from edgeprune.prune.tracing import function_rules, module_rules
 from edgeprune.prune.tracing.fx_graph import UntraceableError, symbolic_graph
 from edgeprune.prune.tracing.grouping import Classes, classify, names, stages
 from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.propagation import Follower, Rule, Rules, Unfollowed
+from edgeprune.prune.tracing.propagation import Propagation, Rule, Rules, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
 
 __all__ = [
@@ -100,7 +100,7 @@ class Layout:
         return Width(int(np.sum(self.group < 0)), tuple(terms))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """A model with its channels followed.
 
@@ -156,20 +156,28 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         graph, opaque = symbolic_graph(model, example, module_rules.is_layer)
     except UntraceableError as error:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
-    follower = Follower(graph, Rules(_rule_of, function_rules.only_elementwise), opaque)
-    follower.run()
-    classes = classify(follower.coupling, follower.flows, follower.tensors.values())
+    propagation = Propagation(graph, Rules(_rule_of, function_rules.only_elementwise), opaque)
+    propagation.run()
+    classes = classify(propagation.coupling, propagation.flows, propagation.tensors.values())
     blocks = find_blocks(graph, _is_addition, classes.carriers)
     tensors = {
-        key: _layout(follower, classes, key[1], ids) for key, ids in follower.tensors.items()
+        key: _layout(propagation, classes, key[1], ids) for key, ids in propagation.tensors.items()
     }
     layouts = {
-        node: _layout(follower, classes, flow.axis, flow.ids)
-        for node, flow in follower.flows.items()
+        node: _layout(propagation, classes, flow.axis, flow.ids)
+        for node, flow in propagation.flows.items()
         if flow.axis is not None
     }
-    groups = _groups(follower, classes, blocks, graph, tensors)
-    return Trace(model, graph, groups, blocks, tuple(follower.unfollowed), layouts, tensors)
+    groups = _groups(propagation, classes, blocks, graph, tensors)
+    return Trace(
+        model=model,
+        graph=graph,
+        groups=groups,
+        blocks=blocks,
+        unfollowed=tuple(propagation.unfollowed),
+        layouts=layouts,
+        tensors=tensors,
+    )
 
 
 def _rule_of(node: fx.Node, module: nn.Module | None) -> tuple[str, Rule | None]:
@@ -190,13 +198,13 @@ def _shape(node: fx.Node) -> tuple[int, ...] | None:
     return None if shape is None else tuple(shape)
 
 
-def _layout(follower: Follower, classes: Classes, axis: int, ids: Ints) -> Layout:
-    roots = follower.coupling.roots(ids)
+def _layout(propagation: Propagation, classes: Classes, axis: int, ids: Ints) -> Layout:
+    roots = propagation.coupling.roots(ids)
     return Layout(axis, classes.group[roots], classes.member[roots])
 
 
 def _groups(
-    follower: Follower,
+    propagation: Propagation,
     classes: Classes,
     blocks: tuple[Block, ...],
     graph: fx.GraphModule,
@@ -208,7 +216,7 @@ def _groups(
             owned[index].append(_slice(name, axis, layout, int(index)))
     inside = {index: block.name for block in blocks for index in block.groups}
     named = names(graph, classes.carriers, blocks)
-    staged = stages(classes.carriers, follower.flows, blocks)
+    staged = stages(classes.carriers, propagation.flows, blocks)
     widths = np.bincount(classes.group[classes.group >= 0], minlength=len(named))
     return tuple(
         ChannelGroup(named[i], int(widths[i]), staged[i], inside.get(i), i in inside, tuple(s))
@@ -225,4 +233,12 @@ def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
 
 def _untraced(model: nn.Module, why: Unfollowed) -> Trace:
     empty = fx.GraphModule(nn.Module(), fx.Graph())
-    return Trace(model, empty, (), (), (why,), {}, {})
+    return Trace(
+        model=model,
+        graph=empty,
+        groups=(),
+        blocks=(),
+        unfollowed=(why,),
+        layouts={},
+        tensors={},
+    )

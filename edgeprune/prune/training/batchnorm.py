@@ -5,7 +5,7 @@ from torch import nn
 
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device, device_of, finished, working_copy
-from edgeprune.prune.training.evaluation import _BATCH
+from edgeprune.prune.training.evaluation import BATCH
 
 RECALIBRATION_IMAGES = 2048
 
@@ -50,9 +50,10 @@ def recalibrate(
         # Folders list class by class: unshuffled, a batch would hold one class only and the
         # variance between classes would be missing from every estimate.
         order = torch.Generator().manual_seed(0)
-        served = chosen.to(device).batches(_BATCH, generator=order, augment=augment)
-        for pixels, _ in served if norms else ():
-            fresh(pixels)
+        served = chosen.to(device).batches(BATCH, generator=order, augment=augment)
+        if norms:
+            for pixels, _ in served:
+                fresh(pixels)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return finished(fresh, device_of(model))

@@ -1,4 +1,4 @@
-"""Where does the dense model come from: a checkpoint, or training that is done once and kept."""
+"""The dense model: loaded from a checkpoint, or trained from scratch once and kept in a cache."""
 
 import json
 import logging
@@ -10,11 +10,13 @@ import torch
 from platformdirs import user_cache_path
 from torch import nn
 
+from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.progress import Progress, renamed, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models import checkpoint, zoo
 from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
@@ -28,7 +30,7 @@ FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
 
 
 @dataclass(frozen=True)
-class Baseline:
+class DenseModel:
     """The dense model as it came.
 
     Attributes:
@@ -50,7 +52,7 @@ def obtain(
     weights: Path | None,
     recipe: Recipe | None = None,
     progress: Progress = silent,
-) -> Baseline:
+) -> DenseModel:
     """Load the dense model, or train it on the training images and keep it for the next time.
 
     Args:
@@ -70,7 +72,7 @@ def obtain(
         model, origin = _trained(spec, data, recipe, progress)
     accuracy = evaluate(model, data.val).accuracy
     _refuse_chance(accuracy, data, weights)
-    return Baseline(model.eval(), accuracy, origin, seen_validation=weights is not None)
+    return DenseModel(model.eval(), accuracy, origin, seen_validation=weights is not None)
 
 
 def _trained(
@@ -115,8 +117,11 @@ def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoi
 
 
 def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
-    parts = [asdict(spec), data.fingerprint, data.size, asdict(data.normalisation)]
-    text = json.dumps([*parts, asdict(recipe), torch.__version__], sort_keys=True, default=dict)
+    """Name of the cached file: all that decides the weights, the code and the device included."""
+    images = [data.fingerprint, data.size, asdict(data.normalisation)]
+    made_by = [__version__, torch.__version__, best_device().type]
+    parts = [asdict(spec), *images, asdict(recipe), *made_by]
+    text = json.dumps(parts, sort_keys=True, default=dict)
     return f"{spec.name.replace(':', '-')}-{digest(text)}"
 
 

@@ -1,4 +1,4 @@
-"""Which part of a training falls to this process, where torchrun started several?"""
+"""Data-parallel training under torchrun: shares of each batch, averaged gradients, exchange."""
 
 import os
 from collections.abc import Iterator
@@ -53,18 +53,18 @@ class Ranks:
             model, device_ids=[self.device] if cuda else None, static_graph=True
         )
 
-    def mean(self, value: Tensor) -> float:
-        """The mean of a number over all processes, the same in each of them."""
-        if self.count == 1:
-            return float(value)
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, on this one's device, without gradient."""
         total = value.detach().clone()
-        dist.all_reduce(total)
-        return float(total) / self.count
+        if self.count > 1:
+            dist.all_reduce(total)
+        return total
 
     def level(self, model: nn.Module) -> None:
         """Give every process the first one's BatchNorm statistics."""
-        for buffer in model.buffers() if self.count > 1 else ():
-            dist.broadcast(buffer, 0)
+        if self.count > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
 
     def agree(self, number: int) -> bool:
         """Whether every process brings the same number."""

@@ -1,4 +1,4 @@
-"""How good is a network as it stands, and what are its BatchNorm statistics on real images?"""
+"""Accuracy, cross-entropy and logits of a network on labelled images."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images
 from edgeprune.prune.models.placement import best_device, working_copy
 
-_BATCH = 256
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def evaluate(
     runnable = working_copy(model, device).eval()
     logits = []
     with torch.inference_mode():
-        for pixels, _ in images.to(device).batches(_BATCH):
+        for pixels, _ in images.to(device).batches(BATCH):
             logits.append(_forward(runnable, pixels).float().cpu())
     joined = torch.cat(logits)
     labels = images.labels

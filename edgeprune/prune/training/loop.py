@@ -1,4 +1,4 @@
-"""How does a network learn: from labels alone, or from labels and a dense teacher."""
+"""The training loop: SGD on labels, or knowledge distillation from a dense teacher."""
 
 import math
 import time
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.errors import InputError, MachineError
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.held import Batch, Images
 from edgeprune.prune.models.placement import (
@@ -25,10 +25,14 @@ from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
 from edgeprune.prune.training.state import Keep, State, read, unusable, write
 
-__all__ = ["Recipe", "Setting", "Trained", "train", "train_in"]
+__all__ = ["DivergenceError", "Recipe", "Setting", "Trained", "train", "train_in"]
 
 
-@dataclass(frozen=True)
+class DivergenceError(PromiseError):
+    """The loss became NaN or infinite; no network came of the training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What surrounds a training without being part of its recipe.
 
@@ -82,10 +86,12 @@ def train(
         The trained copy and its history.
 
     Raises:
-        InputError: The loss became NaN or infinite, or there are no images.
+        InputError: There are no images.
+        DivergenceError: The loss became NaN or infinite.
     """
     ranks = Ranks(device=device or best_device())
-    return train_in(model, images, recipe, Setting(teacher, progress, ranks))
+    setting = Setting(teacher=teacher, progress=progress, ranks=ranks)
+    return train_in(model, images, recipe, setting)
 
 
 def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting) -> Trained:
@@ -105,8 +111,8 @@ def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting)
         has stored the result removes it.
 
     Raises:
-        InputError: The loss became NaN or infinite, there are no images, or the state file is
-            of another training.
+        InputError: There are no images, or the state file is of another training.
+        DivergenceError: The loss became NaN or infinite.
         MachineError: The state cannot be written, or not every process can see it.
     """
     if not len(images):
@@ -154,6 +160,7 @@ class _Run:
         )
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.every = (setting.keep and setting.keep.every) or self.per_epoch
         self.images = images.to(device).shared(self.ranks.rank, self.ranks.count)
         self._go_on()
         self.network = self.ranks.spread(self.model)
@@ -162,25 +169,30 @@ class _Run:
         """Take every step that is left."""
         device = self.ranks.device
         before, started = self.seconds, time.perf_counter()
+        unread: list[Tensor] = []
         # Dropout draws from torch's global generator, which is the caller's.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             for pixels, labels in self._batches():
-                loss = self._step(pixels, labels)
-                self.losses.append(loss)
-                self.seconds = before + time.perf_counter() - started
-                self._after_step(loss)
+                done = len(self.losses) + len(unread)
+                unread.append(self._step(done, pixels, labels))
+                done += 1
+                if done == self.total or done % self.every == 0:
+                    self._read(unread)
+                    unread = []
+                    self.seconds = before + time.perf_counter() - started
+                    self._put_down()
+                self.setting.progress("training", done, self.total)
 
-    def _after_step(self, loss: float) -> None:
-        done = len(self.losses)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"training diverged: the loss was {loss} at step {done} of {self.total}; "
-                f"use a smaller learning rate than {self.recipe.lr:g}"
-            )
-        keep = self.setting.keep
-        if keep and (done == self.total or done % (keep.every or self.per_epoch) == 0):
-            self._put_down(keep)
-        self.setting.progress("training", done, self.total)
+    def _read(self, unread: list[Tensor]) -> None:
+        """Note the losses of some steps; to read one makes a GPU wait, so not at every step."""
+        for total in torch.stack(unread).tolist():
+            loss = total / self.ranks.count
+            self.losses.append(loss)
+            if not math.isfinite(loss):
+                raise DivergenceError(
+                    f"training diverged: the loss was {loss} at step {len(self.losses)} of "
+                    f"{self.total}; use a smaller learning rate than {self.recipe.lr:g}"
+                )
 
     def _batches(self) -> Iterator[Batch]:
         """Batches that are left; every pass has its own seed, so one can be repeated alone."""
@@ -192,12 +204,12 @@ class _Run:
             last = min(self.per_epoch, self.total - first)
             yield from islice(batches, max(0, done - first), last)
 
-    def _step(self, pixels: Tensor, labels: Tensor) -> float:
-        step, device = len(self.losses), self.ranks.device
+    def _step(self, step: int, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Take one step; returns the loss of this process's share, summed over all processes."""
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.ranks.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.total, self.recipe)
-        with half_precision(device):
+        with half_precision(self.ranks.device):
             loss = self._loss(pixels.contiguous(memory_format=torch.channels_last), labels)
         # Shares may differ by one image; the processes' mean is that of the whole batch.
         loss = loss * (len(labels) * self.ranks.count / self.batch)
@@ -205,7 +217,7 @@ class _Run:
         torch.autograd.backward(loss)
         self.optimizer.step()
         self._move_average()
-        return self.ranks.mean(loss.detach())
+        return self.ranks.sum(loss)
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
         recipe = self.recipe
@@ -248,15 +260,16 @@ class _Run:
     def _task(self, keep: Keep) -> dict[str, Any]:
         return {**keep.task, **asdict(self.recipe), "training images": len(self.images)}
 
-    def _put_down(self, keep: Keep) -> None:
-        if self.ranks.leads:
-            average = None if self.average is None else self.average.state_dict()
+    def _put_down(self) -> None:
+        """Write the state to go on from, where one is kept."""
+        keep = self.setting.keep
+        if keep and self.ranks.leads:
             state = State(
-                self.losses,
-                self.seconds,
-                self.model.state_dict(),
-                average,
-                self.optimizer.state_dict(),
+                losses=self.losses,
+                seconds=self.seconds,
+                model=self.model.state_dict(),
+                average=None if self.average is None else self.average.state_dict(),
+                optimizer=self.optimizer.state_dict(),
             )
             write(keep.path, self._task(keep), state)
 

@@ -1,4 +1,4 @@
-"""What is the one recipe that every network is trained by: its numbers, its schedule, its loss?"""
+"""The training recipe: hyperparameters, warm-up and cosine schedule, distillation loss."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 from edgeprune.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train; one recipe serves the dense model, every slim one and every peer.
 

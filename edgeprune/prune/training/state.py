@@ -1,4 +1,4 @@
-"""Where did an interrupted training stop, and is it the training that is to go on?"""
+"""State files of interrupted trainings: written whole, read without running code, checked."""
 
 import dataclasses
 import io
@@ -33,7 +33,7 @@ class Keep:
     every: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class State:
     """All that the rest of a training follows from, besides its task.
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from edgeprune.errors import InputError
+from edgeprune.prune.images import decoding
 from edgeprune.prune.images.decoding import decode, fingerprint, open_image, square
 from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.streamed import StreamedImages
 
 
 @pytest.fixture
@@ -117,3 +119,17 @@ def test_square_keeps_the_middle(width: int, height: int) -> None:
     cut = np.asarray(square(Image.fromarray(ramp), 8), dtype=np.float64)
     assert cut.shape == (8, 8, 3)
     assert cut[:, 0].mean() < cut[:, -1].mean()
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("150000 100000\n", 2), ("50000 100000\n", 1), ("max 100000\n", 6)]
+)
+def test_cores_are_those_that_the_container_grants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(decoding, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(decoding.os, "sched_getaffinity", lambda process: set(range(6)))
+    monkeypatch.setattr(decoding.os, "cpu_count", lambda: 64)
+    assert decoding.allowed_cores() == cores
+    assert StreamedImages(listing=Listing((), np.arange(0)), size=8).workers == cores

@@ -20,7 +20,7 @@ def images(tmp_path: Path) -> StreamedImages:
         path = tmp_path / f"{index}.jpg"
         Image.fromarray(generator.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
         paths.append(path)
-    return StreamedImages(Listing(tuple(paths), np.arange(6)), 28, workers=0)
+    return StreamedImages(listing=Listing(tuple(paths), np.arange(6)), size=28, workers=0)
 
 
 def _all(images: StreamedImages, seed: int | None) -> torch.Tensor:
@@ -57,14 +57,14 @@ def test_the_global_generator_is_left_alone(images: StreamedImages) -> None:
 
 
 def test_workers_change_nothing(images: StreamedImages) -> None:
-    there = StreamedImages(images.listing, images.size, workers=1)
+    there = StreamedImages(listing=images.listing, size=images.size, workers=1)
     assert torch.equal(_all(there, 3), _all(images, 3))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_named_in_one_line(images: StreamedImages, workers: int) -> None:
     images.listing.paths[1].write_bytes(b"broken")
-    there = StreamedImages(images.listing, images.size, workers=workers)
+    there = StreamedImages(listing=images.listing, size=images.size, workers=workers)
     with pytest.raises(InputError, match=r"^cannot read the image .*1\.jpg") as caught:
         _all(there, None)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from edgeprune.errors import InputError
 from edgeprune.prune.models.cifar import CifarResNet
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
-from edgeprune.prune.models.weights import classes_of, fit
+from edgeprune.prune.models.weights import classes_of, load_into
 
 CANDIDATES = {
     "resnet20": lambda classes: CifarResNet(20, classes),
@@ -24,7 +24,7 @@ def test_old_checkpoints_without_batch_counters_fit() -> None:
     for name in [name for name in state if name.endswith("num_batches_tracked")]:
         del state[name]
     model = CifarResNet(20)
-    fit(model, state, "old.th", CANDIDATES)
+    load_into(model, state, "old.th", CANDIDATES)
     assert torch.equal(
         model.get_parameter("layer3.2.conv2.weight"), state["layer3.2.conv2.weight"]
     )
@@ -32,7 +32,7 @@ def test_old_checkpoints_without_batch_counters_fit() -> None:
 
 def test_padded_weights_fit_the_rewritten_network() -> None:
     rewritten = rewrite_shortcuts(CifarResNet(20))
-    fit(rewritten, _state(20), "x.th", CANDIDATES)
+    load_into(rewritten, _state(20), "x.th", CANDIDATES)
     assert rewritten.get_parameter("layer2.0.shortcut.weight").sum() == 16
 
 
@@ -49,7 +49,7 @@ def test_the_first_differences_are_named(state: dict[str, Tensor], words: list[s
     model = CifarResNet(20)
     before = model.get_parameter("conv1.weight").detach().clone()
     with pytest.raises(InputError) as caught:
-        fit(model, state, "some.pt", CANDIDATES)
+        load_into(model, state, "some.pt", CANDIDATES)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in ["some.pt does not fit", *words])
     assert torch.equal(model.get_parameter("conv1.weight"), before)

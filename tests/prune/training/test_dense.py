@@ -25,7 +25,16 @@ def data() -> DataSet:
         0, 256, (9, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     held = HeldImages(pixels, torch.arange(9) % 2)
-    return DataSet("tiny", ("cat", "dog"), held, held, held, 8, IMAGENET, "print")
+    return DataSet(
+        name="tiny",
+        classes=("cat", "dog"),
+        train=held,
+        val=held,
+        test=held,
+        size=8,
+        normalisation=IMAGENET,
+        fingerprint="print",
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +101,16 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     with caplog.at_level(logging.WARNING):
         assert dense.obtain(SPEC, data, None, RECIPE).origin == "trained"
     assert "not kept for the next time" in caplog.text
+
+
+def test_a_model_of_other_code_or_another_device_is_trained_again(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, 9)
+    origins = [dense.obtain(SPEC, data, None, RECIPE).origin]
+    monkeypatch.setattr(dense, "__version__", "0.0.1")
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    monkeypatch.setattr(dense, "best_device", lambda: torch.device("cuda"))
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
+    assert origins == ["trained", "trained", "trained", "cached"]

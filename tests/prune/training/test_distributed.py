@@ -123,7 +123,7 @@ def _leave_after_a_pass(path: Path) -> None:
 
     ranks = Ranks(device=torch.device("cpu"))
     with pytest.raises(InterruptedError):
-        setting = Setting(_network("group"), stop, ranks, Keep(path))
+        setting = Setting(teacher=_network("group"), progress=stop, ranks=ranks, keep=Keep(path))
         train_in(_network("group"), grey_noise(120), RECIPE, setting)
 
 
@@ -168,7 +168,7 @@ def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (ranks.rank, ranks.count, ranks.leads) == (0, 1, True)
     network = _network("batch")
     assert ranks.spread(network) is network
-    assert ranks.mean(torch.tensor(3.0)) == 3
+    assert ranks.sum(torch.tensor(3.0)) == 3
     assert ranks.agree(7)
 
 

@@ -12,7 +12,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.held import HeldImages
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 from edgeprune.prune.training.evaluation import evaluate
-from edgeprune.prune.training.loop import train
+from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
 from tests.images import grey_noise
 
@@ -152,7 +152,7 @@ def test_the_average_trails_the_weights() -> None:
 
 
 def test_divergence_is_one_clear_error() -> None:
-    with pytest.raises(InputError, match=r"diverged.*smaller learning rate than 1e\+30"):
+    with pytest.raises(DivergenceError, match=r"diverged.*smaller learning rate than 1e\+30"):
         train(_network(), grey_noise(128), Recipe(epochs=9, batch=16, lr=1e30), device=CPU)
 
 
@@ -188,3 +188,20 @@ def test_training_on_cuda_learns_and_comes_back() -> None:
     assert trained.history["device"] == "cuda"
     assert trained.model.get_parameter("0.weight").device == CPU
     assert evaluate(trained.model, images, device=CPU).accuracy > 0.95
+
+
+def test_losses_are_read_from_the_device_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    plain = torch.stack
+
+    def counted(losses: list[torch.Tensor]) -> torch.Tensor:
+        reads.append(len(losses))
+        return plain(losses)
+
+    monkeypatch.setattr(torch, "stack", counted)
+    train(_network(), grey_noise(128), Recipe(steps=19, batch=16), device=CPU)
+    assert reads == [8, 8, 3]
+
+
+def test_a_divergence_is_no_wrong_request() -> None:
+    assert DivergenceError("").exit_code == 1

@@ -47,7 +47,7 @@ def _stop_after(last: int) -> Callable[[str, int, int], None]:
 
 
 def _interrupted(keep: Keep, last: int, recipe: Recipe = RECIPE) -> None:
-    setting = Setting(_network(6), _stop_after(last), ALONE, keep)
+    setting = Setting(teacher=_network(6), progress=_stop_after(last), ranks=ALONE, keep=keep)
     with pytest.raises(_Stop):
         train_in(_network(), grey_noise(64), recipe, setting)
 
@@ -68,7 +68,12 @@ def test_the_rest_of_a_training_gives_the_same_weights(
     _interrupted(keep, stopped)
     told: list[int] = []
     torch.manual_seed(99)  # dropout may not hang on what ran before
-    setting = Setting(_network(6), lambda step, done, total: told.append(done), ALONE, keep)
+    setting = Setting(
+        teacher=_network(6),
+        progress=lambda step, done, total: told.append(done),
+        ranks=ALONE,
+        keep=keep,
+    )
     resumed = train_in(_network(), grey_noise(64), RECIPE, setting)
     whole = train(_network(), grey_noise(64), RECIPE, teacher=_network(6), device=ALONE.device)
     assert told == list(range(25 - left, 25))

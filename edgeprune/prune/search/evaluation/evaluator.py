@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.errors import InputError
 from edgeprune.files import disk_errors
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Images, stratified
@@ -22,7 +21,7 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import recalibrate
-from edgeprune.prune.training.loop import train
+from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
@@ -133,7 +132,7 @@ class Evaluator:
                 trained = train(start, self._images.train, recipe, teacher=self._trace.model)
                 network = _ready(trained.model, self._device)
                 self._note(key, self._judge(network, self._examined(), self._expected_examined))
-            except InputError:  # it diverged: one network less, not the end of the search
+            except DivergenceError:  # one network less, not the end of the search
                 self._note(key, Score(_DIVERGED, 0.0))
         return self._known[key]
 

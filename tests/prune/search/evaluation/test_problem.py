@@ -21,7 +21,16 @@ def problem(judged):
     train = HeldImages(pixels, torch.arange(60) % 3)
     traced = trace(judged(0.3), torch.zeros(1, 3, 16, 16))
     space = build(traced.groups, (2, 4, 6))
-    images = DataSet("noise", tuple("abc"), train, train, train, 16, IMAGENET, "x")
+    images = DataSet(
+        name="noise",
+        classes=tuple("abc"),
+        train=train,
+        val=train,
+        test=train,
+        size=16,
+        normalisation=IMAGENET,
+        fingerprint="x",
+    )
     costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
 
     def make(**fields):

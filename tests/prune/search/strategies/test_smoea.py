@@ -29,7 +29,14 @@ def pictures(count, seed):
 
 
 IMAGES = DataSet(
-    "noise", tuple("abcde"), pictures(40, 0), pictures(20, 1), pictures(5, 2), 8, IMAGENET, "x"
+    name="noise",
+    classes=tuple("abcde"),
+    train=pictures(40, 0),
+    val=pictures(20, 1),
+    test=pictures(5, 2),
+    size=8,
+    normalisation=IMAGENET,
+    fingerprint="x",
 )
 
 
