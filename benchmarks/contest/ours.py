@@ -97,7 +97,10 @@ class Own:
         arena = self.scene.field
         self.folder.mkdir(parents=True, exist_ok=True)
         plain = Problem(
-            *(arena.trace, arena.space, arena.costs, self.scene.images),
+            trace=arena.trace,
+            space=arena.space,
+            costs=arena.costs,
+            images=self.scene.images,
             effort=self.effort,
             folder=self.folder,
             settings=Settings(seed=search_seed(self.arm)),

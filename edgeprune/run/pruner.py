@@ -119,7 +119,11 @@ def workshop(scene: Scene, folder: RunFolder, tell: Teller) -> Workshop:
     """The one search of a run, ready to be asked; its memory lies in the run folder."""
     field, request = scene.field, scene.request
     problem = Problem(
-        *(field.trace, field.space, field.costs, scene.images, request.search),
+        trace=field.trace,
+        space=field.space,
+        costs=field.costs,
+        images=scene.images,
+        settings=request.search,
         effort=replace(request.effort, recipe=request.recovery),
         wavelet=request.wavelet,
         folder=folder.search(),
