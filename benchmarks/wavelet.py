@@ -37,7 +37,11 @@ def stage(device: torch.device) -> StageFitness:
     space = PruningSpace(groups, (GRID, *[(0, *GRID)] * (GROUPS - 1)))
     costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
     return StageFitness(
-        space, tuple(map(described, [device] * GROUPS)), costs, tuple(range(GROUPS)), space.full
+        space=space,
+        descriptors=tuple(described(device) for _ in range(GROUPS)),
+        costs=costs,
+        members=tuple(range(GROUPS)),
+        fixed=space.full,
     )
 
 

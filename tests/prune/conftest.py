@@ -198,9 +198,9 @@ def judged_problem() -> Callable[..., Problem]:
             settings=Settings(seed=seed),
             effort=Effort(evaluations=effort),
             criteria_names=("taylor", "l1"),
-            _found=saliencies_of(judge),
             **given,
         )
+        vars(problem)["criterion"] = saliencies_of(judge).__getitem__
         vars(problem)["evaluator"] = judge
         return problem
 
@@ -256,7 +256,11 @@ def real_problem(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet
         effort = Effort(
             evaluations=16, calibration=16, judged=20, finalists=3, rungs=((2, 2), (5, 1))
         )
-        usual = {"effort": effort, "settings": Settings(6, 2), "criteria_names": ("l1",)}
-        return Problem(traced, space, costs, noise, **{**usual, **given})
+        usual = {
+            "effort": effort,
+            "settings": Settings(population=6, generations=2),
+            "criteria_names": ("l1",),
+        }
+        return Problem(trace=traced, space=space, costs=costs, images=noise, **{**usual, **given})
 
     return make

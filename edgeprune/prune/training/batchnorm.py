@@ -1,7 +1,9 @@
 """BatchNorm recalibration: running statistics estimated afresh on training images."""
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device, device_of, finished, working_copy
@@ -40,20 +42,32 @@ def recalibrate(
     device = device or best_device()
     chosen = images if len(images) <= count else images.subset(stratified(images.labels, count, 0))
     fresh = working_copy(model, device).eval()
-    norms = [m for m in fresh.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    # Folders list class by class: unshuffled, a batch would hold one class only and the
+    # variance between classes would be missing from every estimate.
+    order = torch.Generator().manual_seed(0)
+    batches = chosen.to(device).batches(BATCH, generator=order, augment=augment)
+    estimate(fresh, (pixels for pixels, _ in batches))
+    return finished(fresh, device_of(model))
+
+
+def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set BatchNorm's running statistics to their plain averages over batches, in place.
+
+    Args:
+        network: In evaluation mode, which it is left in; without BatchNorm nothing is run.
+        batches: Images, (N, 3, H, W) each, on the device of the network.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = None  # torch's word for a plain average
         norm.train()
     with torch.inference_mode(False), torch.no_grad():
-        # Folders list class by class: unshuffled, a batch would hold one class only and the
-        # variance between classes would be missing from every estimate.
-        order = torch.Generator().manual_seed(0)
-        served = chosen.to(device).batches(BATCH, generator=order, augment=augment)
-        if norms:
-            for pixels, _ in served:
-                fresh(pixels)
+        for pixels in batches:
+            network(pixels)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    return finished(fresh, device_of(model))
+        norm.eval()

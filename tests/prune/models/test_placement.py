@@ -37,7 +37,9 @@ def test_scoring_a_population_takes_one_thread(two_threads, monkeypatch):
     space = PruningSpace((ChannelGroup("g", 4, 0, None, False, ()),), ((2, 4),))
     one = Descriptors(torch.ones(4), torch.ones(4), torch.rand(4), torch.eye(4))
     costs = Costs(np.array([4]), (lambda w: w[:, 0],) * 3)
-    stage = StageFitness(space, (one,), costs, (0,), space.full)
+    stage = StageFitness(
+        space=space, descriptors=(one,), costs=costs, members=(0,), fixed=space.full
+    )
     masks, _ = stage.decode(np.array([[1, 0, 1, 0]]))
     assert asked[0] == 1
     assert asked[-1] == 2

@@ -201,7 +201,12 @@ def _stage(traced: Trace, described: tuple[Descriptors, ...], weight: float) -> 
     costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
     members = tuple(range(len(traced.groups)))
     return StageFitness(
-        space, described, costs, members, space.full, wavelet=Wavelet(redundancy=weight)
+        space=space,
+        descriptors=described,
+        costs=costs,
+        members=members,
+        fixed=space.full,
+        wavelet=Wavelet(redundancy=weight),
     )
 
 

@@ -9,9 +9,8 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from deap import base, tools
@@ -27,7 +26,6 @@ from edgeprune.prune.search.engine.population import (
     Settings,
     comparable,
 )
-from edgeprune.prune.search.engine.record import Standing, key_of, load, save
 
 __all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
 
@@ -63,7 +61,6 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
     *,
     repair: Repair | None = None,
     screen: Evaluate | None = None,
-    keep: Path | None = None,
 ) -> Front:
     """Run constrained NSGA-II.
 
@@ -76,36 +73,22 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         choices: For each of the G genes, how many values it takes: 0 .. choices-1.
         settings: Population, generations, operators and seed.
         seeds: Genomes to start from, shape (S, G); the rest is random.
-        progress: Told of every generation, after the record is written.
+        progress: Told after every generation.
         repair: Brings genomes (P, G) to their canonical, feasible form, row by row, before
             they are looked at in any way.
         screen: A cheap ``evaluate``, its objectives need not be as many. With it,
             ``settings.brood`` times as many offspring are bred and the best of those that were
             never evaluated, by NSGA-II on the screen alone, are evaluated in full.
-        keep: A file that records every generation. Where it holds this very run (same
-            settings, choices and seeds), the run goes on from there and ends as if it had never
-            stopped, at once if it was done; a record of another run is replaced. It cannot
-            tell one ``evaluate`` from another: ``settings.problem`` has to.
 
     Returns:
         The final front; the same for the same arguments.
-
-    Raises:
-        InputError: ``keep`` is a file, but no record that can be read.
     """
     run = _Run(evaluate, tuple(choices), settings, repair, screen)
-    key = run.key(seeds)
-    standing = load(keep, key) if keep else None
     with _seeded(settings.seed):
-        if standing:
-            population = run.take_up(standing)
-        else:
-            population = run.start(seeds)
-            run.record(keep, key, 0, population)
-        for done in range(standing.generation if standing else 0, settings.generations):
+        population = run.start(seeds)
+        for done in range(1, settings.generations + 1):
             population = run.generation(population)
-            run.record(keep, key, done + 1, population)
-            progress("evolving", done + 1, settings.generations)
+            progress("evolving", done, settings.generations)
     return _front(population)
 
 
@@ -129,12 +112,7 @@ class _Run:
     settings: Settings
     repair: Repair | None
     screen: Evaluate | None
-    tried: dict[tuple[int, ...], None] = field(default_factory=dict)
-
-    def key(self, seeds: Genomes | None) -> str:
-        extras = [self.repair is not None, self.screen is not None]
-        given = None if seeds is None else seeds.tolist()
-        return key_of(asdict(self.settings), list(map(int, self.choices)), given, extras)
+    tried: set[tuple[int, ...]] = field(default_factory=set)
 
     def start(self, seeds: Genomes | None) -> list[_Individual]:
         given: list[list[int]] = [] if seeds is None else seeds.tolist()
@@ -169,35 +147,8 @@ class _Run:
         if not genomes:
             return []
         if self.screen:
-            self.tried.update(dict.fromkeys(genomes))
+            self.tried.update(genomes)
         return _individuals(genomes, self.evaluate(np.asarray(genomes, np.int64)))
-
-    def record(
-        self, path: Path | None, key: str, done: int, population: list[_Individual]
-    ) -> None:
-        if path is None:
-            return
-        fits = [individual.fitness for individual in population]
-        standing = Standing(
-            key=key,
-            generation=done,
-            genomes=tuple(tuple(individual) for individual in population),
-            values=tuple(fit.values for fit in fits),
-            violation=tuple(fit.violation for fit in fits),
-            crowding=tuple(fit.crowding_dist for fit in fits),
-            tried=tuple(self.tried),
-            state=random.getstate(),
-        )
-        save(path, standing)
-
-    def take_up(self, standing: Standing) -> list[_Individual]:
-        random.setstate(standing.state)
-        self.tried = dict.fromkeys(standing.tried)
-        values, violation = np.array(standing.values), np.array(standing.violation)
-        population = _individuals(standing.genomes, Objectives(values, violation))
-        for individual, distance in zip(population, standing.crowding, strict=True):
-            individual.fitness.crowding_dist = distance
-        return population
 
 
 @cache
@@ -241,16 +192,30 @@ def _offspring(
     parents: list[_Individual], choices: Sequence[int], settings: Settings, count: int
 ) -> list[list[int]]:
     chance = settings.mutation if settings.mutation is not None else 1.0 / len(choices)
-    top = [n - 1 for n in choices]
     children: list[list[int]] = []
     while len(children) < count:
         pair = [list(_tournament(parents)) for _ in range(2)]
         if random.random() < settings.crossover:
             tools.cxUniform(*pair, indpb=0.5)
-        for child in pair:
-            tools.mutUniformInt(child, low=0, up=top, indpb=chance)
-        children += pair
+        children += [mutated(child, choices, chance) for child in pair]
     return children[:count]
+
+
+def mutated(genes: Sequence[int], choices: Sequence[int], chance: float) -> list[int]:
+    """A genome in which each gene takes one of its other values with probability ``chance``.
+
+    DEAP's mutUniformInt redraws a gene among all values: of two, half the draws change nothing.
+
+    Args:
+        genes: A value of each gene.
+        choices: For each gene, how many values it takes; one of a single value stays.
+        chance: Probability per gene.
+    """
+    changed = list(genes)
+    for place, count in enumerate(choices):
+        if count > 1 and random.random() < chance:
+            changed[place] = (changed[place] + random.randrange(1, count)) % count
+    return changed
 
 
 def _tournament(parents: list[_Individual]) -> _Individual:

@@ -1,4 +1,4 @@
-"""What does an evolution take and give, and which of its genomes beat which?
+"""Populations of NSGA-II: settings, objectives, fronts, seeds of its stages.
 
 Reference:
     K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
@@ -33,19 +33,17 @@ Evaluate = Callable[[Genomes], Objectives]
 Repair = Callable[[Genomes], Genomes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Size and operators of one run.
 
     Attributes:
-        population: Genomes that survive a generation.
-        generations: After the start.
-        crossover: Chance per pair of parents.
-        mutation: Chance per gene, default 1/genes.
-        seed: Of every draw.
-        brood: With a screen, how many times as many offspring are bred as are evaluated.
-        problem: What else a kept record depends on (network, images, limits), as the caller
-            likes to say it; a record of another problem is not gone on from.
+        population: Number of genomes that survive a generation.
+        generations: Number of generations after the start.
+        crossover: Chance per pair of parents that they exchange genes.
+        mutation: Chance per gene that it takes another value; 1/genes without it.
+        seed: Seed of every draw.
+        brood: Offspring bred for each one that is evaluated, where a screen picks among them.
     """
 
     population: int = 64
@@ -54,7 +52,6 @@ class Settings:
     mutation: float | None = None
     seed: int = 0
     brood: int = 8
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,15 @@ class Front:
     genomes: Genomes
     values: Floats
     violation: Floats
+
+
+def spawned(seed: int, count: int) -> list[int]:
+    """Independent seeds for the ``count`` parts of a search.
+
+    ``seed + part`` would let part 1 of seed 0 draw what part 0 of seed 1 draws.
+    """
+    children = np.random.SeedSequence(seed).spawn(count)
+    return [int(child.generate_state(1, np.uint64)[0]) for child in children]
 
 
 def comparable(objectives: Objectives) -> Objectives:

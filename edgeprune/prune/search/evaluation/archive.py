@@ -12,7 +12,7 @@ from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
-_NEAR = 0.05
+_NEAR = 0.05  # an aim that measuring tightened moves by a few percent, another budget by more
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
@@ -21,18 +21,19 @@ class Archive:
     """Genomes with their F1 scores, and how many more may be scored.
 
     Attributes:
-        problem: What the search stands on.
+        problem: The network, its costs, and the evaluator that scores.
         encoding: What genomes mean.
-        expected: How many will be scored for the first limits, for whoever waits; the effort's
-            evaluations without.
+        expected: Number of networks that will be scored for the first limits, for the progress;
+            the effort's evaluations without it.
         scores: F1 by canonical genome, in the order in which they were asked for.
+        begun: Limits that the search has begun with, in order.
     """
 
     problem: Problem
     encoding: Encoding
     expected: int = 0
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
-    _last: Limits | None = None
+    begun: list[Limits] = field(default_factory=list)
 
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
@@ -46,13 +47,15 @@ class Archive:
             found.append(self.scores[key].loss)
         return _comparable(found)
 
-    def allowance(self, limits: Limits) -> int:
-        """How many networks may be scored for these limits.
+    def begin(self, limits: Limits) -> int:
+        """Begin with other limits: how many networks may be scored for them.
 
         The first budget has all that is left of the effort, another one a quarter of it, and
         one that is only an aim tightened a little a tenth.
         """
-        effort, before, self._last = self.problem.effort.evaluations, self._last, limits
+        effort = self.problem.effort.evaluations
+        before = self.begun[-1] if self.begun else None
+        self.begun.append(limits)
         if before is None:
             return max(effort - len(self.scores), effort // 5)
         near = np.allclose(limits.vector(), before.vector(), rtol=_NEAR)
@@ -95,14 +98,14 @@ class Archive:
             Optimization, AISTATS 2016.
         """
         left = finalists[np.argsort(self.losses(finalists), kind="stable")]
-        told: dict[str, float] = {}
+        scored: dict[str, float] = {}
         for steps, survivors in self.problem.effort.rungs:
             if len(left) > survivors:
                 scores = self._distilled(left, steps)
                 order = np.argsort(_comparable([score.loss for score in scores]), kind="stable")
                 left, best = left[order[:survivors]], scores[order[0]]
-                told = {"F2 loss": best.loss, "F2 accuracy": best.accuracy}
-        return self.choice(left[0], told)
+                scored = {"F2 loss": best.loss, "F2 accuracy": best.accuracy}
+        return self.choice(left[0], scored)
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""

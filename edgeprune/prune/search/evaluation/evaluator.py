@@ -1,35 +1,33 @@
-"""What would a slim network be worth? Cheap answers, dear answers, each given once."""
+"""Scores of slim networks: after BatchNorm recalibration (F1) or some distillation (F2)."""
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.files import disk_errors
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device, in_layout
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
-from edgeprune.prune.training.batchnorm import recalibrate
+from edgeprune.prune.training.batchnorm import estimate, recalibrate
 from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
+PlainPlan = tuple[tuple[str, tuple[int, ...]], ...]
 _BATCH = 256
 _DIVERGED = 1e3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effort:
     """What the evaluator's scores may cost.
 
@@ -74,7 +72,7 @@ FEW_IMAGES = Effort(evaluations=150, finalists=6, rungs=((20, 2), (60, 1)))
 
 
 class Evaluator:
-    """Scores of slim networks, remembered by what they keep.
+    """Scores of slim networks, memoised by what they keep.
 
     F1 slims, recalibrates BatchNorm and scores; F2 distils before it scores, on more images. Each
     sees the same images for every network, and validation images only judge.
@@ -83,7 +81,7 @@ class Evaluator:
         trace: The dense network.
         images: Training images to calibrate and distil on, validation images to judge by.
         effort: What a score may cost.
-        notes: JSON lines of the scores so far; read at the start, appended to.
+        memo: Scores so far; its basis must name the network, the images and the device.
         device: Where to compute; CUDA where there is one.
     """
 
@@ -92,14 +90,14 @@ class Evaluator:
         trace: Trace,
         images: DataSet,
         effort: Effort,
-        notes: Path | None = None,
+        memo: Memo | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.effort = effort
-        self._trace, self._images, self._notes = trace, images, notes
+        self._trace, self._images = trace, images
+        self._memo = memo or Memo()
         self._device = device or best_device()
-        self._known = _read(notes)
-        self._asked: set[str] = set()
+        self._asked: set[PlainPlan] = set()
         self._calibration = list(
             _served(images.train, effort.calibration, self._device, augment=True)
         )
@@ -108,44 +106,39 @@ class Evaluator:
 
     @property
     def evaluated(self) -> int:
-        """Networks that F1 was asked for, each counted once, remembered or not."""
+        """Number of networks that F1 was asked for, each counted once, remembered or not."""
         return len(self._asked)
 
     def score(self, plan: PruningPlan) -> Score:
         """F1: slimmed and recalibrated, nothing learnt."""
-        key = _key("F1", plan)
-        self._asked.add(key)
-        if key not in self._known:
-            network = _ready(slim(self._trace, plan), self._device)
-            self._recalibrate(network)
-            self._note(key, self._judge(network, self._judged, self._expected))
-        return self._known[key]
+        kept = _plain(plan)
+        self._asked.add(kept)
+        given = [kept, self.effort.calibration, self.effort.judged]
+        return Score(**self._memo.recall("F1", given, lambda: vars(self._recalibrated(plan))))
 
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
         """F2: recalibrated and distilled for so many steps."""
-        key = _key(f"F2 after {steps}", plan)
-        if key not in self._known:
-            start = recalibrate(slim(self._trace, plan), self._images.train)
-            # An average over so few steps would hold little but the start.
-            recipe = replace(self.effort.recipe, steps=steps, ema=None)
-            try:
-                trained = train(start, self._images.train, recipe, teacher=self._trace.model)
-                network = _ready(trained.model, self._device)
-                self._note(key, self._judge(network, self._examined(), self._expected_examined))
-            except DivergenceError:  # one network less, not the end of the search
-                self._note(key, Score(_DIVERGED, 0.0))
-        return self._known[key]
+        # An average over so few steps would hold little but the start.
+        recipe = replace(self.effort.recipe, steps=steps, ema=None)
+        given = [_plain(plan), asdict(recipe), self.effort.examined]
+        return Score(**self._memo.recall("F2", given, lambda: vars(self._trained(plan, recipe))))
 
-    def _recalibrate(self, network: nn.Module) -> None:
-        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        with torch.no_grad(), _narrow(self._device):
-            for pixels, _ in self._calibration if norms else ():
-                network(pixels)
-        network.eval()
+    def _recalibrated(self, plan: PruningPlan) -> Score:
+        network = _ready(slim(self._trace, plan), self._device)
+        with _narrow(self._device):
+            estimate(network, (pixels for pixels, _ in self._calibration))
+        return self._judge(network, self._judged, self._expected)
+
+    def _trained(self, plan: PruningPlan, recipe: Recipe) -> Score:
+        train_images, teacher = self._images.train, self._trace.model
+        network = slim(self._trace, plan).to(self._device)
+        start = recalibrate(network, train_images, device=self._device)
+        try:
+            trained = train(start, train_images, recipe, teacher=teacher, device=self._device)
+        except DivergenceError:  # one network less, not the end of the search
+            return Score(_DIVERGED, 0.0)
+        network = _ready(trained.model, self._device)
+        return self._judge(network, self._examined(), self._expected_examined)
 
     def _examined(self) -> Iterator[Batch]:
         """More images than a memory may hold, so they are read anew each time."""
@@ -175,31 +168,10 @@ class Evaluator:
                 count += len(labels)
         return Score(loss / count, right / count)
 
-    def _note(self, key: str, score: Score) -> None:
-        self._known[key] = score
-        if self._notes is not None:
-            line = json.dumps({"key": key, "loss": score.loss, "accuracy": score.accuracy})
-            with disk_errors(self._notes), self._notes.open("a", encoding="utf-8") as file:
-                # What was cut off stays a line of its own.
-                file.write(("\n" if file.tell() else "") + line)
 
-
-def _key(fidelity: str, plan: PruningPlan) -> str:
-    kept = json.dumps(sorted((name, list(stay)) for name, stay in plan.kept.items()))
-    return f"{fidelity} {hashlib.sha256(kept.encode()).hexdigest()}"
-
-
-def _read(notes: Path | None) -> dict[str, Score]:
-    """What interrupted searches had found out; the last line of each may be cut off."""
-    known: dict[str, Score] = {}
-    if notes is not None and notes.exists():
-        for line in notes.read_text("utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                known[entry["key"]] = Score(entry["loss"], entry["accuracy"])
-            except (ValueError, KeyError):
-                continue
-    return known
+def _plain(plan: PruningPlan) -> PlainPlan:
+    """What a plan keeps, whatever its model is called and in whichever order its groups come."""
+    return tuple(sorted((name, tuple(stay)) for name, stay in plan.kept.items()))
 
 
 def _served(
@@ -219,15 +191,10 @@ def _ready(network: nn.Module, device: torch.device) -> nn.Module:
     return in_layout(copied, torch.channels_last).eval()
 
 
-@contextmanager
-def _narrow(device: torch.device) -> Iterator[None]:
+def _narrow(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 where the hardware multiplies it: on AVX-512 BF16 three times the images."""
-    able = device.type == "cuda" or has_bfloat16()
-    region: AbstractContextManager[None] = torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=able
-    )
-    with region:
-        yield
+    able = has_bfloat16() if device.type == "cpu" else device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16) if able else nullcontext()
 
 
 def has_bfloat16() -> bool:

@@ -1,32 +1,37 @@
-"""What may a strategy look at: the network, its legal widths and costs, images, criteria."""
+"""The pruning problem: the network, its legal widths and costs, images, channel saliencies."""
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.saliency import criteria
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.saliency.wavelet import WaveletOptions, describe
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
+from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator, has_bfloat16
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import Trace
 
+Saliencies = tuple[Tensor, ...]
 CRITERIA = ("taylor", "l1", "bn", "wavelet")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What every strategy stands on; what is costly is computed once, when it is asked for.
+    """What every strategy searches on; what is costly is computed once, when it is asked for.
 
     Attributes:
-        trace: The dense network with its channels followed.
+        trace: The dense network and its channel groups.
         space: Channel groups and the widths the device rewards.
         costs: Predicted costs of widths.
         images: Training images calibrate and distil, validation images judge.
@@ -53,7 +58,6 @@ class Problem:
     progress: Progress = silent
     model: str = ""
     latency_error: float = 0.0
-    _found: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def descriptors(self) -> tuple[Descriptors, ...]:
@@ -61,24 +65,46 @@ class Problem:
         return describe(self.trace, self.images.train, self.wavelet)
 
     @cached_property
-    def criteria(self) -> Mapping[str, tuple[Tensor, ...]]:
-        """Saliency of each channel, (C,) per group, by each criterion."""
+    def criteria(self) -> Mapping[str, Saliencies]:
+        """Saliency of each channel, (C,) per group, by each criterion that may rank channels."""
         return {name: self.criterion(name) for name in self.criteria_names}
 
-    def criterion(self, name: str) -> tuple[Tensor, ...]:
+    @cached_property
+    def criterion(self) -> Callable[[str], Saliencies]:
         """Saliency of each channel, (C,) per group, by one of :data:`CRITERIA`."""
-        if name not in self._found:
-            known: dict[str, Callable[[], tuple[Tensor, ...]]] = {
-                "taylor": lambda: criteria.taylor(self.trace, self.images.train),
-                "l1": lambda: criteria.l1(self.trace),
-                "bn": lambda: criteria.bn_gamma(self.trace),
-                "wavelet": lambda: tuple(d.saliency for d in self.descriptors),
-            }
-            self._found[name] = known[name]()
-        return self._found[name]
+        return cache(self._saliencies)
+
+    def _saliencies(self, name: str) -> Saliencies:
+        if name == "taylor":
+            return criteria.taylor(self.trace, self.images.train)
+        if name == "wavelet":
+            return tuple(descriptors.saliency for descriptors in self.descriptors)
+        by_weights = {"l1": criteria.l1, "bn": criteria.bn_gamma}
+        return by_weights[name](self.trace)
+
+    @cached_property
+    def memo(self) -> Memo:
+        """Scores of this network on these images, kept in ``folder`` where there is one."""
+        path = None if self.folder is None else self.folder / "evaluations.jsonl"
+        images, device = self.images, best_device()
+        basis = [
+            _network_digest(self.trace),
+            [images.name, images.fingerprint, images.size, asdict(images.normalisation)],
+            [torch.__version__, device.type, has_bfloat16()],
+        ]
+        return Memo(path, basis)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """What a slim network is worth before it is fine-tuned, and after a little of it."""
-        notes = None if self.folder is None else self.folder / "evaluations.jsonl"
-        return Evaluator(self.trace, self.images, self.effort, notes)
+        return Evaluator(self.trace, self.images, self.effort, self.memo)
+
+
+def _network_digest(trace: Trace) -> str:
+    """A sha256 of the graph's code and of all its parameters and buffers."""
+    found = hashlib.sha256(trace.graph.code.encode())
+    for name, tensor in trace.graph.state_dict().items():
+        plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(plain.numpy())
+    return found.hexdigest()

@@ -1,4 +1,4 @@
-"""The strategies that a search has to beat: rules, random search, depth alone."""
+"""Control strategies that a search has to beat: pruning rules, random search, depth alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import one_shot
+from edgeprune.prune.search.strategies.joint import expected_scores
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
@@ -47,7 +48,7 @@ class Ranked:
 
 @dataclass
 class Depth:
-    """Whole branches dropped by the harm that each does alone, everything else whole."""
+    """Whole branches dropped by the harm that each does alone, everything else at full width."""
 
     problem: Problem
 
@@ -55,32 +56,34 @@ class Depth:
         """The deepest network under the limits."""
         space, costs = self.problem.space, self.problem.costs
         widths = one_shot.depth(space, costs, limits, self._harms)
-        return self._coding.choice(self._coding.genomes(widths[None])[0], costs)
+        return self._encoding.choice(self._encoding.genomes(widths[None])[0], costs)
 
     @cached_property
-    def _coding(self) -> Encoding:
+    def _encoding(self) -> Encoding:
         return Encoding(self.problem.space, (self.problem.criterion("l1"),))
 
     @cached_property
     def _harms(self) -> dict[str, float]:
-        archive = Archive(self.problem, self._coding)
+        archive = Archive(self.problem, self._encoding)
         blocks = {g.block: i for i, g in enumerate(self.problem.space.groups) if g.droppable}
         alone = np.repeat(self.problem.space.full[None], len(blocks), 0)
         alone[np.arange(len(blocks)), list(blocks.values())] = 0
-        losses = archive.losses(self._coding.genomes(self.problem.space.settle(alone)))
+        losses = archive.losses(self._encoding.genomes(self.problem.space.settle(alone)))
         return {str(name): float(loss) for name, loss in zip(blocks, losses, strict=True)}
 
 
 @dataclass
 class Random:
-    """As many random networks just under the limits as a search scores, the best distilled."""
+    """As many random networks just under the limits as ``joint`` scores, the best distilled."""
 
     problem: Problem
 
     def __call__(self, limits: Limits) -> Choice:
         """The best of them."""
         archive, encoding = self._archive, self._archive.encoding
-        wanted = len(archive.scores) + archive.allowance(limits)
+        first = not archive.begun
+        allowed = archive.begin(limits)
+        wanted = archive.expected if first else len(archive.scores) + allowed
         for attempt in range(_REDRAWS):
             if len(archive.scores) == wanted:
                 break
@@ -89,7 +92,7 @@ class Random:
                 lambda genomes: archive.excess(genomes, limits),
                 encoding.full,
                 wanted - len(archive.scores),
-                self.problem.settings.seed + len(archive.scores) + attempt,
+                np.random.default_rng([self.problem.settings.seed, len(archive.scores), attempt]),
             )
             archive.losses(drawn)
         return archive.decided(archive.ranked(limits)[: self.problem.effort.finalists])
@@ -100,6 +103,5 @@ class Random:
 
     @cached_property
     def _archive(self) -> Archive:
-        return Archive(
-            self.problem, Encoding(self.problem.space, tuple(self.problem.criteria.values()))
-        )
+        encoding = Encoding(self.problem.space, tuple(self.problem.criteria.values()))
+        return Archive(self.problem, encoding, expected_scores(self.problem))

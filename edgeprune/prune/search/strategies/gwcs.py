@@ -11,7 +11,6 @@ that the smallest legal widths keep is kept, whether costs add up over stages or
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from edgeprune.progress import Progress, part_of, silent
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.search.engine.dominance import knee
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Front, Objectives, Settings
+from edgeprune.prune.search.engine.population import Front, Objectives, Settings, spawned
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
 from edgeprune.prune.search.strategies.stage_budget import stage_limits
 from edgeprune.prune.space.budget import Costs, Limits, over
@@ -29,15 +28,13 @@ from edgeprune.prune.space.plan import kept_by
 from edgeprune.prune.space.widths import PruningSpace
 
 
-def search(  # noqa: PLR0913 - one search, and where it stands
+def search(
     space: PruningSpace,
     descriptors: tuple[Descriptors, ...],
     costs: Costs,
     limits: Limits,
     settings: Settings,
     progress: Progress = silent,
-    *,
-    folder: Path | None = None,
 ) -> Choice:
     """Choose which channels stay.
 
@@ -46,33 +43,37 @@ def search(  # noqa: PLR0913 - one search, and where it stands
         descriptors: Wavelet descriptors per group.
         costs: Predicted costs of widths.
         limits: Budgets as shares of the dense model.
-        settings: Genetic algorithm of each stage.
+        settings: Size, operators and seed of the genetic algorithm of each stage.
         progress: Told of the generations of all stages.
-        folder: Where each stage records its generations, to go on from them.
 
     Returns:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
     stages = _stages(space)
+    seeds = spawned(settings.seed, len(stages))
     kept = {group.name: tuple(range(group.width)) for group in space.groups}
     widths = costs.dense.copy()
     scores: dict[str, float] = {}
     for number, members in enumerate(stages):
         ahead = stages[number + 1 :]
         fitness = StageFitness(
-            *(space, descriptors, costs, members, widths),
+            space=space,
+            descriptors=descriptors,
+            costs=costs,
+            members=members,
+            fixed=widths,
             limits=stage_limits(space, costs, widths, [members, *ahead], limits.vector()),
             budget=limits.vector(),
             ahead=tuple(member for stage in ahead for member in stage),
         )
+        of_stage = replace(settings, seed=seeds[number])
         front = evolve(
             partial(objectives, fitness),
             [2] * fitness.genes,
-            replace(settings, seed=settings.seed + number, problem=f"{limits} after {widths}"),
-            _seeds(fitness, settings),
+            of_stage,
+            _seeds(fitness.genes, of_stage),
             part_of(progress, "searching", number, len(stages)),
-            keep=None if folder is None else folder / f"gwcs-{number}.json",
         )
         masks, decoded = fitness.decode(_best(front, limits))
         widths = decoded[0]
@@ -109,11 +110,11 @@ def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
     ]
 
 
-def _seeds(fitness: StageFitness, settings: Settings) -> Genomes:
+def _seeds(genes: int, settings: Settings) -> Genomes:
     """All channels, none, and random strings of every density: ratios start spread out."""
     generator = np.random.default_rng(settings.seed)
     density = np.linspace(0.0, 1.0, max(settings.population, 2))[:, None]
-    return (generator.random((len(density), fitness.genes)) < density).astype(np.int64)
+    return (generator.random((len(density), genes)) < density).astype(np.int64)
 
 
 def _best(front: Front, limits: Limits) -> Genomes:

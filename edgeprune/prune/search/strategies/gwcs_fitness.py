@@ -1,4 +1,4 @@
-"""A population of bit strings in, objectives out: one batched call, no loop over individuals."""
+"""Decoding and wavelet aggregation of a population of bit strings by matrix products (GWCS)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ def _rounded_up(channels: int, grid: Sequence[int], device: torch.device) -> Ten
     return torch.where(2 * counts < legal[0], 0, widths) if grid[0] == 0 else widths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageFitness:
     """Objectives of bit strings over the groups of one search space, the others held fixed.
 

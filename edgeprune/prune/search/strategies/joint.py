@@ -11,7 +11,7 @@ Computational Neuroscience 15:760554, 2021) and the fronts of sub-networks that 
 2211.01957, 2022); everything that joins them here is ours.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from edgeprune.arrays import Floats, Genome, Genomes
 from edgeprune.prune.search.engine import knapsack
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Objectives
+from edgeprune.prune.search.engine.population import Objectives, spawned
 from edgeprune.prune.search.evaluation import sensitivity
 from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.encoding import Encoding
@@ -37,17 +37,25 @@ _OF_GROUP = 2 * sensitivity.MEASURED_LEVELS + 3  # F0 and the greedy rule
 _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keeping it
 
 
+def expected_scores(problem: Problem) -> int:
+    """About how many networks ``joint`` scores for its first budget; ``random`` gets as many."""
+    effort, groups = problem.effort, problem.space.groups
+    needed = _OF_GROUP * len(groups) + effort.evaluations // 5
+    if effort.stage_generations:
+        stages = len({group.stage for group in groups})
+        needed += stages * _POPULATION * (effort.stage_generations + 1)
+    return max(effort.evaluations, needed)
+
+
 @dataclass
 class Joint:
     """A joint search; what it finds out for one budget serves the next.
 
     Attributes:
-        problem: What it stands on.
-        rule_seeds: What each rule gave for the budget at hand, by name.
+        problem: The network, its widths and costs, images and criteria.
     """
 
     problem: Problem
-    rule_seeds: dict[str, Genome] = field(default_factory=dict)
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -57,20 +65,11 @@ class Joint:
     @cached_property
     def archive(self) -> Archive:
         """Every network scored so far."""
-        return Archive(self.problem, self.encoding, self._expected())
-
-    def _expected(self) -> int:
-        """About how many networks the first budget scores, for whoever waits for it."""
-        effort, groups = self.problem.effort, self.problem.space.groups
-        needed = _OF_GROUP * len(groups) + effort.evaluations // 5
-        if effort.stage_generations:
-            stages = len({group.stage for group in groups})
-            needed += stages * _POPULATION * (effort.stage_generations + 1)
-        return max(effort.evaluations, needed)
+        return Archive(self.problem, self.encoding, expected_scores(self.problem))
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
-        """F0."""
+        """F0: the loss that slimming each group alone adds."""
         return sensitivity.measure(self.encoding, self.archive.losses)
 
     def __call__(self, limits: Limits) -> Choice:
@@ -82,34 +81,35 @@ class Joint:
         Returns:
             The choice; where nothing on the grid keeps the limits, the one that comes closest.
         """
-        repair = Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
-        self.rule_seeds = self._rules(limits, repair)
-        self._polish(repair, self._seeds(repair))
-        return self.archive.decided(self._finalists(repair))
+        repair = self._repair(limits)
+        rules = self.rules(limits)
+        self._polish(repair, self._seeds(repair, rules))
+        return self.archive.decided(self._finalists(repair, rules))
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none scored so far beats in both predicted latency and F1 loss."""
         return self.archive.front()
 
-    def _rules(self, limits: Limits, repair: Repair) -> dict[str, Genome]:
-        """What every rule makes of the budget, each by the criterion of its name."""
-        space, costs = self.problem.space, self.problem.costs
-        names = list(self.problem.criteria)
+    def rules(self, limits: Limits) -> dict[str, Genome]:
+        """What every rule makes of the budget, each by the criterion of its name, (2 G,)."""
+        space, costs, encoding = self.problem.space, self.problem.costs, self.encoding
+        repair = self._repair(limits)
+        uniform = one_shot.uniform(space, costs, limits)
+        depth = one_shot.depth(space, costs, limits, self.harms)
         found = {
-            "uniform": self.encoding.genomes(one_shot.uniform(space, costs, limits)[None])[0],
-            "depth": self.encoding.genomes(one_shot.depth(space, costs, limits, self.harms)[None])[
-                0
-            ],
+            "uniform": encoding.genomes(uniform[None])[0],
+            "depth": encoding.genomes(depth[None])[0],
             "knapsack": self._knapsack(repair),
             "greedy": self._greedy(repair),
         }
-        for number, name in enumerate(names):
-            saliencies = self.problem.criteria[name]
-            widths = one_shot.ranked(
-                space, costs, limits, saliencies, relative=name not in one_shot.ABSOLUTE
-            )
-            found[name] = self.encoding.genomes(widths[None], number)[0]
+        for number, (name, saliencies) in enumerate(self.problem.criteria.items()):
+            relative = name not in one_shot.ABSOLUTE
+            widths = one_shot.ranked(space, costs, limits, saliencies, relative=relative)
+            found[name] = encoding.genomes(widths[None], number)[0]
         return found
+
+    def _repair(self, limits: Limits) -> Repair:
+        return Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
 
     @cached_property
     def harms(self) -> dict[str, float]:
@@ -121,9 +121,9 @@ class Joint:
                 harms[group.block] = harms.get(group.block, 0.0) + added
         return harms
 
-    def _seeds(self, repair: Repair) -> Genomes:
+    def _seeds(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
         """Rules, joined stage fronts and what earlier budgets found, brought to this budget."""
-        given = list(self.rule_seeds.values())
+        given = list(rules.values())
         if self.problem.effort.stage_generations:
             given.append(self._joined(repair))
         found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
@@ -193,9 +193,10 @@ class Joint:
     def _stage_fronts(self) -> list[tuple[Genomes, Floats]]:
         """Per stage the front of (F1 loss, latency) with the others whole, dense first."""
         numbers = sorted({group.stage for group in self.problem.space.groups})
-        return [self._stage_front(number) for number in numbers]
+        seeds = spawned(self.problem.settings.seed, len(numbers))
+        return [self._stage_front(*each) for each in zip(numbers, seeds, strict=True)]
 
-    def _stage_front(self, stage: int) -> tuple[Genomes, Floats]:
+    def _stage_front(self, stage: int, seed: int) -> tuple[Genomes, Floats]:
         encoding, members = self.encoding, self._members(stage)
         choices = [encoding.choices[gene] for gene in members]
 
@@ -215,7 +216,7 @@ class Joint:
                 self.problem.settings,
                 population=_POPULATION,
                 generations=self.problem.effort.stage_generations,
-                seed=self.problem.settings.seed + stage,
+                seed=seed,
             ),
             encoding.full[None][:, members],
             repair=lambda part: whole(part)[:, members],
@@ -241,7 +242,7 @@ class Joint:
         F1 sees how much a network has lost, not how much of it can come back: of two that are
         as fast, the one that computes more can learn more. F2 is to decide between the kinds.
         """
-        generations = max(1, self.archive.allowance(repair.limits) // _POPULATION)
+        generations = max(1, self.archive.begin(repair.limits) // _POPULATION)
         settings = replace(self.problem.settings, population=_POPULATION, generations=generations)
 
         def judged(losses: Floats, genomes: Genomes) -> Objectives:
@@ -257,11 +258,11 @@ class Joint:
             screen=lambda genomes: judged(self.sensitivity.losses(genomes), genomes),
         )
 
-    def _finalists(self, repair: Repair) -> Genomes:
+    def _finalists(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
         """The two best rules, the best networks of different size, and the next best."""
         archive, wanted = self.archive, self.problem.effort.finalists
         entitled = wanted // 4
-        raw = self.encoding.canonical(np.array(list(self.rule_seeds.values()), np.int64))
+        raw = self.encoding.canonical(np.array(list(rules.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:entitled]
         entrants = self._front(repair.limits, max(1, wanted - entitled))

@@ -1,4 +1,4 @@
-"""Pruning by rule, brought to the same budget on the same grid: controls, and seeds.
+"""One-shot pruning rules (uniform, ranked, depth) and random walks, brought to a budget.
 
 References:
     H. Li et al., Pruning filters for efficient ConvNets, ICLR 2017 (L1).
@@ -90,7 +90,7 @@ def random_walks(
     excess: Callable[[Genomes], Floats],
     start: Ints,
     count: int,
-    seed: int,
+    generator: np.random.Generator,
 ) -> Genomes:
     """Random networks just under the limits.
 
@@ -100,13 +100,12 @@ def random_walks(
         choices: Values of each gene; the first half are levels, the second criteria.
         excess: Summed violation of a population, (P,); 0 where every limit holds.
         start: The dense genome, shape (2 G,).
-        count: How many.
-        seed: Of every draw.
+        count: Number of networks.
+        generator: Source of every draw.
 
     Returns:
         Genomes, shape (count, 2 G); some still violate where limits are out of reach.
     """
-    generator = np.random.default_rng(seed)
     groups = len(choices) // 2
     genomes = np.repeat(start[None], count, 0)
     genomes[:, groups:] = generator.integers(0, choices[groups:], (count, groups))

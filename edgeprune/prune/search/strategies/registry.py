@@ -1,4 +1,4 @@
-"""The strategies by name: how a search is asked for, whichever it is."""
+"""Registry of the search strategies by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,9 +17,12 @@ from edgeprune.text import did_you_mean
 def _gwcs(problem: Problem) -> Searcher:
     def search(limits: Limits) -> Choice:
         return gwcs.search(
-            *(problem.space, problem.descriptors, problem.costs, limits, problem.settings),
+            problem.space,
+            problem.descriptors,
+            problem.costs,
+            limits,
+            problem.settings,
             problem.progress,
-            folder=problem.folder,
         )
 
     return search
@@ -61,7 +64,7 @@ def searcher(name: str, problem: Problem) -> Searcher:
 
     Args:
         name: One of :data:`NAMES`.
-        problem: What it stands on.
+        problem: The network, its widths and costs, images and criteria.
 
     Returns:
         From limits to the best choice that keeps them. Where nothing does, the choice that

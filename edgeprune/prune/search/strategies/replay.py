@@ -1,8 +1,9 @@
-"""How does a search that was interrupted get back to where it was?"""
+"""Deterministic replay: a resumed search answers the limits again that it had answered."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from edgeprune.errors import InputError
@@ -13,49 +14,48 @@ from edgeprune.prune.space.choice import Choice
 Searcher = Callable[[Limits], Choice]
 
 
-@dataclass
 class Replaying:
-    """A search that is asked again what it had answered, before anything new.
+    """A search that goes through the limits it had answered before it answers new ones.
 
-    What it finds out for one budget serves the next. Its scores and its generations lie in
-    files of their own, so that answering again costs little.
+    What it finds out for one budget serves the next. Its scores are memoised in a file of their
+    own, so that answering again costs little.
 
-    Attributes:
+    Args:
         search: Any searcher.
-        notes: The limits it has answered, JSON.
+        path: The limits it has answered, JSON.
+
+    Raises:
+        InputError: The file is damaged.
     """
 
-    search: Searcher
-    notes: Path
-    _answered: list[Limits] = field(init=False)
-    _place: int = 0
-
-    def __post_init__(self) -> None:
-        self._answered = _read(self.notes)
+    def __init__(self, search: Searcher, path: Path) -> None:
+        self._search, self._path = search, path
+        self._answered = _read(path)
+        self._ahead = deque(self._answered)
 
     def __call__(self, limits: Limits) -> Choice:
         """What the search answers once it has come as far as it was."""
-        while self._place < len(self._answered) and self._answered[self._place] != limits:
-            self.search(self._answered[self._place])
-            self._place += 1
-        choice = self.search(limits)
-        if self._place == len(self._answered):
+        while self._ahead and self._ahead[0] != limits:
+            self._search(self._ahead.popleft())
+        choice = self._search(limits)
+        if self._ahead:
+            self._ahead.popleft()
+        else:
             self._answered.append(limits)
             lines = [asdict(answered) for answered in self._answered]
-            write_whole(self.notes, json.dumps(lines).encode())
-        self._place += 1
+            write_whole(self._path, json.dumps(lines).encode())
         return choice
 
     def front(self) -> Sequence[Choice]:
         """The front of the search; empty where it keeps none."""
-        found: Callable[[], Sequence[Choice]] = getattr(self.search, "front", tuple)
+        found: Callable[[], Sequence[Choice]] = getattr(self._search, "front", tuple)
         return found()
 
 
-def _read(notes: Path) -> list[Limits]:
-    if not notes.exists():
+def _read(path: Path) -> list[Limits]:
+    if not path.exists():
         return []
     try:
-        return [Limits(**line) for line in json.loads(notes.read_text("utf-8"))]
+        return [Limits(**line) for line in json.loads(path.read_text("utf-8"))]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{notes} is damaged; delete it to search anew") from error
+        raise InputError(f"{path} is damaged; delete it to search anew") from error

@@ -14,22 +14,24 @@ budget; the last round owes what is left of it. Every budget that the smallest l
 is kept; below them the choice ends on these widths.
 """
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import torch
 
 from edgeprune.progress import part_of
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.engine.population import Settings, spawned
 from edgeprune.prune.search.evaluation.masked import MaskedNetwork
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies.smoea_task import Masks, Task, widths_of
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import kept_by
 from edgeprune.prune.space.widths import PruningSpace
+from edgeprune.text import digest
 
 LAYERS = 3
 ROUNDS = 2
@@ -51,17 +53,31 @@ def search(problem: Problem, limits: Limits) -> Choice:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
-    network = MaskedNetwork(problem.trace, problem.images.val, seed=problem.settings.seed)
+    seed = problem.settings.seed
+    network = MaskedNetwork(problem.trace, problem.images.val, seed=seed)
     masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in problem.space.groups)
     parts = subnetworks(problem.space)
     steps = [(turn, number) for turn in range(_rounds(limits)) for number in range(len(parts))]
+    seeds = spawned(seed, len(steps))
+    history = digest(f"held-out images of seed {seed}")
     scores: dict[str, float] = {}
     for done, (turn, number) in enumerate(steps):
         if number == 0 and turn and _kept(problem, masks, limits):
             break
-        damage = network.damage(network.span(parts[number]), masks)
-        task = Task(problem, parts, number, masks, limits, damage, last=turn == ROUNDS - 1)
-        settings = _settings(problem, task, done)
+        task = Task(
+            problem=problem,
+            parts=parts,
+            number=number,
+            standing=masks,
+            limits=limits,
+            damage=_remembered(
+                problem.memo,
+                f"{history} {parts[number]}",
+                network.damage(network.span(parts[number]), masks),
+            ),
+            last=turn == ROUNDS - 1,
+        )
+        settings = _settings(problem.settings, seeds[done])
         front = evolve(
             task.objectives,
             task.choices,
@@ -69,11 +85,11 @@ def search(problem: Problem, limits: Limits) -> Choice:
             task.seeds(settings),
             part_of(problem.progress, "searching", done, len(steps)),
             repair=task.repair,
-            keep=_record(problem, done),
         )
         masks, lost = task.compromise(front)
         scores[f"damage at {problem.space.groups[parts[number][0]].name}"] = lost
         network.recalibrate(masks, problem.images.train)
+        history = digest(f"{history} {_packed(masks)}")
     widths = widths_of(masks)
     kept = kept_by(problem.space.groups, masks)
     return Choice(kept, widths, problem.costs.ratios(widths[None])[0], scores)
@@ -82,7 +98,7 @@ def search(problem: Problem, limits: Limits) -> Choice:
 def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
     """Group indices of each sub-network, in the order of the network.
 
-    The groups of a stage are dealt out evenly in their order; those of one residual branch stay
+    The groups of a stage are shared out evenly in their order; those of one residual branch stay
     together, since they are dropped together.
     """
     parts: list[tuple[int, ...]] = []
@@ -93,12 +109,12 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
                 units.setdefault(group.block or f"#{index}", []).append(index)
         total = sum(map(len, units.values()))
         fair = total / -(-total // LAYERS)
-        dealt: dict[int, list[int]] = {}
+        shared: dict[int, list[int]] = {}
         before = 0
         for unit in units.values():
-            dealt.setdefault(int(before / fair), []).extend(unit)
+            shared.setdefault(int(before / fair), []).extend(unit)
             before += len(unit)
-        parts += [tuple(sorted(members)) for members in dealt.values()]
+        parts += [tuple(sorted(members)) for members in shared.values()]
     return tuple(parts)
 
 
@@ -110,20 +126,35 @@ def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:
     return bool((problem.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
 
 
-def _settings(problem: Problem, task: Task, done: int) -> Settings:
-    """Those of one sub-network; the record of an evolution holds for these very circumstances."""
-    asked = problem.settings
-    stands = [mask.tolist() for mask in task.standing]
-    circumstances = repr((asked.problem, task.limits, stands, problem.images.fingerprint))
+def _settings(asked: Settings, seed: int) -> Settings:
+    """Those of one sub-network."""
     return replace(
         asked,
         population=min(asked.population, POPULATION),
         generations=min(asked.generations, GENERATIONS),
         mutation=MUTATION if asked.mutation is None else asked.mutation,
-        seed=asked.seed + done,
-        problem=hashlib.sha256(circumstances.encode()).hexdigest(),
+        seed=seed,
     )
 
 
-def _record(problem: Problem, done: int) -> Path | None:
-    return None if problem.folder is None else problem.folder / f"smoea-{done:03}.json"
+def _remembered(
+    memo: Memo, place: str, damage: Callable[[Masks], float]
+) -> Callable[[Masks], float]:
+    """``damage``, computed once for each mask.
+
+    Args:
+        memo: Where it is kept.
+        place: The sub-network, and every choice before it: BatchNorm was recalibrated after each.
+        damage: Measures masks of all groups.
+    """
+
+    def known(masks: Masks) -> float:
+        found = memo.recall("damage", [place, _packed(masks)], lambda: {"damage": damage(masks)})
+        return found["damage"]
+
+    return known
+
+
+def _packed(masks: Masks) -> str:
+    """The masks' bits as hexadecimal digits, group by group."""
+    return " ".join(np.packbits(mask.numpy()).tobytes().hex() for mask in masks)

@@ -1,10 +1,10 @@
-"""What does a genome of one sub-network say, what is it worth, and when is it within the budget?
+"""Genomes of one sub-network: decoding, objectives, repair to the limits, seeds (SMOEA).
 
-Used by SMOEA; all of it is our reconstruction, which docs/search.md describes.
+All of it is our reconstruction, which docs/search.md describes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
@@ -23,7 +23,7 @@ Masks = tuple[Tensor, ...]
 _PARTS = 33
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """One sub-network to be pruned while the rest stays as it stands.
 
@@ -31,14 +31,14 @@ class Task:
     channel: the set bits stay first, the most salient of them before the others.
 
     Attributes:
-        problem: What the strategy stands on.
+        problem: The network, its widths and costs.
         parts: Group indices of every sub-network.
-        number: Which of them this is.
+        number: Index in ``parts`` of this one.
         standing: Masks of all groups as they stand.
         limits: Budgets of the whole network.
-        damage: What masks of all groups cost in accuracy's stead.
+        damage: Stands for the accuracy that masks of all groups lose; asked for one mask of
+            the sub-network more than once.
         last: Whether the share of the budget must be kept, not only approached.
-        known: Damage by mask.
     """
 
     problem: Problem
@@ -48,7 +48,6 @@ class Task:
     limits: Limits
     damage: Callable[[Masks], float]
     last: bool
-    known: dict[bytes, float] = field(default_factory=dict)
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -181,14 +180,10 @@ class Task:
         return [chosen[member].double().cpu().numpy() for member in self.members]
 
     def _lost(self, row: int, masks: Sequence[Bools]) -> float:
-        own = [mask[row] for mask in masks]
-        key = np.concatenate(own).tobytes()
-        if key not in self.known:
-            every = list(self.standing)
-            for member, mask in zip(self.members, own, strict=True):
-                every[member] = torch.from_numpy(mask)
-            self.known[key] = self.damage(tuple(every))
-        return self.known[key]
+        every = list(self.standing)
+        for member, mask in zip(self.members, masks, strict=True):
+            every[member] = torch.from_numpy(mask[row])
+        return self.damage(tuple(every))
 
 
 def _first(bits: Ints, saliency: Floats, widths: Ints) -> Bools:

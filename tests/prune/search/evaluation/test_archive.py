@@ -24,7 +24,7 @@ def drawn(archive, count, seed=0):
     return generator.integers(0, choices, (count, len(choices)))
 
 
-def test_losses_are_those_of_the_proxy_each_asked_for_once(archived):
+def test_losses_are_those_of_the_evaluator_each_asked_for_once(archived):
     archive = archived()
     genomes = drawn(archive, 30)
     losses = archive.losses(np.concatenate([genomes, genomes[::-1]]))
@@ -62,16 +62,16 @@ def test_progress_is_told_up_to_the_effort(archived):
 )
 def test_the_first_budget_has_the_effort_and_a_tightened_aim_a_tenth(archived, limits, allowed):
     archive = archived(effort=100)
-    assert [archive.allowance(Limits(latency=limit)) for limit in limits] == allowed
+    assert [archive.begin(Limits(latency=limit)) for limit in limits] == allowed
 
 
 def test_what_was_scored_already_counts_but_a_fifth_is_always_left(archived):
     archive = archived(effort=100)
     archive.losses(drawn(archive, 30))
-    assert archive.allowance(Limits(latency=0.5)) == 100 - len(archive.scores)
+    assert archive.begin(Limits(latency=0.5)) == 100 - len(archive.scores)
     other = archived(effort=100)
     other.losses(drawn(other, 300))
-    assert other.allowance(Limits(latency=0.5)) == 20
+    assert other.begin(Limits(latency=0.5)) == 20
 
 
 def test_networks_that_keep_the_limits_come_best_first(archived):

@@ -7,6 +7,7 @@ from scipy.special import log_softmax
 
 from edgeprune.prune.search.evaluation import evaluator
 from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import whole
 from edgeprune.prune.tracing.trace import trace
@@ -81,6 +82,25 @@ def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, ran
     assert found.accuracy == pytest.approx(accuracy)
 
 
+def test_both_fidelities_compute_on_the_device_they_were_given(traced, noise, random_plan):
+    """On ``meta`` tensors have no values: all goes well until the first number is asked for."""
+    seen = set()
+
+    def note(module, inputs):
+        if isinstance(module, torch.nn.Conv2d):
+            seen.add(inputs[0].device.type)
+
+    judge = Evaluator(traced, noise, EFFORT, device=torch.device("meta"))
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        for fidelity in (judge.score, lambda plan: judge.distilled(plan, STEPS)):
+            with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+                fidelity(random_plan(traced, 0))
+    finally:
+        hook.remove()
+    assert seen == {"meta"}
+
+
 def test_every_length_of_distillation_is_another_score(traced, noise, random_plan, counted):
     judge, plan = Evaluator(traced, noise, EFFORT), random_plan(traced, 0)
     assert judge.distilled(plan, STEPS) != judge.distilled(plan, STEPS + 3)
@@ -134,10 +154,10 @@ def test_every_network_sees_the_same_images(traced, noise, random_plan):
 
 def test_notes_are_taken_up(traced, noise, random_plan, counted, tmp_path):
     notes, plan = tmp_path / "notes.jsonl", random_plan(traced, 0)
-    first = Evaluator(traced, noise, EFFORT, notes)
+    first = Evaluator(traced, noise, EFFORT, Memo(notes))
     known = first.score(plan), first.distilled(plan, STEPS)
     counted.clear()
-    second = Evaluator(traced, noise, EFFORT, notes)
+    second = Evaluator(traced, noise, EFFORT, Memo(notes))
     assert second.evaluated == 0
     assert (second.score(plan), second.distilled(plan, STEPS)) == known
     assert second.evaluated == 1
@@ -150,18 +170,18 @@ def test_a_line_cut_off_by_a_crash_costs_that_line_only(
 ):
     notes = tmp_path / "notes.jsonl"
     plans = [random_plan(traced, seed) for seed in range(3)]
-    first = Evaluator(traced, noise, EFFORT, notes)
+    first = Evaluator(traced, noise, EFFORT, Memo(notes))
     scores = [first.score(plan) for plan in plans]
     text = notes.read_text("utf-8")
     last = text.splitlines()[-1]
     notes.write_text(text[: len(text) - 1 - round((1 - left) * len(last))], "utf-8")
     counted.clear()
     for _ in range(2):  # what is noted behind the cut is found again, too
-        again = Evaluator(traced, noise, EFFORT, notes)
+        again = Evaluator(traced, noise, EFFORT, Memo(notes))
         assert [again.score(plan) for plan in plans] == scores
     assert len(counted) == 1
     third = random_plan(traced, 3)
-    assert again.score(third) == Evaluator(traced, noise, EFFORT, notes).score(third)
+    assert again.score(third) == Evaluator(traced, noise, EFFORT, Memo(notes)).score(third)
     assert len(counted) == 2
 
 

@@ -34,7 +34,7 @@ def problem(judged):
     costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
 
     def make(**fields):
-        return Problem(traced, space, costs, images, **fields)
+        return Problem(trace=traced, space=space, costs=costs, images=images, **fields)
 
     return make
 

@@ -1,10 +1,12 @@
 """Controls: each keeps its limits, and random search gets exactly as many networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.strategies.controls import Depth, Random, Ranked, Uniform
+from edgeprune.prune.search.strategies.joint import Joint
 from edgeprune.prune.space.budget import Limits
 
 KINDS = ["residual", "bottleneck", "plain"]
@@ -89,7 +91,8 @@ def test_only_criteria_in_units_of_the_loss_are_compared_as_they_are(judged_prob
     for name in ("taylor", "l1"):
         plain, scaled = judged_problem("residual"), judged_problem("residual")
         saliencies = scaled.criterion(name)
-        scaled._found[name] = tuple(s * float(k) for s, k in zip(saliencies, scales, strict=True))
+        times = tuple(s * float(k) for s, k in zip(saliencies, scales, strict=True))
+        vars(scaled)["criterion"] = {name: times}.__getitem__
         limits = Limits(latency=0.6)
         found[name] = (Ranked(plain, name)(limits).kept, Ranked(scaled, name)(limits).kept)
     assert found["l1"][0] == found["l1"][1]
@@ -108,23 +111,29 @@ def networks(judge):
     return len({tuple(plan.kept.items()) for plan in judge.asked})
 
 
-def test_random_scores_as_many_networks_as_it_is_allowed(judged_problem, monkeypatch):
-    told, allowance = [], Archive.allowance
-    monkeypatch.setattr(
-        Archive,
-        "allowance",
-        lambda archive, limits: told.append(allowance(archive, limits)) or told[-1],
-    )
-    problem = judged_problem("residual", effort=100)
+@pytest.mark.parametrize(("effort", "stages"), [(100, 3), (100, 0), (400, 3)])
+def test_random_scores_as_many_networks_as_joint_is_expected_to(judged_problem, effort, stages):
+    """Then a tenth of the effort for an aim that was tightened, a quarter for another budget."""
+    problem = judged_problem("residual", effort=effort)
+    asked = replace(problem.effort, stage_generations=stages)
+    object.__setattr__(problem, "effort", asked)
     search, counts = Random(problem), [0]
     for limit in (0.7, 0.69, 0.5):
         search(Limits(latency=limit))
         counts.append(networks(problem.evaluator))
+    allowed = np.array([Joint(problem).archive.expected, effort // 10, effort // 4])
     scored = np.diff(counts)
-    assert scored[0] == told[0] == 100
-    assert (scored <= told).all()
-    assert (scored >= np.array(told) - 2).all()  # a walk may end where an earlier one did
+    assert scored[0] == allowed[0] >= effort
+    assert (scored <= allowed).all()
+    assert (scored >= allowed - 2).all()  # a walk may end where an earlier one did
     assert len(problem.evaluator.asked) == counts[-1]
+
+
+def test_joint_scores_about_as_many_networks_as_random(judged_problem):
+    problem, control = judged_problem("residual"), judged_problem("residual")
+    Joint(problem)(Limits(latency=0.6))
+    Random(control)(Limits(latency=0.6))
+    assert networks(problem.evaluator) == pytest.approx(networks(control.evaluator), rel=0.15)
 
 
 def test_random_distils_its_best_and_takes_the_best_distilled(judged_problem):

@@ -82,9 +82,9 @@ def test_progress_runs_through_all_stages(space, descriptors, costs):
         costs,
         Limits(latency=0.6),
         settings,
-        lambda done, total: told.append((done, total)),
+        lambda step, done, total: told.append((step, done, total)),
     )
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert told == [("searching", done, 6) for done in range(1, 7)]
 
 
 def test_a_redundant_channel_goes_before_a_different_one():
@@ -134,7 +134,7 @@ def test_every_limit_above_the_floor_is_kept(chain, costs, above):
     space, described = chain
     floor = costs.ratios(np.array([[grid[0] for grid in space.grids]]))[0]
     limits = Limits(*np.minimum(above * floor, 0.95).tolist())
-    choice = gwcs.search(space, described, costs, limits, Settings(12, 8))
+    choice = gwcs.search(space, described, costs, limits, Settings(population=12, generations=8))
     assert (choice.ratios <= limits.vector()).all()
 
 

@@ -86,7 +86,13 @@ def stage():
         for _ in groups
     )
     costs = Costs(space.full, (lambda w: w.sum(1), lambda w: w[:, 0], lambda w: w.prod(1)))
-    return StageFitness(space, described, costs, (1, 2), space.full)
+    return StageFitness(
+        space=space,
+        descriptors=described,
+        costs=costs,
+        members=(1, 2),
+        fixed=space.full,
+    )
 
 
 def test_members_change_and_the_rest_stays(stage):

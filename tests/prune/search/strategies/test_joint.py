@@ -43,6 +43,7 @@ def networks(judge):
 def with_effort(problem, **changed):
     """The same problem and judge with another effort."""
     other = dataclasses.replace(problem, effort=dataclasses.replace(problem.effort, **changed))
+    vars(other)["criterion"] = problem.criterion
     vars(other)["evaluator"] = problem.evaluator
     return other
 
@@ -71,8 +72,8 @@ def test_nothing_that_a_rule_found_beats_the_best_that_was_scored(judged_problem
     search(LIMITS)
     judge, encoding = problem.evaluator, search.encoding
     best = judge.loss(encoding.plan(search.archive.ranked(LIMITS)[0]))
-    assert set(search.rule_seeds) == {"uniform", "depth", "knapsack", "greedy", "taylor", "l1"}
-    for name, seed in search.rule_seeds.items():
+    assert set(search.rules(LIMITS)) == {"uniform", "depth", "knapsack", "greedy", "taylor", "l1"}
+    for name, seed in search.rules(LIMITS).items():
         keeps = problem.costs.ratios(encoding.widths(seed[None]))[0, 0] <= LIMITS.latency
         assert not keeps or best <= judge.loss(encoding.plan(seed)) + 1e-12, name
 
@@ -82,9 +83,9 @@ def test_rules_are_brought_to_the_budget_as_the_controls_of_their_names_are(judg
     search = Joint(problem)
     search(LIMITS)
     for name in ("taylor", "l1"):
-        kept = search.encoding.plan(search.rule_seeds[name]).kept
+        kept = search.encoding.plan(search.rules(LIMITS)[name]).kept
         assert kept == Ranked(problem, name)(LIMITS).kept
-    widths = search.encoding.widths(search.rule_seeds["uniform"][None])[0]
+    widths = search.encoding.widths(search.rules(LIMITS)["uniform"][None])[0]
     assert widths.tolist() == Uniform(problem)(LIMITS).widths.tolist()
 
 
@@ -92,7 +93,7 @@ def test_once_the_seeds_are_known_only_networks_just_under_the_limits_are_scored
     problem = judged_problem("residual", effort=300)
     search = Joint(with_effort(problem, stage_generations=0))
     search(LIMITS)
-    seeds = search.encoding.canonical(np.array(list(search.rule_seeds.values()), np.int64))
+    seeds = search.encoding.canonical(np.array(list(search.rules(LIMITS).values()), np.int64))
     last = search.archive.genomes[-48:]
     last = last[~(last[:, None] == seeds[None]).all(2).any(1)]
     assert len(last) > 40
@@ -109,7 +110,7 @@ def test_a_search_betters_every_rule_where_the_rules_are_blind(judged_problem):
     judge, encoding = problem.evaluator, search.encoding
     best = judge.loss(encoding.plan(search.archive.ranked(LIMITS)[0]))
     for name in ("uniform", "taylor", "l1"):
-        assert best < 0.95 * judge.loss(encoding.plan(search.rule_seeds[name]))
+        assert best < 0.95 * judge.loss(encoding.plan(search.rules(LIMITS)[name]))
 
 
 def test_the_choice_is_no_worse_distilled_than_the_best_rules(judged_problem):
@@ -124,7 +125,7 @@ def test_the_choice_is_no_worse_distilled_than_the_best_rules(judged_problem):
         judge.distilled(plan, steps[-1]).loss for plan in last_rung
     )
     repair = Repair(search.encoding, problem.costs, LIMITS, search.sensitivity)
-    rules = map(search.encoding.plan, repair(np.array(list(search.rule_seeds.values()))))
+    rules = map(search.encoding.plan, repair(np.array(list(search.rules(LIMITS).values()))))
     first, second, *_ = sorted({judge.loss(plan) for plan in rules})
     assert {first, second} <= {judge.loss(plan) for plan in first_rung}
 
@@ -262,7 +263,7 @@ def test_one_criterion_is_enough(judged_problem):
     object.__setattr__(problem, "criteria_names", ("l1",))
     search = Joint(problem)
     assert within(search(LIMITS), LIMITS)
-    assert set(search.rule_seeds) == {"uniform", "depth", "knapsack", "greedy", "l1"}
+    assert set(search.rules(LIMITS)) == {"uniform", "depth", "knapsack", "greedy", "l1"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -131,7 +131,8 @@ def walks(encoding, costs, limit, count=40, seed=0):
         ratios = costs.ratios(encoding.widths(genomes))
         return np.maximum(ratios / limits.vector() - 1, 0).sum(1)
 
-    return one_shot.random_walks(encoding.choices, excess, encoding.full, count, seed)
+    generator = np.random.default_rng(seed)
+    return one_shot.random_walks(encoding.choices, excess, encoding.full, count, generator)
 
 
 @pytest.mark.parametrize("kind", KINDS)

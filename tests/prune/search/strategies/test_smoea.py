@@ -1,3 +1,4 @@
+import copy
 import itertools
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.search.engine.population import Front, Settings
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import smoea
 from edgeprune.prune.search.strategies.smoea_task import Task
@@ -40,7 +42,7 @@ IMAGES = DataSet(
 )
 
 
-def ground_of(model, grid=(2, 4, 6, 8), **fields):
+def problem_of(model, grid=(2, 4, 6, 8), **fields):
     """Latency counts channels; BatchNorm is made to fit the images, as training would have."""
     fitted = recalibrate(model.float(), IMAGES.train, device=torch.device("cpu"))
     traced = trace(fitted, torch.zeros(1, 3, 8, 8))
@@ -51,12 +53,13 @@ def ground_of(model, grid=(2, 4, 6, 8), **fields):
 
     spaced = space.build(traced.groups, grid)
     costs = Costs(spaced.full, (latency, counts.macs, counts.params))
-    return Problem(traced, spaced, costs, IMAGES, **{"settings": QUICK, **fields})
+    given = {"settings": QUICK, **fields}
+    return Problem(trace=traced, space=spaced, costs=costs, images=IMAGES, **given)
 
 
 @pytest.fixture
 def problem(tiny):
-    return ground_of(tiny("resnet")[0], criteria_names=("l1", "taylor"))
+    return problem_of(tiny("resnet")[0], criteria_names=("l1", "taylor"))
 
 
 def floor(problem):
@@ -105,7 +108,7 @@ def test_the_same_seed_gives_the_same_choice(problem):
 
 @pytest.mark.parametrize("name", ["vgg", "bottleneck", "resnext", "mobilenet", "awkward"])
 def test_whatever_is_coupled_is_pruned_and_runs(tiny, name):
-    problem = ground_of(tiny(name)[0], grid=(4, 8, 12), criteria_names=("l1",))
+    problem = problem_of(tiny(name)[0], grid=(4, 8, 12), criteria_names=("l1",))
     least = floor(problem)[0]
     limits = Limits(latency=(1 + 2 * least) / 3)
     choice = smoea.search(problem, limits)
@@ -117,24 +120,35 @@ def test_whatever_is_coupled_is_pruned_and_runs(tiny, name):
 def test_a_network_that_answers_nan_still_keeps_the_budget(tiny):
     model = tiny("resnet")[0]
     model[0][0].weight.data[:] = torch.nan
-    problem = ground_of(model, criteria_names=("bn",))
+    problem = problem_of(model, criteria_names=("bn",))
     assert smoea.search(problem, Limits(latency=0.6)).ratios[0] <= 0.6
 
 
-def test_an_interrupted_search_goes_on_from_its_records(problem, tmp_path, monkeypatch):
-    kept = replace(problem, folder=tmp_path)
-    limits = Limits(latency=0.6)
-    first = smoea.search(kept, limits)
-    assert len(list(tmp_path.iterdir())) >= len(smoea.subnetworks(problem.space))
-    monkeypatch.setattr(Task, "objectives", None)
-    assert smoea.search(kept, limits).kept == first.kept
-
-
-def test_records_of_other_limits_are_not_gone_on_from(problem, tmp_path):
+def test_damages_of_other_limits_change_nothing(problem, tmp_path):
     kept = replace(problem, folder=tmp_path)
     smoea.search(kept, Limits(latency=0.9))
-    again = smoea.search(kept, Limits(latency=0.5))
+    again = smoea.search(replace(kept), Limits(latency=0.5))
     assert again.kept == smoea.search(problem, Limits(latency=0.5)).kept
+    assert again.scores == smoea.search(problem, Limits(latency=0.5)).scores
+
+
+def test_damages_of_other_images_or_another_network_are_not_taken(problem, tmp_path):
+    """Each search runs in the folder of the first, and alone: the same damages."""
+    limits = Limits(latency=0.6)
+    smoea.search(replace(problem, folder=tmp_path), limits)
+    torch.manual_seed(1)
+    shaken = copy.deepcopy(problem.trace.model)
+    with torch.no_grad():
+        for parameter in shaken.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    others = (
+        replace(problem, images=replace(IMAGES, val=pictures(20, 7), fingerprint="y")),
+        replace(problem, settings=replace(QUICK, seed=1)),
+        replace(problem, trace=trace(shaken, torch.zeros(1, 3, 8, 8))),
+    )
+    for other in others:
+        there = smoea.search(replace(other, folder=tmp_path), limits)
+        assert there.scores == smoea.search(other, limits).scores
 
 
 def groups_of(*specs):
@@ -164,7 +178,15 @@ def test_consecutive_layers_are_dealt_out_evenly(specs, parts):
 def task(problem):
     masks = tuple(torch.ones(group.width, dtype=torch.bool) for group in problem.space.groups)
     parts = smoea.subnetworks(problem.space)
-    return Task(problem, parts, 0, masks, Limits(latency=0.7), lambda masks: 0.5, last=True)
+    return Task(
+        problem=problem,
+        parts=parts,
+        number=0,
+        standing=masks,
+        limits=Limits(latency=0.7),
+        damage=lambda masks: 0.5,
+        last=True,
+    )
 
 
 def test_set_bits_stay_first_and_the_salient_fill_up(task):
@@ -202,7 +224,12 @@ def test_repair_narrows_what_breaks_the_budget_and_no_further_than_it_must(task)
 
 def test_a_mask_is_run_once_and_what_breaks_the_budget_never(task):
     seen = []
-    watched = replace(task, damage=lambda masks: float(len(seen.append(masks) or seen)))
+
+    def damage(masks):
+        seen.append(masks)
+        return float(len(seen))
+
+    watched = replace(task, damage=smoea._remembered(Memo(), "here", damage))
     genomes = np.concatenate([task.seeds(QUICK), task.seeds(QUICK)])
     values = watched.objectives(genomes)
     half = len(genomes) // 2
@@ -242,7 +269,14 @@ def test_the_paper_s_own_setting_is_a_budget_like_others(monkeypatch):
     counts = CostModel(traced)
     spaced = space.build(traced.groups, (16, 32, 64, 128))
     costs = Costs(spaced.full, (counts.macs, counts.macs, counts.params))
-    problem = Problem(traced, spaced, costs, images, Settings(6, 0), criteria_names=("l1",))
+    problem = Problem(
+        trace=traced,
+        space=spaced,
+        costs=costs,
+        images=images,
+        settings=Settings(population=6, generations=0),
+        criteria_names=("l1",),
+    )
     choice = smoea.search(problem, Limits(params=0.1656))
     assert 0.1 < choice.ratios[2] <= 0.1656
 

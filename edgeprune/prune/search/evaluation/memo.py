@@ -1,0 +1,62 @@
+"""Memoised scores: numbers by what they were computed from, kept in a file of JSON lines."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edgeprune.files import disk_errors
+from edgeprune.text import digest
+
+Numbers = Mapping[str, float]
+
+
+class Memo:
+    """Numbers that are computed once, also over processes that were killed.
+
+    A value is appended to the file as soon as it is known. A process that is killed at any moment
+    therefore loses the one value that it was computing; a line that was cut off is skipped.
+
+    Args:
+        path: JSON lines, read at the start; without a file nothing outlives the object.
+        basis: What every value depends on, as plain JSON. It is part of every key, so a value
+            of another network or of other images is never taken.
+    """
+
+    def __init__(self, path: Path | None = None, basis: object = None) -> None:
+        self._path, self._basis = path, basis
+        self._known = _read(path)
+
+    def recall(self, kind: str, given: object, compute: Callable[[], Numbers]) -> Numbers:
+        """The numbers for these arguments, computed where no run has computed them yet.
+
+        Args:
+            kind: What is computed, a short word that begins the key.
+            given: All that the numbers depend on beside the basis, as plain JSON.
+            compute: Computes them; NaN and infinity are kept as they are.
+
+        Raises:
+            MachineError: The file cannot be written.
+        """
+        key = f"{kind} {digest(json.dumps([self._basis, kind, given], sort_keys=True))}"
+        if key not in self._known:
+            self._known[key] = compute()
+            self._append({"key": key, **self._known[key]})
+        return self._known[key]
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        if self._path is not None:
+            with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+                # The break comes first: what was cut off before it stays a line of its own.
+                file.write(("\n" if file.tell() else "") + json.dumps(line))
+
+
+def _read(path: Path | None) -> dict[str, Numbers]:
+    known: dict[str, Numbers] = {}
+    if path is not None and path.exists():
+        for line in path.read_text("utf-8", errors="replace").splitlines():
+            try:
+                numbers = json.loads(line)
+                known[numbers.pop("key")] = numbers
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # cut off by a crash: it is computed again
+    return known
