@@ -1,4 +1,4 @@
-"""Remembers Ctrl-C and SIGTERM: inside a library an interrupt may surface as any error at all."""
+"""Remembers Ctrl-C and SIGTERM, as inside a library they may surface as any error at all."""
 
 import signal
 from types import FrameType

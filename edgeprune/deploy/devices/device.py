@@ -1,4 +1,4 @@
-"""Where a job is measured: ``local://`` in a fresh process, ``ssh://user@host`` over there.
+"""The devices that run a job: ``local://``, a fresh process here, and ``ssh://user@host``.
 
 Both run the same file (``runner.py``) and give the same lines, so a verdict never depends on how
 the device was reached. Everything that times a model goes through here::
@@ -141,7 +141,7 @@ class _Process:
         with suppress(BrokenPipeError):
             self.stdin.close()  # the runner leaves when its stdin closes
         try:
-            self.process.wait(5)
+            self.process.wait(5)  # seconds; a run of a large model cannot be interrupted
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

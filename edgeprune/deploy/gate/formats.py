@@ -62,7 +62,7 @@ def to_markdown(report: Report) -> str:
 
 def to_annotations(report: Report) -> str:
     """GitHub workflow commands: an error per missed budget, a warning per undecided one."""
-    levels = {"missed": "error"}
+    levels = {"missed": "error"}  # what is met needs no annotation
     if report.on_inconclusive != "pass":
         level = "error" if report.on_inconclusive == "fail" else "warning"
         levels |= {"inconclusive": level, "estimate": level}

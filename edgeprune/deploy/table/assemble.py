@@ -1,4 +1,4 @@
-"""How does a block at fixed widths become an ONNX file that can be timed?
+"""Builds the ONNX file of a block at fixed widths, to be timed.
 
 Its weights are constants that the runtime unfolds when it opens the file: a few kilobytes go to
 the device instead of all weights, and the time of a dense convolution does not depend on them.
@@ -9,10 +9,9 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from edgeprune.deploy.devices.job import IR_VERSION, OPSET
 from edgeprune.deploy.table.network import Block, Op, Width
 
-IR_VERSION = 10
-OPSET = 20
 _CONTEXT_CHANNELS = 8
 _POINTWISE = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (1, 1)))
 
