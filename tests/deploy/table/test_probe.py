@@ -121,11 +121,3 @@ def test_a_width_that_was_not_measured_is_refused(
 def test_no_networks_no_predictions(simulated: Make, residual_net: Make) -> None:
     model = load_or_build(residual_net(1), PINNED, Probe(device=simulated()))
     assert model.predict(np.empty((0, 6), np.int64)).shape == (0,)
-
-
-def test_rank_correlation_is_spearmans() -> None:
-    left = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    # 1 - 6 * (0 + 0 + 1 + 1 + 0) / (5 * 24)
-    assert rank_correlation(left, np.array([0.1, 0.2, 9.0, 8.0, 99.0])) == pytest.approx(0.9)
-    assert rank_correlation(left, -left) == pytest.approx(-1)
-    assert rank_correlation(left, np.ones(5)) == 1.0
