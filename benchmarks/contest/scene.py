@@ -71,7 +71,7 @@ class Scene:
     def field(self) -> Field:
         """What edgeprune's own arms choose from; measures the latency table where needed."""
         clock = Timing(self.profile, connect("local://"))
-        latency = probe.load_or_build(blocks.to_network(self.trace), self.profile)
+        latency = probe.probe(blocks.to_network(self.trace), self.profile).model
         space = build_space(self.trace.groups, latency.grid)
         costs = Costs(space.full, (latency.predict, self.counts.macs, self.counts.params))
         return Field(self.name, self.trace, space, costs, latency.error, self.proto, clock)

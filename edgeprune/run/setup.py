@@ -9,7 +9,7 @@ from torch import nn
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.probe import Probe, load_or_build
+from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
 from edgeprune.export.sealed_file import Exported, exported, sample_pixels
@@ -131,11 +131,8 @@ def look(request: Request, folder: RunFolder, progress: Progress) -> Scene:
 
 def _latency(traced: Trace, timing: Timing, folder: RunFolder, progress: Progress) -> LatencyModel:
     """The measured table of this device; what it lacks is measured now and kept."""
-    probe = Probe(
-        device=timing.device,
-        progress=progress,
-    )
-    model = load_or_build(blocks.to_network(traced), timing.profile, probe)
+    options = Probe(device=timing.device, progress=progress)
+    model = probe(blocks.to_network(traced), timing.profile, options).model
     write_whole(folder.path / "latency.json", model.document)
     folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
     return model

@@ -141,11 +141,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        with path.open("rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return hashlib.sha256(content_of(path)).hexdigest()
 
 
 def _strip(message: Any) -> None:

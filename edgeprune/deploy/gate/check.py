@@ -106,11 +106,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     return Report(
         model=_named(candidate),
         reference=_named(reference) if reference else None,
-        target={
-            "name": profile.name,
-            "sha256": profile.sha256,
-            "proxy_for": profile.proxy_for,
-        },
+        target={"name": profile.name, "sha256": profile.sha256, "proxy_for": profile.proxy_for},
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(

@@ -35,7 +35,8 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
     for place, op in enumerate(block.ops):
         names[op.output] = "y" if op.output == block.output else f"t{place}"
         inputs = [names[name] for name in op.inputs]
-        for shape, value in _WEIGHTS.get(op.kind, _none)(op, channels[op.inputs[0]]):
+        weights = _WEIGHTS[op.kind](op, channels[op.inputs[0]]) if op.kind in _WEIGHTS else ()
+        for shape, value in weights:
             inputs.append(f"w{len(constants)}")
             constants.append(_shape_tensor(inputs[-1], shape))
             nodes.append(_constant(inputs[-1], value * (1 + len(constants) / 1024)))
@@ -109,10 +110,6 @@ def _constant(name: str, value: float) -> NodeProto:
 
 
 _Constants = tuple[tuple[tuple[int, ...], float], ...]
-
-
-def _none(op: Op, width: int) -> _Constants:
-    return ()
 
 
 def _convolution(op: Op, width: int) -> _Constants:

@@ -38,13 +38,10 @@ def fitted(
     """
     (nets,) = measured.networks.values()
     tables, constant = tables_of(network, blocks)
-    start = Fit(
-        scale=1.0, more=1.0, offset=0.0, fits=0.0, spills=1.0, reference_ms=nets.reference_ms
-    )
     model = LatencyModel(
         network=network,
         grid=grid,
-        fit=start,
+        fit=Fit(reference_ms=nets.reference_ms),
         document=measured.to_json(),
         tables=tables,
         constant=constant,

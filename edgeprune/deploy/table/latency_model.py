@@ -36,11 +36,11 @@ class Fit:
         rank: Spearman's rank correlation on these networks.
     """
 
-    scale: float
-    more: float
-    offset: float
-    fits: float
-    spills: float
+    scale: float = 1.0
+    more: float = 1.0
+    offset: float = 0.0
+    fits: float = 0.0
+    spills: float = 1.0
     reference_ms: float
     mean_error: float = float("nan")
     max_error: float = float("nan")

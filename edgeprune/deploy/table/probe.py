@@ -82,18 +82,6 @@ class ProbeReport:
     dropped: str = ""
 
 
-def load_or_build(
-    network: Network, profile: TargetProfile, options: Probe | None = None
-) -> LatencyModel:
-    """The latency model of a network on a device; what is not on disk yet is measured.
-
-    Raises:
-        InputError: the table in ./calibration is stale or damaged; the line says how to rebuild.
-        MachineError: the device cannot be reached or cannot measure, or the disk is full.
-    """
-    return probe(network, profile, options).model
-
-
 def probe(network: Network, profile: TargetProfile, options: Probe | None = None) -> ProbeReport:
     """Measure what the table of this device lacks for a network, write it, and say what came out.
 
@@ -140,15 +128,8 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
 def network_id(network: Network, grid: Sequence[int]) -> str:
     """Identity of a search space: the same blocks, wired alike, on the same grid."""
     blocks = [(block.signature, block.groups) for block in network.blocks]
-    whole = (
-        blocks,
-        network.full,
-        network.branches,
-        network.input_shape,
-        network.owned,
-        tuple(grid),
-    )
-    return digest(repr(whole))
+    shapes = (network.full, network.branches, network.input_shape, network.owned)
+    return digest(repr((blocks, *shapes, tuple(grid))))
 
 
 def draw(
