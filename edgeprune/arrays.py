@@ -1,4 +1,4 @@
-"""Names of array types; P genomes, G channel groups, C channels, M objectives."""
+"""Names of array types; shapes use P genomes, G channel groups, C channels, M objectives."""
 
 import numpy as np
 from numpy.typing import NDArray

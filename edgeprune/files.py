@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a disk can refuse in one line."""
+"""Writes files whole or not at all, and turns what a disk refuses into one line."""
 
 import contextlib
 import errno

@@ -1,9 +1,11 @@
-"""Remembers Ctrl-C and SIGTERM: inside a library an interrupt may surface as any error at all."""
+"""Remembers Ctrl-C and SIGTERM, as inside a library they may surface as any error at all."""
 
 import signal
+from dataclasses import dataclass
 from types import FrameType
 
 
+@dataclass
 class Interrupt:
     """Whether this process was told to stop, and how its work can go on.
 
@@ -12,10 +14,8 @@ class Interrupt:
         advice: How to go on, for whoever reads why the command ended.
     """
 
-    def __init__(self) -> None:
-        """Nothing came yet."""
-        self.number: int | None = None
-        self.advice = ""
+    number: int | None = None
+    advice: str = ""
 
     def watch(self) -> None:
         """Remember Ctrl-C and SIGTERM from now on; both raise KeyboardInterrupt."""

@@ -1,4 +1,4 @@
-"""The one protocol by which long work says how far it is."""
+"""The Progress protocol of long work: step, done, total; and wrappers that rename or nest it."""
 
 from typing import Protocol
 
@@ -18,17 +18,17 @@ def silent(step: str, done: int, total: int) -> None:
 
 
 def renamed(progress: Progress, name: str) -> Progress:
-    """``progress`` under another name: whoever asks for a step knows best what it is for."""
+    """``progress`` with every step under one name, that of what the steps are for."""
     return lambda step, done, total: progress(name, done, total)
 
 
 def part_of(progress: Progress, name: str, number: int, parts: int) -> Progress:
-    """``progress`` of a whole in equal ``parts``, told by its part ``number`` from 0."""
+    """Progress of part ``number`` (from 0) of a step that has ``parts`` equal ones."""
     return lambda step, done, total: progress(name, number * total + done, parts * total)
 
 
 def prefixed(progress: Progress, name: str) -> Progress:
-    """``progress`` with a name before that of every step; none leaves it as it is."""
-    return (
-        (lambda step, done, total: progress(f"{name} {step}", done, total)) if name else progress
-    )
+    """``progress`` with a name before that of every step; an empty one leaves it as it is."""
+    if not name:
+        return progress
+    return lambda step, done, total: progress(f"{name} {step}", done, total)

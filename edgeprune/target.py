@@ -1,4 +1,4 @@
-"""Target profiles: what a device runs, the widths it likes, the budgets a model must meet."""
+"""Target profiles: how a device runs models, its channel grid and the budgets to be met."""
 
 import hashlib
 import tomllib

@@ -1,4 +1,4 @@
-"""Foreign text as one safe line, the nearest known name, and short digests."""
+"""Foreign text as one safe line, the nearest known word, a first problem, short digests."""
 
 import difflib
 import hashlib

@@ -67,7 +67,7 @@ class DenseNetwork:
     @cached_property
     def latency(self) -> LatencyModel:
         """The latency table; what it lacks is measured now."""
-        return probe.load_or_build(blocks.to_network(self.trace), self.profile)
+        return probe.probe(blocks.to_network(self.trace), self.profile).model
 
     def problem(self, **options: Any) -> Problem:
         """What edgeprune's own arms look at; further fields of the problem by name."""

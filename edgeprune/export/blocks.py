@@ -41,21 +41,18 @@ def to_network(trace: Trace) -> Network:
         raise InputError("the model has no layers that can be timed; nothing of it was traced")
     pieces = list(_merged(_atoms(lowered.ops, lowered.source)))
     blocks = []
-    flowing, maker = lowered.source, ""
+    flowing, rectified = lowered.source, False
     for piece in pieces:
-        width, shape = lowered.widths[flowing], lowered.shapes[flowing]
-        name, rectified = lowered.path(piece), maker == "Relu"
-        blocks.append(
-            Block(
-                name=name,
-                ops=piece,
-                input=flowing,
-                input_width=width,
-                spatial=shape[2:],
-                rectified=rectified,
-            )
+        block = Block(
+            name=lowered.path(piece),
+            ops=piece,
+            input=flowing,
+            input_width=lowered.widths[flowing],
+            spatial=lowered.shapes[flowing][2:],
+            rectified=rectified,
         )
-        flowing, maker = piece[-1].output, piece[-1].kind
+        blocks.append(block)
+        flowing, rectified = block.output, piece[-1].kind == "Relu"
     return Network(
         blocks=tuple(blocks),
         full=tuple(group.width for group in trace.groups),

@@ -18,13 +18,12 @@ from edgeprune.arrays import Pixels
 from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import ParitySamples, network_input, pack, thumbnail
 from edgeprune.deploy.artifact.seal import strip_paths
+from edgeprune.deploy.devices.job import IR_VERSION, OPSET
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.export.divergence import first_divergence
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.target import Parity
 
-OPSET = 20
-NEWEST_IR = 10  # the newest that onnxruntime 1.22 reads
 _LOGGERS = ("onnx_ir", "onnxscript")  # torch's own write to stderr
 
 
@@ -53,7 +52,7 @@ def to_onnx(
     inputs = _example(example, at_least=2 if dynamic_batch else 1)
     _check_answer(network, inputs)
     proto = strip_paths(_exported(network, inputs, dynamic_batch))
-    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     if opsets != {"": OPSET}:
         raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")

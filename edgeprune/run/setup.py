@@ -11,7 +11,7 @@ from torch import nn
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.probe import Probe, load_or_build
+from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
 from edgeprune.export.sealed_file import Exported, exported, sample_pixels
@@ -184,7 +184,7 @@ def _latency(
 ) -> LatencyModel:
     """The measured table of this device; what it lacks is measured now and kept."""
     options = Probe(device=device, progress=progress)
-    model = load_or_build(blocks.to_network(traced), request.target, options)
+    model = probe(blocks.to_network(traced), request.target, options).model
     write_whole(folder.path / "latency.json", model.document)
     folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
     return model

@@ -1,4 +1,4 @@
-"""What an ONNX file says without a clock: hash, bytes, input, MACs, params, its own record."""
+"""Facts of an ONNX file: hash, size, input shape, MACs, parameters and its own record."""
 
 import hashlib
 import math
@@ -12,6 +12,7 @@ from edgeprune.deploy.artifact.seal import content_of, entries_of, load
 from edgeprune.errors import InputError
 from edgeprune.text import one_line
 
+# Where an operator's weight stands among its inputs.
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
 PRODUCTS = {"Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "QGemm": 3}
 NORMS = {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
@@ -121,6 +122,7 @@ def count_macs(proto: Any, shape: tuple[int, ...]) -> int:
         except KeyError as lacking:
             name = one_line(lacking.args[0])
             raise InputError(f"the shape of {name!r} cannot be inferred: no MACs") from None
+        # A weight is (out, in / groups, *kernel), of a transposed one (in, out / groups, *kernel).
         if node.op_type == "ConvTranspose":
             total += math.prod(data) * math.prod(weight[1:])
         elif kinds is CONVOLUTIONS:
@@ -148,9 +150,11 @@ def _weights(node: Any) -> list[str]:
     places = {**CONVOLUTIONS, **PRODUCTS}
     if node.op_type not in places:
         return []
-    bias = {"QLinearConv": 8, "QGemm": 6}.get(node.op_type, 2)
-    has_bias = node.op_type in ("Conv", "ConvTranspose", "Gemm", "QLinearConv", "QGemm")
-    return [node.input[places[node.op_type]], *(node.input[bias : bias + 1] if has_bias else ())]
+    found = [node.input[places[node.op_type]]]
+    if node.op_type in ("Conv", "ConvTranspose", "Gemm", "QLinearConv", "QGemm"):
+        bias = {"QLinearConv": 8, "QGemm": 6}.get(node.op_type, 2)
+        found += node.input[bias : bias + 1]
+    return found
 
 
 def _is_transposed(node: Any) -> bool:

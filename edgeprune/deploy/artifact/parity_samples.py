@@ -1,4 +1,4 @@
-"""Which real images travel inside an exported file, and what must the network answer to them?"""
+"""Real images and expected logits that travel inside an exported file, for its parity check."""
 
 import base64
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from edgeprune.arrays import Floats, Floats32, Pixels
 
-LARGEST_SIDE = 32
+LARGEST_SIDE = 32  # four images are then 12 kB of the file
 
 
 class ParitySamples(BaseModel):
@@ -80,12 +80,12 @@ def network_input(
         Shape (N, C, *size).
     """
     enlarged = _nearest(pixels, *size).astype(np.float64) / 255
-    shape = (1, -1, 1, 1)
+    shape = (1, -1, 1, 1)  # one value a channel, against (N, C, H, W)
     normal = (enlarged - np.reshape(mean, shape)) / np.reshape(std, shape)
     return np.asarray(normal, np.float32)
 
 
 def _nearest(pixels: Pixels, height: int, width: int) -> Pixels:
-    rows = np.arange(height) * pixels.shape[2] // height
-    columns = np.arange(width) * pixels.shape[3] // width
+    rows = np.arange(height) * pixels.shape[2] // height  # (height,)
+    columns = np.arange(width) * pixels.shape[3] // width  # (width,)
     return pixels[:, :, rows[:, None], columns[None, :]]

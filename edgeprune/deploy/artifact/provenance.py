@@ -1,4 +1,4 @@
-"""What is told inside an exported file about where it comes from, and how is it spelt there?"""
+"""The provenance of an exported file, as a record and as its ONNX metadata entries."""
 
 import json
 from collections.abc import Mapping
@@ -22,22 +22,23 @@ class Provenance(BaseModel):
     """Where an exported file comes from and what was promised about it.
 
     Attributes:
-        version: Of edgeprune.
+        version: Version of edgeprune that exported the file.
         model: Name of the dense network, e.g. ``resnet20``.
         plan: The pruning plan as plain JSON; absent in a dense file.
         target: Name of the target profile.
         target_sha256: Hash of the profile's values.
         precision: Number format of the weights.
         input_shape: (C, H, W) of one image.
-        mean: Per channel, of pixels in 0..1; ``std`` likewise.
+        mean: Mean of each channel (C,), of pixels in 0..1.
+        std: Standard deviation of each channel (C,), of pixels in 0..1.
         classes: Names in the order of the logits.
         macs: Multiply-accumulates of one image, as published (padded shortcuts).
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
         accuracy_slim: Top-1 of the slim network on the same images, 0..1.
-        dense_sha256: Of the dense.onnx exported beside a slim file.
-        checkpoint_sha256: Of the checkpoint this comes from.
-        versions: Of torch, onnx, onnxruntime at export.
+        dense_sha256: Hash of the dense.onnx exported beside a slim file.
+        checkpoint_sha256: Hash of the checkpoint that was exported.
+        versions: Versions of torch, onnx and onnxruntime at export.
         parity: Real images with expected logits.
     """
 

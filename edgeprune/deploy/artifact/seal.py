@@ -1,4 +1,4 @@
-"""Is an exported file still what was sealed, and what does it say about itself?
+"""The seal of an exported ONNX file: hashes of graph, weights and provenance.
 
 The seal is a checksum against damage and later edits, no signature: who edits the file can
 seal it again.
@@ -141,11 +141,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        with path.open("rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return hashlib.sha256(content_of(path)).hexdigest()
 
 
 def _strip(message: Any) -> None:
@@ -172,7 +168,7 @@ def _is_covered(key: str) -> bool:
 
 
 def entries_of(proto: onnx.ModelProto) -> dict[str, str]:
-    """The ``edgeprune.*`` entries of a model, by their whole keys."""
+    """The ``edgeprune.*`` entries of a model, prefix included."""
     return {e.key: e.value for e in proto.metadata_props if e.key.startswith(PREFIX)}
 
 
@@ -183,6 +179,7 @@ def _add(proto: onnx.ModelProto, entries: Mapping[str, str]) -> None:
 
 def _hashes(proto: onnx.ModelProto) -> dict[str, str]:
     """Hash of each part that the seal covers, in the order of its message."""
+    # The frame is the model without weights and entries: the graph, opsets, IR version, producer.
     frame = onnx.ModelProto()
     frame.CopyFrom(proto)
     del frame.metadata_props[:], frame.graph.initializer[:]

@@ -1,9 +1,10 @@
-"""Where a job is measured: ``local://`` in a fresh process, ``ssh://user@host`` over there.
+"""The devices that run a job: ``local://``, a fresh process here, and ``ssh://user@host``.
 
 Both run the same file (``runner.py``) and give the same lines, so a verdict never depends on how
 the device was reached. Everything that times a model goes through here::
 
-    job = Job((dense_path, slim_path), runtime, epochs=(Epoch((0, 1), (1, 0)),) * 4)
+    epochs = (Epoch(open=(0, 1), sequence=(1, 0)),) * 4
+    job = Job(models=(dense_path, slim_path), runtime=runtime, epochs=epochs)
     with closing(connect("local://").run(job)) as lines:
         for line in lines:                     # leaving the block stops the device
             if line["kind"] == "epoch": ...
@@ -20,13 +21,11 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
-from edgeprune.deploy.devices.job import Epoch, Job, Line, Model, parsed, silent
+from edgeprune.deploy.devices.job import Job, Line, Model, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 HERE = "this machine"
 RUNNER = Path(__file__).with_name("runner.py")
-
-__all__ = ["Device", "Epoch", "Job", "Line", "Local", "connect"]
 
 
 class Device(Protocol):
@@ -141,7 +140,7 @@ class _Process:
         with suppress(BrokenPipeError):
             self.stdin.close()  # the runner leaves when its stdin closes
         try:
-            self.process.wait(5)
+            self.process.wait(5)  # seconds; a run of a large model cannot be interrupted
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

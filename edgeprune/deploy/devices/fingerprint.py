@@ -1,4 +1,4 @@
-"""Is this the device that the milliseconds in a profile were written for?"""
+"""The fingerprint of a device: a name for its kind, from processor, instruction sets and cores."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.devices.job import Job
 from edgeprune.target import Runtime
 
-KEYS = ("arch", "system", "cpu", "cores", "isa")
+KEYS = ("arch", "system", "cpu", "cores", "isa")  # facts that say how fast a machine is
 
 
 def identify(machine: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a device is asked to measure, and how its answer is read."""
+"""A measuring job as sent to a device, and the parsing of the lines it answers."""
 
 import json
 import re
@@ -11,6 +11,8 @@ from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
 from edgeprune.text import one_line
 
+OPSET = 20  # of every file that edgeprune writes
+IR_VERSION = 10  # the newest that onnxruntime 1.18 loads
 Line = dict[str, Any]
 Model = Path | bytes
 
@@ -135,10 +137,10 @@ def _newer(message: str) -> str | None:
         if found := re.search(words, message):
             return (
                 f"{message.partition(':')[0]}: it is of {kind} {found[1]}, the newest it takes is "
-                f"{found[2]}; export it with opset 20 and IR 10, or upgrade onnxruntime"
+                f"{found[2]}; {_EXPORT_AGAIN}"
             )
     if any(word in message.lower() for word in ("opset", "ir version")):  # in other words
-        return f"{message}; export it with opset 20 and IR 10, or upgrade onnxruntime"
+        return f"{message}; {_EXPORT_AGAIN}"
     return None
 
 
@@ -157,6 +159,7 @@ def silent(where: str, seconds: float) -> MachineError:
     return MachineError(f"{where}: no answer for {seconds:.0f} s; measuring was given up")
 
 
+_EXPORT_AGAIN = f"export it with opset {OPSET} and IR {IR_VERSION}, or upgrade onnxruntime"
 NEWER = {
     "IR": r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
     "opset": r"Opset (\d+) is under development.*till opset (\d+)",

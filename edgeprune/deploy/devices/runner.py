@@ -1,4 +1,4 @@
-"""The one file copied to a device: opens and times sessions, returns raw samples.
+"""The one file copied to a device: opens and times onnxruntime sessions, returns raw samples.
 
 It needs the standard library, numpy and onnxruntime, and nothing of edgeprune. A job is one line
 of JSON on stdin, an answer lines of JSON on stdout; a closed stdin ends it at once. It holds no

@@ -1,4 +1,4 @@
-"""Sessions that are not timed: open a model as deployed, run batches."""
+"""Onnxruntime sessions that are not timed: opens a model as deployed and runs batches."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,11 @@ class Session:
     """An open model with one image input.
 
     Attributes:
-        name: For messages.
-        input_name: Of its only input.
-        input_shape: As the file has it: a size, or a name where an axis is open.
+        name: Name of the file, for messages.
+        input_name: Name of its only input.
+        input_shape: Shape in the file: a size, or a name where an axis is open.
         element: Type of the input's elements.
-        providers: That it really runs on.
+        providers: Execution providers that it really runs on.
         session: The ``onnxruntime.InferenceSession``.
     """
 

@@ -19,7 +19,7 @@ from edgeprune.errors import InputError, MachineError
 
 RUNNER = Path(__file__).with_name("runner.py")
 CONNECT_SECONDS = 15
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes sent within one timeout
 T = TypeVar("T")
 GUARDIAN = (
     "trap '' HUP INT TERM; umask 077; "

@@ -68,7 +68,7 @@ def percentiles(
 
     Args:
         candidate: The model.
-        budget: Its limits.
+        budget: Limits of the target.
         setting: How and where to time; on the device wall time unless the profile says ``cpu``.
         here: The machine that measures.
         known: The candidate's latency, when a comparison has measured it.
@@ -81,6 +81,7 @@ def percentiles(
     if not limits:
         return [], None
     if not here.is_device:
+        # A comparison has timed the candidate already: its samples are as good an estimate.
         report = known or measure(candidate.path, setting)
         values = {name: percentile(report.samples_ms, PERCENTILES[name]) for name in limits}
         return [estimate(name, limits[name], values[name], " ms", here) for name in limits], report
@@ -94,12 +95,13 @@ def footprints(
     """Load time and peak memory, each in three processes of its own.
 
     Raises:
-        MachineError: this system does not tell the peak memory of a process.
+        MachineError: the peak memory of a process cannot be read on this system.
     """
     limits = {name: getattr(budget, name) for name in FOOTPRINTS}
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     if not limits:
         return []
+    # A process hands memory it once had to the next model: each needs one of its own.
     lines = [_footprint(candidate, setting) for _ in range(3)]
     found = []
     for name, limit in limits.items():
@@ -161,6 +163,7 @@ def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict
 
 def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[LatencyReport]:
     end = setting.now() + setting.max_seconds
+    # A user waits in wall time, so that is what a budget in milliseconds means.
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
     found: list[LatencyReport] = []
     while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):

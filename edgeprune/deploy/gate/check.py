@@ -32,8 +32,8 @@ class Options:
     """What a caller may say beside the profile; None leaves it to the profile.
 
     Attributes:
-        baseline: The reference of every relative budget; None: ``dense.onnx`` beside the model,
-            when it is the one that the model records.
+        baseline: Model that every relative budget refers to. None: ``dense.onnx`` beside the
+            model, when it is the one that the model records.
         max_ratio: Limit of the latency ratio.
         on_inconclusive: What an undecided budget means.
         max_seconds: Longest time for each timed budget.
@@ -106,11 +106,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     return Report(
         model=_named(candidate),
         reference=_named(reference) if reference else None,
-        target={
-            "name": profile.name,
-            "sha256": profile.sha256,
-            "proxy_for": profile.proxy_for,
-        },
+        target={"name": profile.name, "sha256": profile.sha256, "proxy_for": profile.proxy_for},
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
@@ -189,7 +185,7 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
         return [of_value("seal", 0, 1, "", str(error))]
     found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
     if sealed.parity is None or options.device.uri != Local.uri:
-        return found
+        return found  # onnxruntime of this machine says nothing about that of another device
     try:
         report = parity.replay(candidate, sealed, profile)
     except PromiseError as error:

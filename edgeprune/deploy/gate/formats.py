@@ -62,16 +62,16 @@ def to_markdown(report: Report) -> str:
 
 def to_annotations(report: Report) -> str:
     """GitHub workflow commands: an error per missed budget, a warning per undecided one."""
-    levels = {"missed": "error"}
+    levels = {"missed": "error"}  # what is met needs no annotation
     if report.on_inconclusive != "pass":
         level = "error" if report.on_inconclusive == "fail" else "warning"
         levels |= {"inconclusive": level, "estimate": level}
-    lines = [
-        f"::{levels[verdict.outcome]} title={_property(_title(verdict, report))}"
-        f"::{_data(verdict.message)}"
-        for verdict in sorted(report.verdicts, key=lambda verdict: verdict.outcome != "missed")
-        if verdict.outcome in levels
-    ]
+    lines = []
+    for verdict in sorted(report.verdicts, key=lambda verdict: verdict.outcome != "missed"):
+        if verdict.outcome in levels:
+            title = f"{report.model['file']}: {verdict.name} {verdict.outcome}"
+            command = f"::{levels[verdict.outcome]} title={_property(title)}"
+            lines.append(f"{command}::{_data(verdict.message)}")
     return "".join(line + "\n" for line in lines[:ANNOTATIONS])
 
 
@@ -115,10 +115,6 @@ def _case(suite: ElementTree.Element, verdict: Verdict, report: Report) -> None:
         ElementTree.SubElement(case, "failure", failure).text = said
     elif verdict.outcome != "met":
         ElementTree.SubElement(case, "skipped", {"message": said})
-
-
-def _title(verdict: Verdict, report: Report) -> str:
-    return f"{report.model['file']}: {verdict.name} {verdict.outcome}"
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which convolutions onnxruntime really runs on the blocked layout, read off its own graph.
+"""Reads off onnxruntime's optimised graph which convolutions run on the blocked (NCHWc) layout.
 
 The layout pass doubles the speed of a network on x86 and drops convolutions whose widths it
 cannot block. What it did stands in the optimised graph, so this needs no clock and never flakes.

@@ -1,4 +1,4 @@
-"""How small a difference can this machine resolve? A model is timed against itself."""
+"""Self-test of the gate: the smallest latency difference that this machine can resolve."""
 
 import json
 import math
@@ -22,9 +22,9 @@ class SelfTest:
     """A comparison of a model with itself: whatever differs is the machine.
 
     Attributes:
-        ratio: Should hold 1.
+        ratio: Interval of the model's time over its own time; should hold 1.
         resolvable: Smallest ratio over 1 that the longest check would call missed.
-        settles: By number of epochs, the smallest ratio that is settled at that look.
+        settles: Smallest ratio that is settled at each look, by the look's number of epochs.
         comparison: The measurement.
     """
 
@@ -52,7 +52,7 @@ class SelfTest:
         return json.dumps(body, separators=(",", ":")) + "\n"
 
     def to_text(self) -> str:
-        """What it means, one fact a line."""
+        """The result and its meaning for a terminal, one fact a line."""
         health, comparison = self.comparison.health, self.comparison
         verdict = "this machine can gate" if not self.exit_code else "this machine cannot gate"
         steps = ", ".join(f"{n} epochs {ratio - 1:.1%}" for n, ratio in self.settles.items())

@@ -84,14 +84,6 @@ class FileRecord(TypedDict):
     bytes: int
 
 
-class TargetRecord(TypedDict):
-    """A target profile in a report: its name, its hash and what it stands in for."""
-
-    name: str
-    sha256: str
-    proxy_for: str | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a check found; the formats are in ``formats``.
@@ -99,7 +91,7 @@ class Report:
     Attributes:
         model: The file that was judged.
         reference: What it was compared with, or None.
-        target: The profile it was judged by.
+        target: Name and sha256 of the profile it was judged by, and what that stands in for.
         verdicts: One per budget, in a fixed order.
         on_inconclusive: What an undecided or estimated budget means.
         notes: What a reader must know beside the verdicts.
@@ -113,7 +105,7 @@ class Report:
 
     model: FileRecord
     reference: FileRecord | None
-    target: TargetRecord
+    target: dict[str, str | None]
     verdicts: tuple[Verdict, ...]
     on_inconclusive: Policy
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How does a block at fixed widths become an ONNX file that can be timed?
+"""Builds the ONNX file of a block at fixed widths, to be timed.
 
 Its weights are constants that the runtime unfolds when it opens the file: a few kilobytes go to
 the device instead of all weights, and the time of a dense convolution does not depend on them.
@@ -9,10 +9,9 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from edgeprune.deploy.devices.job import IR_VERSION, OPSET
 from edgeprune.deploy.table.network import Block, Op, Width
 
-IR_VERSION = 10
-OPSET = 20
 _CONTEXT_CHANNELS = 8
 _POINTWISE = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (1, 1)))
 
@@ -36,7 +35,8 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
     for place, op in enumerate(block.ops):
         names[op.output] = "y" if op.output == block.output else f"t{place}"
         inputs = [names[name] for name in op.inputs]
-        for shape, value in _WEIGHTS.get(op.kind, _none)(op, channels[op.inputs[0]]):
+        weights = _WEIGHTS[op.kind](op, channels[op.inputs[0]]) if op.kind in _WEIGHTS else ()
+        for shape, value in weights:
             inputs.append(f"w{len(constants)}")
             constants.append(_shape_tensor(inputs[-1], shape))
             nodes.append(_constant(inputs[-1], value * (1 + len(constants) / 1024)))
@@ -110,10 +110,6 @@ def _constant(name: str, value: float) -> NodeProto:
 
 
 _Constants = tuple[tuple[tuple[int, ...], float], ...]
-
-
-def _none(op: Op, width: int) -> _Constants:
-    return ()
 
 
 def _convolution(op: Op, width: int) -> _Constants:

@@ -1,4 +1,4 @@
-"""How do the blocks of a network add up? Read off whole networks that were timed."""
+"""Fits how block latencies add up to a network's, by least squares on whole timed networks."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from edgeprune.deploy.table.units import Family
 EXPECTED = np.array([1.0, 1.0, 0.0])
 SPREAD = np.array([0.05, 0.3, 0.1])
 NOISE = 0.01
-STEPS = 9
+STEPS = 9  # quantiles of the networks' weights among which the cache's two sizes are sought
 
 
 def fitted(
@@ -38,13 +38,10 @@ def fitted(
     """
     (nets,) = measured.networks.values()
     tables, constant = tables_of(network, blocks)
-    start = Fit(
-        scale=1.0, more=1.0, offset=0.0, fits=0.0, spills=1.0, reference_ms=nets.reference_ms
-    )
     model = LatencyModel(
         network=network,
         grid=grid,
-        fit=start,
+        fit=Fit(reference_ms=nets.reference_ms),
         document=measured.to_json(),
         tables=tables,
         constant=constant,
@@ -55,7 +52,7 @@ def fitted(
 
 def _best_fit(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
     """Try where the cache may fit and spill, and keep what leaves least."""
-    sums = model.sums(np.array([widths for widths, _ in timed]))
+    sums = model.sums(np.array([widths for widths, _ in timed]))  # (N, 3)
     times = np.array([time for _, time in timed])
     sizes = np.unique(np.append(0.0, np.quantile(sums[:, 2], np.linspace(0, 1, STEPS))))
     if len(sizes) == 1:
@@ -71,6 +68,7 @@ def _solved(fit: Fit, sums: Floats, times: Floats) -> tuple[float, Fit]:
     """Least relative squares around what is expected, and what they leave."""
     unit = replace(fit, reference_ms=1.0)
     columns = [replace(unit, scale=a, more=c, offset=b).apply(sums) for a, c, b in np.eye(3)]
+    # The times (N,) and, below them, one row for each of the three priors: (N + 3, 3).
     rows = np.vstack([np.stack(columns, 1) / times[:, None] / NOISE, np.diag(1 / SPREAD)])
     goal = np.append(np.full(len(times), 1 / NOISE), EXPECTED / SPREAD)
     answer = np.linalg.lstsq(rows, goal, rcond=None)[0]

@@ -1,4 +1,4 @@
-"""How many bytes of weights does a block read, at any widths?
+"""The bytes of weights of a block as a quadratic form in the widths of its channel groups.
 
 A network whose weights fit into the cache finds them there at its next run; a larger one does
 not. So the footprint of the whole network says which of two measured times holds for its blocks.
@@ -14,7 +14,7 @@ import numpy as np
 from edgeprune.arrays import Floats, Ints
 from edgeprune.deploy.table.network import Block, Op, Width
 
-BYTES = 4
+BYTES = 4  # of a float32
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Footprint:
     """A quadratic form in the widths of a block's groups, in bytes.
 
     Attributes:
-        parts: Its coefficients by the groups they multiply, ascending: none, one, one twice, two.
+        parts: Coefficients by the groups they multiply, ascending: none, one, one twice, two.
     """
 
     parts: dict[tuple[int, ...], float]

@@ -1,4 +1,4 @@
-"""Which channel widths does a device reward?
+"""The channel grid: reads the widths that a device rewards off measured convolutions.
 
 Kernels work on blocks of channels: within a step every width costs the same, so only the largest
 width of a step is worth keeping, and a width that falls off the fast path costs more than a
@@ -13,9 +13,9 @@ import numpy as np
 from edgeprune.deploy.table.assemble import assemble, in_context
 from edgeprune.deploy.table.network import Block, Network, Op, Width
 
-LARGEST = 64
-LEAST_SAVING = 0.03
-LEAST_SHARE = 0.2
+LARGEST = 64  # wider layers continue the last step
+LEAST_SAVING = 0.03  # of the time at the last width that is rewarded
+LEAST_SHARE = 0.2  # of the share of channels that a width gives away
 _CONVOLUTION = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
 
 
@@ -67,6 +67,7 @@ def rewarded(costs: Mapping[str, Sequence[float]]) -> tuple[int, ...]:
     Returns:
         Widths, ascending; the last one is n.
     """
+    # Mean over the roles of the log cost (n,), so that a slow role does not outvote a fast one.
     logs = np.mean([np.log(np.asarray(cost) / cost[-1]) for cost in costs.values()], axis=0)
     kept = [len(logs)]
     for width in range(len(logs) - 1, 0, -1):

@@ -1,4 +1,4 @@
-"""How long will a population of networks take? Sums of small tables, looked up all at once."""
+"""The latency model: predicts the latency of a population of networks from small tables."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from edgeprune.deploy.table.lookup import Tables
 from edgeprune.deploy.table.network import Network
 from edgeprune.errors import InputError
 
-_CHUNK = 1 << 14
+_CHUNK = 1 << 14  # rows at once: bounds the memory that a large population takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,29 +26,29 @@ class Fit:
 
     Attributes:
         scale: Factor of the sum of the blocks.
-        more: Factor of what cold weights add.
-        offset: What a run costs beyond its blocks.
+        more: Factor of the time that cold weights add.
+        offset: Time of a run beyond its blocks.
         fits: Bytes of weights of a network up to which the cache keeps them.
         spills: Bytes of weights from which it keeps none.
         reference_ms: Milliseconds of the reference unit.
         mean_error: Mean of |predicted/measured - 1| on networks that the fit has not seen.
-        max_error: The largest of these.
-        rank: Spearman's rank correlation on the same networks.
+        max_error: Largest |predicted/measured - 1| on these networks.
+        rank: Spearman's rank correlation on these networks.
     """
 
-    scale: float
-    more: float
-    offset: float
-    fits: float
-    spills: float
+    scale: float = 1.0
+    more: float = 1.0
+    offset: float = 0.0
+    fits: float = 0.0
+    spills: float = 1.0
     reference_ms: float
     mean_error: float = float("nan")
     max_error: float = float("nan")
     rank: float = float("nan")
 
     def apply(self, sums: Floats) -> Floats:
-        """Milliseconds (P,) from the sums (P, 3) of :data:`families.PIECES`."""
-        hot, extra, weights = sums.T
+        """Milliseconds (P,) from the sums (P, 3) of :data:`units.PIECES`."""
+        hot, extra, weights = sums.T  # (P,) each
         share = ((weights - self.fits) / (self.spills - self.fits)).clip(0, 1)
         ms: Floats = self.scale * hot + self.more * share * extra + self.offset
         return ms * self.reference_ms
@@ -115,6 +115,7 @@ class LatencyModel:
         columns = self._columns(widths)
         total[:] = self.constant
         for keys, table in self.tables:
+            # Places in the table, flattened: ((a * B) + b) * C + c for columns (P,) each.
             flat = columns[keys[0]]
             for key, size in zip(keys[1:], table.shape[1:], strict=False):
                 flat = flat * size + columns[key]

@@ -1,8 +1,8 @@
-"""How do the surfaces of all blocks become a few tables over whole populations?
+"""Merges the latency surfaces of all blocks into a few lookup tables over channel groups.
 
 A table is looked up with columns: columns 0..G-1 are the levels of the groups, column G + k says
 whether branch k is dropped. What a block costs without its branch is no sum of what it costs with
-it, so the parts of such a block that the branch does not touch come twice, told by that flag.
+it, so the parts of such a block that the branch does not touch come twice, once for each flag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ class Sums:
                 if not flags or set(columns) & set(branch):
                     self._add(columns, part)
                     continue
-                twice = np.zeros((*part.shape, 2))
+                twice = np.zeros((*part.shape, 2))  # branch kept, branch dropped
                 twice[..., int(bool(family.dropped))] = part
                 self._add((*columns, len(self.network.full) + flags[0]), twice)
 
@@ -78,8 +78,8 @@ class Sums:
     def _add(self, columns: Columns, part: Floats) -> None:
         self.tables[columns] = self.tables.get(columns, np.zeros(part.shape)) + part
 
-    def _told_by(self, column: int, columns: Columns) -> int | None:
-        """The column of ``columns`` that tells this one; a flag is told by its only group."""
+    def _decided_by(self, column: int, columns: Columns) -> int | None:
+        """The column of ``columns`` that decides this one; a flag is decided by its only group."""
         if column in columns:
             return column
         groups = len(self.network.full)
@@ -88,17 +88,17 @@ class Sums:
 
     def _covers(self, large: Columns, small: Columns) -> bool:
         return len(large) >= len(small) and all(
-            self._told_by(column, large) is not None for column in small
+            self._decided_by(column, large) is not None for column in small
         )
 
     def _spread(self, part: Floats, small: Columns, large: Columns) -> Floats:
         """The small table over the columns of the large one."""
-        places = np.indices(self.tables[large].shape)
+        places = np.indices(self.tables[large].shape)  # (columns of large, *its shape)
         index = []
         for column in small:
-            told = self._told_by(column, large)
-            place = places[large.index(column if told is None else told)]
-            index.append(place if told == column else (place == 0).astype(np.int64))
+            source = self._decided_by(column, large)
+            place = places[large.index(column if source is None else source)]
+            index.append(place if source == column else (place == 0).astype(np.int64))
         spread: Floats = part[tuple(index)]
         return spread
 
@@ -112,7 +112,7 @@ def tables_of(
         network: The network.
         blocks: For every block its family and pieces, then those without its branch.
     """
-    totals = []
+    totals = []  # tables and constant of each piece
     for piece in range(len(PIECES)):
         sums = Sums(network)
         for families in blocks:

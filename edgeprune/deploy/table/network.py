@@ -1,4 +1,4 @@
-"""What is a network, to a stopwatch: a chain of fused blocks whose widths are still open.
+"""A network as a chain of fused blocks of ONNX operators whose channel widths are still open.
 
 A block is the smallest piece with one tensor in and one tensor out (a stem, a residual block, a
 pooled convolution, a head). The time of a single operator depends on what the runtime fuses
@@ -40,7 +40,7 @@ class Op:
         kind: ONNX operator type.
         inputs: Names of the tensors it reads.
         output: Name of the tensor it makes.
-        width: Channels (or features) of that tensor.
+        width: Channels (or features) of its output.
         attributes: ONNX attributes, sorted by name. ``Clip`` takes ``min`` and ``max`` here.
         grouping: Groups of a convolution; of a depthwise one they follow the widths.
     """
@@ -61,9 +61,9 @@ class Block:
         name: Where it is in the model, e.g. ``layer1.0``; not part of its identity.
         ops: The operators; the last one makes the output.
         input: Name of the tensor that comes in.
-        input_width: Channels of that tensor.
-        spatial: Height and width of that tensor, empty where it is flat.
-        rectified: Whether that tensor comes out of a ReLU.
+        input_width: Channels of the input.
+        spatial: Height and width of the input, empty where it is flat.
+        rectified: Whether the input comes out of a ReLU.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Block:
         concatenation the other terms stay; a ReLU that then follows a ReLU goes as well. A block
         may end up without operators.
         """
-        names = {self.input: self.input}
+        names = {self.input: self.input}  # what is left of a tensor, by its name in ``self.ops``
         rectified = {self.input} if self.rectified else set()
         ops: list[Op] = []
         for op in self.ops:
@@ -131,6 +131,7 @@ class Block:
             whole = len(survivors) == len(op.inputs)
             if op.width.at(widths) == 0 or not (whole or op.kind in _SURVIVES_ALONE):
                 continue
+            # Where the convolution before it is gone, a ReLU may follow a ReLU.
             again = op.kind == "Relu" and survivors != op.inputs and survivors[0] in rectified
             if (whole or len(survivors) > 1) and not again:
                 if op.kind == "Relu":

@@ -1,4 +1,4 @@
-"""Measured block latency: probe a device once, then predict any network of a search space.
+"""Probes a device: times what the latency table of a search space lacks and builds its model.
 
 The time of a network is a sum over its fused blocks, ``latency = a * sum + b``. Each block is
 timed behind a small convolution and that convolution alone is taken off, so what lies between
@@ -30,10 +30,10 @@ from edgeprune.progress import Progress, renamed, silent
 from edgeprune.target import TargetProfile
 from edgeprune.text import digest
 
-FITTED = 16
-HELD_OUT = 12
+FITTED = 16  # networks that the fit sees
+HELD_OUT = 12  # networks that judge it
 CACHE_BYTES = 64e6  # no cache of the devices we know holds more
-MOST_TOGETHER = 96
+MOST_TOGETHER = 96  # units open at once on the device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,12 @@ class Probe:
     """How a device is probed.
 
     Attributes:
-        device: Where.
+        device: Machine to be probed.
         units: How thoroughly blocks are timed.
         networks: How thoroughly whole networks are timed.
         held_out: Networks that only judge the table; at least 3.
         rebuild: Measure everything again, whatever a table on disk says.
-        progress: Told what is being measured, and how far it is.
+        progress: Called with what is being measured, and how far it is.
     """
 
     device: Device = field(default_factory=Local)
@@ -67,9 +67,9 @@ class ProbeReport:
         grid: Widths the device rewards.
         costs: What widths 1..n cost in times of width n, by role; empty for a pinned grid.
         timed_now: Units timed by this call; the others were on disk.
-        doubtful: Units of these that the machine was too busy to time well.
-        model: The model; ``model.fit`` holds the held-out errors.
-        dropped: Why the table in the user's cache did not hold any more; empty where it did.
+        doubtful: Units timed by this call while the machine was too busy to time them well.
+        model: Latency model; ``model.fit`` holds the held-out errors.
+        dropped: Reason why the table in the user's cache no longer held; empty where it did.
     """
 
     path: Path
@@ -80,18 +80,6 @@ class ProbeReport:
     doubtful: int
     model: LatencyModel
     dropped: str = ""
-
-
-def load_or_build(
-    network: Network, profile: TargetProfile, options: Probe | None = None
-) -> LatencyModel:
-    """The latency model of a network on a device; what is not on disk yet is measured.
-
-    Raises:
-        InputError: the table in ./calibration is stale or damaged; the line says how to rebuild.
-        MachineError: the device cannot be reached or cannot measure, or the disk is full.
-    """
-    return probe(network, profile, options).model
 
 
 def probe(network: Network, profile: TargetProfile, options: Probe | None = None) -> ProbeReport:
@@ -140,15 +128,8 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
 def network_id(network: Network, grid: Sequence[int]) -> str:
     """Identity of a search space: the same blocks, wired alike, on the same grid."""
     blocks = [(block.signature, block.groups) for block in network.blocks]
-    whole = (
-        blocks,
-        network.full,
-        network.branches,
-        network.input_shape,
-        network.owned,
-        tuple(grid),
-    )
-    return digest(repr(whole))
+    shapes = (network.full, network.branches, network.input_shape, network.owned)
+    return digest(repr((blocks, *shapes, tuple(grid))))
 
 
 def draw(
@@ -163,6 +144,7 @@ def draw(
     for number in range(count):
         dropping, narrowing = number % 4 in (1, 3), number % 4 in (2, 3)
         gone = {g for branch in network.branches if random.random() < 0.35 for g in branch}
+        # A network without branches has no inner widths: all of its widths are drawn.
         widths = [
             int(random.choice(levels(network, group, grid)))
             if group in network.droppable or narrowing or not network.branches

@@ -1,4 +1,4 @@
-"""Times many small models on a device against a reference unit, under the same conditions.
+"""Times many small models on a device beside a reference unit that says when it was disturbed.
 
 A shared machine changes speed while it measures (a neighbour on the sibling core, another
 frequency), and a small model loses more by it than a large one, so a ratio to a reference does

@@ -1,4 +1,4 @@
-"""What does a latency table look like on disk, and when may it no longer be used?"""
+"""The latency table on disk: its records, where it lies, when it is stale, how two are merged."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from edgeprune.target import data_folder
 from edgeprune.text import first_problem
 
 LOG = logging.getLogger(__name__)
-DIGITS = 5
+DIGITS = 5  # a clock tells no more, and the same measurements give the same bytes
 OWN = Path("calibration")
 
 Time = Annotated[float, Field(allow_inf_nan=False)]
@@ -46,7 +46,7 @@ class TimedNetworks(_Record):
     Attributes:
         reference_ms: Milliseconds of the reference unit meanwhile.
         fitted: Widths (G,) and time of the networks that the fit has seen.
-        held_out: The same of those that it has not seen.
+        held_out: Widths (G,) and time of the networks that it has not seen.
     """
 
     reference_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -58,7 +58,7 @@ class Table(_Record):
     """All that was measured on one machine for one target; times are ratios to the reference.
 
     Attributes:
-        conditions: What the times hold for.
+        conditions: Machine, runtime and clock that the times hold for.
         grid: Widths that the device rewards, empty where it was not probed.
         costs: What widths 1..n cost, by role, where the grid was probed.
         units: Time of every timed unit in the cache and out of it, by key.
@@ -97,7 +97,7 @@ class Table(_Record):
 
 
 def rounded(value: float) -> float:
-    """As many digits as a clock can tell."""
+    """Round to :data:`DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 

@@ -1,4 +1,4 @@
-"""What does a block cost at widths that were not timed?
+"""Gaussian-process regression of a block's latency over the widths of its channel groups.
 
 The time of a fused block is a sum of pieces, each of which depends on the two widths that one of
 its convolutions joins. So it is learnt as such a sum: constant, one curve a group, one surface a
@@ -21,6 +21,7 @@ import numpy as np
 
 from edgeprune.arrays import Floats, Ints
 
+# Hyperparameters, as shares of a block's time.
 BEND = 0.1
 JUMP = 0.003
 NOISE = 0.005
@@ -54,18 +55,18 @@ class Shape:
     def variance(self, widths: Ints) -> Floats:
         """Prior variance (P,) of the times at widths (P, D)."""
         shares = widths / np.array(self.full)
-        curves = shares**2 + BEND * shares + JUMP
+        curves = shares**2 + BEND * shares + JUMP  # (P, D)
         joint = sum((curves[:, d] * curves[:, e] for d, e in self.pairs), np.zeros(len(widths)))
         total: Floats = 1 + curves.sum(axis=1) + joint
         return total
 
     def most_telling(self, candidates: Ints, count: int) -> tuple[int, ...]:
-        """Which of ``candidates`` (N, D) to time so that the others can be told best.
+        """Which of ``candidates`` (N, D) to time so that the others are predicted best.
 
         Each next one is that of which those before say least (pivoted Cholesky), so the corners
         come first and every width is soon seen once.
         """
-        spread = self.variance(candidates)
+        spread = self.variance(candidates)  # (N,), what is not known of each
         columns: list[Floats] = []
         chosen: list[int] = []
         for _ in range(min(count, len(candidates))):
@@ -86,15 +87,12 @@ class Additive(Protocol):
     @property
     def constant(self) -> float:
         """The part that no width changes."""
-        ...
 
     def curve(self, group: int, widths: Ints) -> Floats:
         """The part (P,) that one group adds alone, at its widths (P,)."""
-        ...
 
     def joint(self, pair: tuple[int, int], left: Ints, right: Ints) -> Floats:
         """The part (L, R) that a pair adds, at widths (L,) of the first and (R,) of the second."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,9 @@ class Surface:
     """A block's time over its widths, learnt from the timed ones.
 
     Attributes:
-        shape: What it depends on.
+        shape: Groups and pairs of groups that it depends on.
         timed: Widths that were timed (N, D).
-        weights: One a timed point (N,).
+        weights: Weight of each timed point (N,).
     """
 
     shape: Shape
@@ -126,8 +124,8 @@ class Surface:
 
     def joint(self, pair: tuple[int, int], left: Ints, right: Ints) -> Floats:
         """The part (L, R) that a pair adds, at widths (L,) of the first and (R,) of the second."""
-        first = self.shape.curve(pair[0], left, self.timed[:, pair[0]])
-        second = self.shape.curve(pair[1], right, self.timed[:, pair[1]])
+        first = self.shape.curve(pair[0], left, self.timed[:, pair[0]])  # (L, N)
+        second = self.shape.curve(pair[1], right, self.timed[:, pair[1]])  # (R, N)
         return (first * self.weights) @ second.T
 
 

@@ -1,4 +1,4 @@
-"""Which units have to be timed to know every block of a network at every width?
+"""Chooses the units to time so that every block of a network is known at every width.
 
 Blocks that differ only in the groups they use are one family. A residual block with its branch
 dropped is a family of its own, since it is another piece of work.
@@ -18,10 +18,10 @@ from edgeprune.deploy.table.grid import levels
 from edgeprune.deploy.table.network import Block, Network
 from edgeprune.deploy.table.surface import Additive, Shape, learn
 
-LEAST_POINTS = 24
+LEAST_POINTS = 24  # timed width combinations of a family
 MOST_POINTS = 40
-MOST_CANDIDATES = 3000
-NOISE_OF_COLD = 0.1
+MOST_CANDIDATES = 3000  # every choice of a point looks at all of them
+NOISE_OF_COLD = 0.1  # a first run repeats worse than the fastest of a burst
 PIECES = ("in the cache", "more when out of it", "bytes of weights")
 
 
@@ -30,7 +30,7 @@ class Family:
     """Blocks of one signature and the widths they come in.
 
     Attributes:
-        block: One of them.
+        block: One block of the family.
         groups: Its groups, without those of a dropped branch.
         levels: Widths of each of these groups, ascending, without 0.
         dropped: Groups of its branch that are 0 here.
@@ -78,7 +78,7 @@ class Family:
             places = np.unique(np.append(places, (0, total - 1)))
         if not sizes:
             return _NO_GROUPS
-        indices = np.unravel_index(places, sizes)
+        indices = np.unravel_index(places, sizes)  # D arrays of (N,)
         columns = [np.array(w)[i] for w, i in zip(self.levels, indices, strict=True)]
         return np.array(columns, np.int64).T
 
@@ -98,7 +98,7 @@ class Family:
         Args:
             times: Time of every unit of :meth:`units`, in the cache and out of it, by key.
         """
-        own = np.zeros((len(self.points), 2))
+        own = np.zeros((len(self.points), 2))  # in the cache and out of it, context taken off
         for row, point in zip(own, self.points, strict=True):
             for sign, block in zip((1, -1), self._pair(self.at(point)), strict=False):
                 row += sign * np.array(times[self._key(block)])
@@ -127,8 +127,8 @@ class Variants:
     """The families one block of a network belongs to.
 
     Attributes:
-        whole: With its branch.
-        dropped: Without it; None where it has none that can be dropped.
+        whole: Family of the block with its branch.
+        dropped: Family without the branch; None where it has none that can be dropped.
     """
 
     whole: Family

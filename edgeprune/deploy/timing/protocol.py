@@ -1,4 +1,4 @@
-"""The measuring protocol: interleaved pairs, fresh sessions, sequential looks, three verdicts.
+"""The measuring protocol of a latency ratio: interleaved pairs in fresh sessions, epoch by epoch.
 
 Candidate and reference run in one process, strictly in turn, so both meet the same noise. Each
 epoch opens both anew, because a pair of sessions carries an offset of its own (about 1 %) that
@@ -134,7 +134,7 @@ def compare(
 
     Args:
         candidate: ONNX file or its bytes.
-        reference: The same; both take inputs of the same shape.
+        reference: ONNX file or its bytes, with inputs of the same shape.
         setting: How and where.
         limit: Stop as soon as the ratio is settled against it. None: 12 epochs.
 

@@ -19,7 +19,7 @@ class PairedEpoch:
 
     Attributes:
         candidate: Times in ns, (rounds, burst).
-        reference: The same for the reference.
+        reference: Times of the reference in ns, (rounds, burst).
         machine: Growth of the counters of the machine over the epoch, and its load.
     """
 
@@ -30,7 +30,7 @@ class PairedEpoch:
     @classmethod
     def of(cls, line: Line, candidate: int) -> "PairedEpoch":
         """Read a runner's line in which ``candidate`` is the candidate's place in a round."""
-        rounds = line["samples"]
+        rounds = line["samples"]  # (rounds, 2 models, burst)
         first = tuple(tuple(row[candidate]) for row in rounds)
         second = tuple(tuple(row[1 - candidate]) for row in rounds)
         return cls(first, second, counted(line))
@@ -38,6 +38,7 @@ class PairedEpoch:
     @property
     def value(self) -> float:
         """Median over the rounds of log(fastest candidate run / fastest reference run)."""
+        # The fastest run of a burst, as preemption only ever adds time.
         pairs = zip(self.candidate, self.reference, strict=True)
         return median(math.log(min(ours) / min(theirs)) for ours, theirs in pairs)
 
@@ -78,17 +79,17 @@ class LatencyReport:
 
     @property
     def median_ms(self) -> float:
-        """Half the runs took at most this long."""
+        """Median of all runs in ms."""
         return percentile(self.samples_ms, 50)
 
     @property
     def p90_ms(self) -> float:
-        """90 % of the runs took at most this long."""
+        """90th percentile of all runs in ms."""
         return percentile(self.samples_ms, 90)
 
     @property
     def p99_ms(self) -> float:
-        """99 % of the runs took at most this long."""
+        """99th percentile of all runs in ms."""
         return percentile(self.samples_ms, 99)
 
     @property

@@ -1,4 +1,4 @@
-"""The sequential test of a latency ratio: looks, error per look, decisions."""
+"""The sequential test of a latency ratio against a limit: looks, error per look, decisions."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeprune.deploy.timing.samples import Health, PairedEpoch
 from edgeprune.deploy.timing.statistics import Interval, Status, against, mean_interval
 
-LOOKS = (4, 6, 8, 12, 16, 24, 32)
+LOOKS = (4, 6, 8, 12, 16, 24, 32)  # epochs; about half as many again each time
 MORE_LOOKS = (48, 64)  # on a machine that Health doubts, twice the epochs before giving up
 ALPHA = 0.01  # a look; both sides together
 FLOOR = 0.005  # of the log ratio: alternation itself leans by a quarter of a percent
@@ -41,6 +41,7 @@ def decide(epochs: Sequence[PairedEpoch], limit: float, clock: str) -> Decision:
 
 def looks(epochs: Sequence[PairedEpoch], clock: str) -> list[int]:
     """The looks that these epochs allow: more of them when the machine was not quiet."""
+    # Large models run fewer rounds an epoch, so their epochs spread more.
     first = 8 if epochs and len(epochs[0].reference) < 8 else LOOKS[0]
     last = min(len(epochs), cap(epochs, clock))
     return [look for look in (*LOOKS, *MORE_LOOKS) if first <= look <= last]

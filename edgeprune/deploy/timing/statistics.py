@@ -1,4 +1,4 @@
-"""Exact small-sample statistics behind a verdict: Student's t, binomial tails, percentiles."""
+"""Small-sample statistics of a verdict: Student's t interval, exact binomial test, percentiles."""
 
 import math
 from collections.abc import Sequence

@@ -114,32 +114,18 @@ def width(group: int) -> Width:
     return Width(0, ((group, 1),))
 
 
+def convolution(source: str, output: str, group: int, how: tuple[tuple[str, Any], ...]) -> Op:
+    return Op(kind="Conv", inputs=(source,), output=output, width=width(group), attributes=how)
+
+
 def residual(name: str, source: str, groups: tuple[int, int, int], side: int) -> Block:
     before, inner, after = groups
     stride = 1 if before == after else 2
     ops = [
-        Op(
-            kind="Conv",
-            inputs=(source,),
-            output=f"{name}.a",
-            width=width(inner),
-            attributes=attributes(3, stride),
-        ),
+        convolution(source, f"{name}.a", inner, attributes(3, stride)),
         Op(kind="Relu", inputs=(f"{name}.a",), output=f"{name}.b", width=width(inner)),
-        Op(
-            kind="Conv",
-            inputs=(f"{name}.b",),
-            output=f"{name}.c",
-            width=width(after),
-            attributes=attributes(3, 1),
-        ),
-        Op(
-            kind="Conv",
-            inputs=(source,),
-            output=f"{name}.s",
-            width=width(after),
-            attributes=attributes(1, stride),
-        ),
+        convolution(f"{name}.b", f"{name}.c", after, attributes(3, 1)),
+        convolution(source, f"{name}.s", after, attributes(1, stride)),
         Op(kind="Add", inputs=(f"{name}.c", f"{name}.s"), output=f"{name}.d", width=width(after)),
         Op(kind="Relu", inputs=(f"{name}.d",), output=name, width=width(after)),
     ]
@@ -155,10 +141,8 @@ def resnet(depth: int = 2) -> Network:
     """Streams 16, 32, 64 at 16x16, 8x8, 4x4 with ``depth`` residual blocks each."""
     stem = Op(kind="Conv", inputs=("in",), output="c", width=width(0), attributes=attributes(3, 1))
     ops = (stem, Op(kind="Relu", inputs=("c",), output="stem", width=width(0)))
-    blocks, full = (
-        [Block(name="stem", ops=ops, input="in", input_width=Width(3), spatial=(16, 16))],
-        [16, 32, 64],
-    )
+    blocks = [Block(name="stem", ops=ops, input="in", input_width=Width(3), spatial=(16, 16))]
+    full = [16, 32, 64]
     stream, source = 0, "stem"
     for stage in range(3):
         for number in range(depth):
@@ -189,6 +173,12 @@ def simulated() -> type[Simulated]:
 def residual_net() -> Callable[[int], Network]:
     """Make a small residual network as blocks."""
     return resnet
+
+
+@pytest.fixture
+def downsampling() -> Block:
+    """A residual block from group 0 over group 1 to group 2, with a projection."""
+    return residual("down", "in", (0, 1, 2), 8)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from edgeprune.deploy.table.assemble import assemble
 from edgeprune.deploy.table.fitting import rank_correlation
-from edgeprune.deploy.table.probe import Probe, draw, load_or_build, probe
+from edgeprune.deploy.table.probe import Probe, draw, probe
 from edgeprune.errors import InputError
 from edgeprune.target import Channels, Runtime, TargetProfile
 
@@ -20,7 +20,7 @@ PINNED = PROFILE.model_copy(update={"channels": Channels(grid=(8, 16, 32))})  # 
 
 def test_other_networks_of_the_space_are_predicted(simulated: Make, residual_net: Make) -> None:
     device, network = simulated(), residual_net(2)
-    model = load_or_build(network, PROFILE, Probe(device=device))
+    model = probe(network, PROFILE, Probe(device=device)).model
     widths = np.array(draw(network, EIGHTS, 200, seed=99))
     predicted, true = model.predict(widths), device.true(network, widths)
     errors = np.abs(predicted / true - 1)
@@ -36,7 +36,7 @@ def test_dense_is_slower_than_all_else_and_a_dropped_branch_costs_nothing_more(
     simulated: Make, residual_net: Make
 ) -> None:
     network = residual_net(2)
-    model = load_or_build(network, PINNED, Probe(device=simulated()))
+    model = probe(network, PINNED, Probe(device=simulated())).model
     dense = np.array([network.full])
     widths = np.array(draw(network, (8, 16, 32), 50, seed=3))
     assert (model.predict(widths) <= model.predict(dense) * 1.001).all()
@@ -51,7 +51,7 @@ def test_weights_that_do_not_fit_the_cache_are_paid_for(
 ) -> None:
     """The same blocks cost more in a network that is larger than the cache."""
     device, network = simulated(cache_bytes=320_000.0), residual_net(2)
-    model = load_or_build(network, PROFILE, Probe(device=device))
+    model = probe(network, PROFILE, Probe(device=device)).model
     widths = np.array(draw(network, EIGHTS, 100, seed=5))
     errors = np.abs(model.predict(widths) / device.true(network, widths) - 1)
     assert model.fit.more == pytest.approx(1, abs=0.3)
@@ -62,7 +62,7 @@ def test_bytes_of_weights_are_exact(
     simulated: Make, residual_net: Make, weight_bytes: Callable[[bytes], float]
 ) -> None:
     network = residual_net(2)
-    model = load_or_build(network, PINNED, Probe(device=simulated()))
+    model = probe(network, PINNED, Probe(device=simulated())).model
     widths = np.array(draw(network, (8, 16, 32), 30, seed=8))
     expected = [weight_bytes(assemble(network.at(row.tolist()))) for row in widths]
     assert model.sums(widths)[:, 2] == pytest.approx(expected)
@@ -109,7 +109,7 @@ def test_a_width_that_was_not_measured_is_refused(
     place: int, wrong: int, said: str, simulated: Make, residual_net: Make
 ) -> None:
     network = residual_net(1)
-    model = load_or_build(network, PINNED, Probe(device=simulated()))
+    model = probe(network, PINNED, Probe(device=simulated())).model
     widths = np.array([network.full, network.full])
     widths[1, place] = wrong
     with pytest.raises(InputError, match=said):
@@ -119,13 +119,5 @@ def test_a_width_that_was_not_measured_is_refused(
 
 
 def test_no_networks_no_predictions(simulated: Make, residual_net: Make) -> None:
-    model = load_or_build(residual_net(1), PINNED, Probe(device=simulated()))
+    model = probe(residual_net(1), PINNED, Probe(device=simulated())).model
     assert model.predict(np.empty((0, 6), np.int64)).shape == (0,)
-
-
-def test_rank_correlation_is_spearmans() -> None:
-    left = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    # 1 - 6 * (0 + 0 + 1 + 1 + 0) / (5 * 24)
-    assert rank_correlation(left, np.array([0.1, 0.2, 9.0, 8.0, 99.0])) == pytest.approx(0.9)
-    assert rank_correlation(left, -left) == pytest.approx(-1)
-    assert rank_correlation(left, np.ones(5)) == 1.0

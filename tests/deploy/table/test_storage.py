@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeprune.deploy.table import storage
-from edgeprune.deploy.table.probe import Probe, load_or_build, probe
+from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.target import Channels, Runtime, TargetProfile
 
@@ -62,7 +62,7 @@ def test_a_stale_table_is_refused_in_one_line(
     device.machine["onnxruntime"] = change.pop("version", "1.31.1")
     profile = PINNED.model_copy(update={"runtime": Runtime(**change)})
     with pytest.raises(InputError) as error:
-        load_or_build(residual_net(1), profile, Probe(device=device))
+        probe(residual_net(1), profile, Probe(device=device))
     assert said in str(error.value)
     assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
     assert "\n" not in str(error.value)
@@ -97,7 +97,7 @@ def test_a_damaged_table_is_one_line(
     path = probe(residual_net(1), PINNED, Probe(device=simulated())).path
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError) as error:
-        load_or_build(residual_net(1), PINNED, Probe(device=simulated()))
+        probe(residual_net(1), PINNED, Probe(device=simulated()))
     assert "is not a latency table" in str(error.value)
     assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
     assert "\n" not in str(error.value)

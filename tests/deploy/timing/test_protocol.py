@@ -1,6 +1,5 @@
 """The measuring protocol on recorded samples: every verdict, no clock."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -16,60 +15,12 @@ from edgeprune.deploy.timing.protocol import (
     compare_many,
     measure,
 )
-from edgeprune.deploy.timing.samples import Health, LatencyReport, PairedEpoch
-from edgeprune.deploy.timing.sequential import LOOKS, decide
+from edgeprune.deploy.timing.sequential import LOOKS
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError, MachineError
 from edgeprune.target import Runtime
 
 Record = Callable[..., Any]
-QUIET = {"cpu_ns": 99.0, "wall_ns": 100.0, "ticks": 10.0, "steal_ticks": 0.0, "throttled_us": 0.0}
-NOISY = (0.9, 1.1)  # alternating epochs: a spread that no look can settle near the limit
-
-
-def epochs(ratios: list[float], rounds: int = 8, **counters: float) -> list[PairedEpoch]:
-    reference = ((1_000_000, 1_000_100),) * rounds
-    machine = {**QUIET, "load": 0.5, **counters}
-    return [
-        PairedEpoch(((round(1_000_000 * ratio), 9_999_999),) * rounds, reference, machine)
-        for ratio in ratios
-    ]
-
-
-@pytest.mark.parametrize(
-    ("ratios", "limit", "status", "looked"),
-    [
-        ([0.60] * 4, 0.70, "met", 4),
-        ([0.80] * 4, 0.70, "missed", 4),
-        ([0.697] * 32, 0.70, "inconclusive", 32),  # nearer than the floor of 0.5 %
-        ([0.70] * 32, 0.70, "inconclusive", 32),
-        ([0.60] * 3, 0.70, "inconclusive", 3),  # too few to look
-        ([0.6, 0.9, 0.6, 0.9, *[0.6] * 28], 0.72, "met", 16),
-        (list(NOISY) * 16, 1.02, "inconclusive", 32),
-        (list(NOISY) * 2, 1.60, "met", 4),
-    ],
-)
-def test_verdicts(ratios: list[float], limit: float, status: str, looked: int) -> None:
-    decision = decide(epochs(ratios), limit, "cpu")
-    assert (decision.status, decision.epochs) == (status, looked)
-
-
-def test_an_epoch_is_the_median_ratio_of_the_fastest_runs() -> None:
-    candidate = ((200, 900), (900, 100), (400, 900))
-    epoch = PairedEpoch(candidate, ((100, 500),) * 3, QUIET)
-    assert math.exp(epoch.value) == pytest.approx(2.0)
-
-
-def test_large_models_need_eight_epochs() -> None:
-    assert decide(epochs([0.6] * 7, rounds=4), 0.7, "cpu").status == "inconclusive"
-    assert decide(epochs([0.6] * 8, rounds=4), 0.7, "cpu").epochs == 8
-
-
-def test_a_doubtful_machine_gets_twice_the_epochs() -> None:
-    ratios = list(NOISY) * 16 + [1.0] * 32
-    assert decide(epochs(ratios), 1.03, "cpu").status == "inconclusive"
-    busy = decide(epochs(ratios, steal_ticks=1.0), 1.03, "cpu")
-    assert (busy.status, busy.epochs) == ("met", 48)
 
 
 def test_compare_stops_the_device_at_the_look_that_settles_it(record: Record) -> None:
@@ -148,10 +99,6 @@ def test_measure_times_one_model(record: Record) -> None:
     assert report.summary()["p99_ms"] == pytest.approx(2.001)
 
 
-def test_a_single_epoch_reports_its_range() -> None:
-    assert LatencyReport(((1_000_000, 3_000_000),), "cpu", {}).interval_ms == (1.0, 2.0, 3.0)
-
-
 def test_a_device_without_epochs_is_an_error(record: Record) -> None:
     with pytest.raises(MachineError, match="measured nothing"):
         measure(b"a", Setting(device=record()), epochs=0)
@@ -173,20 +120,6 @@ def test_clock(runtime: Runtime, asked: Any, used: str) -> None:
 def test_the_thread_clock_cannot_see_other_threads() -> None:
     with pytest.raises(InputError, match=r"measure\.clock"):
         replace(Setting(runtime=Runtime(threads=2)), clock="cpu").used_clock  # noqa: B018
-
-
-def test_health_counts_what_disturbed() -> None:
-    quiet = Health.of(epochs([1.0] * 4), "cpu")
-    assert quiet.preempted == pytest.approx(0.01)
-    assert quiet.doubts == ()
-    busy = epochs([1.0] * 4, steal_ticks=1.0, throttled_us=2500.0)
-    slow = replace(busy[0], reference=((3_000_000, 3_000_000),) * 8)
-    found = Health.of([*busy, slow], "wall")
-    assert found.preempted is None
-    assert found.steal == pytest.approx(0.1)
-    assert found.throttled_ms == pytest.approx(12.5)
-    assert found.modes == pytest.approx(3.0)
-    assert len(found.doubts) == 3
 
 
 def test_interval_of_a_comparison_holds_the_ratio(record: Record) -> None:
