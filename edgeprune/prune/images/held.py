@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeprune.errors import InputError
 
-PADDING = 4
+PADDING = 4  # pixels, as He et al. augment CIFAR
 Batch = tuple[Tensor, Tensor]
 Share = tuple[int, int]
 
@@ -40,6 +40,7 @@ class Normalisation:
         """Map uint8 images (N, 3, H, W) to float32 on the same device."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        # (pixels / 255 - mean) / std, in place and with one multiplication.
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 
@@ -169,12 +170,13 @@ def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tens
     count, channels, height, width = pixels.shape
     device = pixels.device
     top, left = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
-    rows = top + torch.arange(height)
-    columns = left + torch.arange(width)
+    rows = top + torch.arange(height)  # (B, H)
+    columns = left + torch.arange(width)  # (B, W)
     if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(pixels, (PADDING,) * 4)
+    padded = F.pad(pixels, (PADDING,) * 4)  # (B, 3, H + 8, W + 8)
+    # The four indices broadcast to (B, 3, H, W).
     image = torch.arange(count, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     rows, columns = rows.to(device), columns.to(device)

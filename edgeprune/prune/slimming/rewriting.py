@@ -35,7 +35,7 @@ class Kept:
         """For every position on a channel axis, whether it stays."""
         stay = np.ones(len(layout.group), np.bool_)
         for index in np.unique(layout.group[layout.group >= 0]):
-            own = layout.group == index
+            own = layout.group == index  # (positions,)
             stay[own] = self._masks[index][layout.member[own]]
         return stay
 
@@ -132,7 +132,8 @@ def _split(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
     rank = len(source.meta["tensor_meta"].shape)
     if axis is None or (0 if dim is None else dim) % rank != axis:
         return
-    borders = np.cumsum([piece.shape[axis] for piece in dense.meta["tensor_meta"]])[:-1]
+    pieces = [piece.shape[axis] for piece in dense.meta["tensor_meta"]]
+    borders = np.cumsum(pieces)[:-1]  # first dense channel of every piece but the first
     sizes = [int(piece.sum()) for piece in np.split(stay, borders)]
     new.target = "split" if new.op == "call_method" else torch.split
     new.args, new.kwargs = (new.args[0], sizes, axis), {}
@@ -183,13 +184,14 @@ def _place_of(index: Sequence[Any], axis: int, rank: int) -> int | None:
 
 def _remaining(part: Any, stay: Bools) -> Any:
     """The index that picks, after pruning, what ``part`` picks and stays."""
-    where = np.cumsum(stay) - 1
+    where = np.cumsum(stay) - 1  # new position of each dense one that stays, (C,)
     if not isinstance(part, slice):
         return int(where[int(_value(part))])
-    chosen = np.arange(len(stay))[slice(*(_value(p) for p in (part.start, part.stop, part.step)))]
+    cut = slice(_value(part.start), _value(part.stop), _value(part.step))
+    chosen = np.arange(len(stay))[cut]  # dense positions that the slice picks, (k,)
     if len(chosen) == len(stay) and (np.diff(chosen) > 0).all():
         return slice(None)
-    left = where[chosen[stay[chosen]]]
+    left = where[chosen[stay[chosen]]]  # new positions that the slice picks
     if (np.diff(left) == 1).all():
         return slice(int(left[0]), int(left[-1]) + 1)
     return [int(i) for i in left]

@@ -76,7 +76,7 @@ def _branch(
     above: dict[fx.Node, int],
     carriers: Sequence[Sequence[fx.Node]],
 ) -> Block | None:
-    mask = above[end] & ~above[kept]
+    mask = above[end] & ~above[kept]  # bits of the nodes that only this side needs
     order = list(above)
     branch = [n for i, n in enumerate(order) if mask >> i & 1]
     inside = {*branch, join}

@@ -14,17 +14,6 @@ from edgeprune.prune.tracing.operations import operation
 from edgeprune.prune.tracing.propagation import Propagation, Rule, Rules, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
 
-__all__ = [
-    "Block",
-    "ChannelGroup",
-    "Layout",
-    "TensorSlice",
-    "Trace",
-    "Unfollowed",
-    "Width",
-    "trace",
-]
-
 
 @dataclass(frozen=True)
 class TensorSlice:
@@ -225,7 +214,7 @@ def _groups(
 
 
 def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
-    at = np.flatnonzero(layout.group == index)
+    at = np.flatnonzero(layout.group == index)  # positions of the group, (width * k,)
     at = at[np.argsort(layout.member[at], kind="stable")]
     width = int(layout.member[at].max()) + 1
     return TensorSlice(name, axis, at.reshape(width, -1))
@@ -234,11 +223,5 @@ def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
 def _untraced(model: nn.Module, why: Unfollowed) -> Trace:
     empty = fx.GraphModule(nn.Module(), fx.Graph())
     return Trace(
-        model=model,
-        graph=empty,
-        groups=(),
-        blocks=(),
-        unfollowed=(why,),
-        layouts={},
-        tensors={},
+        model=model, graph=empty, groups=(), blocks=(), unfollowed=(why,), layouts={}, tensors={}
     )
