@@ -126,11 +126,8 @@ def _unflatten(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
 
 def _split(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
     """A cut along the channels becomes a split into what is left of each piece."""
-    source = dense.all_input_nodes[0]
-    axis, stay = kept.of(source)
-    dim = _argument(new, 2, "dim")
-    rank = len(source.meta["tensor_meta"].shape)
-    if axis is None or (0 if dim is None else dim) % rank != axis:
+    axis, stay = kept.of(dense.all_input_nodes[0])
+    if axis is None or not _is_along(axis, dense, _argument(new, 2, "dim")):
         return
     pieces = [piece.shape[axis] for piece in dense.meta["tensor_meta"]]
     borders = np.cumsum(pieces)[:-1]  # first dense channel of every piece but the first
@@ -139,11 +136,14 @@ def _split(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
     new.args, new.kwargs = (new.args[0], sizes, axis), {}
 
 
+def _is_along(axis: int, dense: fx.Node, dim: int | None) -> bool:
+    """Whether an operator whose ``dim`` is 0 by default works along ``axis`` of its input."""
+    return int(dim or 0) % len(dense.all_input_nodes[0].meta["tensor_meta"].shape) == axis
+
+
 def _narrow(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
-    source = dense.all_input_nodes[0]
-    axis, stay = kept.of(source)
-    rank = len(source.meta["tensor_meta"].shape)
-    if axis is None or int(_argument(new, 1, "dim")) % rank != axis:
+    axis, stay = kept.of(dense.all_input_nodes[0])
+    if axis is None or not _is_along(axis, dense, _argument(new, 1, "dim")):
         return
     start = int(_value(_argument(dense, 2, "start"))) % len(stay)
     length = int(_value(_argument(dense, 3, "length")))

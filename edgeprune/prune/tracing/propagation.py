@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -193,10 +194,7 @@ class Propagation:
 
     def own_by_name(self, name: str, axis: int, ids: Ints) -> None:
         """As ``own``, for a tensor that the graph reads as an attribute."""
-        target: Any = self._graph
-        for part in name.split("."):
-            target = getattr(target, part)
-        self.own(target, axis, ids)
+        self.own(attrgetter(name)(self._graph), axis, ids)
 
     def keep_held(self, flow: Flow) -> None:
         """Keep the whole of a parameter that the graph reads as an attribute, if it is one."""
