@@ -45,18 +45,19 @@ def test_a_branch_that_others_read_cannot_be_dropped(leaks: bool, names: list[st
     assert [block.name for block in traced.blocks] == names
 
 
-def test_one_module_called_in_two_branches_gives_two_names() -> None:
-    class Shared(nn.Module):
+def test_two_branches_of_one_path_get_two_names() -> None:
+    class Paired(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem, self.norms = nn.Conv2d(3, 4, 1), nn.ModuleList([nn.BatchNorm2d(5)] * 2)
-            self.one, self.two = nn.Conv2d(4, 5, 1), nn.Conv2d(5, 4, 1)
+            self.stem = nn.Conv2d(3, 4, 1)
+            widths = ((4, 5), (5, 4), (4, 6), (6, 4))
+            self.pair = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in widths)
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.stem(x)
-            x = x + self.two(self.norms[0](self.one(x)))
-            return x + self.two(self.norms[1](self.one(x)))
+            x = x + self.pair[1](self.pair[0](x))
+            return x + self.pair[3](self.pair[2](x))
 
-    blocks = trace(Shared().eval(), torch.zeros(1, 3, 4, 4)).blocks
-    names = [block.name for block in blocks]
-    assert len(set(names)) == len(names)
+    traced = trace(Paired().eval(), torch.zeros(1, 3, 4, 4))
+    assert [block.name for block in traced.blocks] == ["pair", "pair#2"]
+    assert [group.block for group in traced.groups] == ["pair", "pair#2"]
