@@ -95,7 +95,7 @@ class HeldImages:
         labels: int64, shape (N,), on the CPU.
         normalisation: Applied to every batch.
         flip: Whether a mirrored image still shows its class (no for digits).
-        share: Which of how many processes is served.
+        share: Number of the process that is served, from 0, and number of processes.
     """
 
     pixels: Tensor
@@ -188,8 +188,8 @@ def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
 
     Args:
         labels: int64, shape (N,), on the CPU.
-        count: How many; all where there are no more.
-        seed: Which ones.
+        count: Number of images to choose; all where there are no more.
+        seed: Seed of the choice.
 
     Returns:
         Sorted indices, shape (min(count, N),), int64.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
 from edgeprune.arrays import Bools, Ints
 from edgeprune.prune.tracing.operations import operation
@@ -46,13 +46,8 @@ class Kept:
     def of(self, node: fx.Node) -> tuple[int | None, Bools]:
         """Channel axis of a node of the dense graph and what stays on it; axis None: all."""
         layout = self._traced.layouts.get(node)
-        return (None, np.empty(0, np.bool_)) if layout is None else self._axis(layout)
-
-    def module(self, node: fx.Node) -> nn.Module:
-        """The dense layer that a node calls."""
-        return self._traced.graph.get_submodule(str(node.target))
-
-    def _axis(self, layout: Layout) -> tuple[int, Bools]:
+        if layout is None:
+            return None, np.empty(0, np.bool_)
         return layout.axis, self.positions(layout)
 
 

@@ -11,7 +11,7 @@ from edgeprune.prune.tracing import function_rules, module_rules
 from edgeprune.prune.tracing.fx_graph import UntraceableError, symbolic_graph
 from edgeprune.prune.tracing.grouping import Classes, classify, names, stages
 from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.propagation import Propagation, Rule, Rules, Unfollowed
+from edgeprune.prune.tracing.propagation import Propagation, Rule, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
 
 
@@ -91,7 +91,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A model with its channels followed.
+    """A model with the channels of each of its tensors.
 
     Attributes:
         model: The model that was traced, untouched.
@@ -128,7 +128,7 @@ class Trace:
 
 
 def trace(model: nn.Module, example: Tensor) -> Trace:
-    """Follow the channels of every tensor through a model.
+    """Propagate the channels of every tensor through a model, and group them.
 
     Any model is accepted: what cannot be followed keeps all its channels and is listed in
     ``unfollowed``; a model that cannot be traced at all has no groups. docs/channels.md says
@@ -145,7 +145,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         graph, opaque = symbolic_graph(model, example, module_rules.is_layer)
     except UntraceableError as error:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
-    propagation = Propagation(graph, Rules(_rule_of, function_rules.only_elementwise), opaque)
+    propagation = Propagation(graph, _rule_of, function_rules.only_elementwise, opaque)
     propagation.run()
     classes = classify(propagation.coupling, propagation.flows, propagation.tensors.values())
     blocks = find_blocks(graph, _is_addition, classes.carriers)
