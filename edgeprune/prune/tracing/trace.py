@@ -30,7 +30,7 @@ class TensorSlice:
     positions: Ints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelGroup:
     """Channels that live or die together, interchangeable among each other.
 
@@ -208,7 +208,14 @@ def _groups(
     staged = stages(classes.carriers, propagation.flows, blocks)
     widths = np.bincount(classes.group[classes.group >= 0], minlength=len(named))
     return tuple(
-        ChannelGroup(named[i], int(widths[i]), staged[i], inside.get(i), i in inside, tuple(s))
+        ChannelGroup(
+            name=named[i],
+            width=int(widths[i]),
+            stage=staged[i],
+            block=inside.get(i),
+            droppable=i in inside,
+            slices=tuple(s),
+        )
         for i, s in enumerate(owned)
     )
 

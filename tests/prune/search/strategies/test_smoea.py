@@ -16,8 +16,9 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space import widths as space
 from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.macs import CostModel
-from edgeprune.prune.tracing.trace import ChannelGroup, trace
+from edgeprune.prune.tracing.trace import trace
 from edgeprune.prune.training.batchnorm import recalibrate
+from tests.models import group_of
 
 QUICK = Settings(population=6, generations=2)
 
@@ -138,9 +139,7 @@ def test_records_of_other_limits_are_not_gone_on_from(problem, tmp_path):
 
 
 def groups_of(*specs):
-    return tuple(
-        ChannelGroup(f"g{i}", 8, s, b, b is not None, ()) for i, (s, b) in enumerate(specs)
-    )
+    return tuple(group_of(f"g{i}", 8, stage=s, block=b) for i, (s, b) in enumerate(specs))
 
 
 DEALS = {
