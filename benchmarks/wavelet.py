@@ -31,7 +31,14 @@ Speed = tuple[float, float]
 def stage(device: torch.device) -> StageFitness:
     """Nine branches and their stream; random descriptors, whose values do not change the time."""
     groups = tuple(
-        ChannelGroup(f"g{i}", CHANNELS, 2, f"b{i}" if i else None, i > 0, ())
+        ChannelGroup(
+            name=f"g{i}",
+            width=CHANNELS,
+            stage=2,
+            block=f"b{i}" if i else None,
+            droppable=i > 0,
+            slices=(),
+        )
         for i in range(GROUPS)
     )
     space = PruningSpace(groups, (GRID, *[(0, *GRID)] * (GROUPS - 1)))

@@ -2,7 +2,9 @@
 
 import torch
 
-from edgeprune.prune.images.held import HeldImages
+from edgeprune.prune.images.held import HeldImages, Normalisation
+
+PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def grey_noise(
@@ -14,3 +16,12 @@ def grey_noise(
     labels = torch.arange(count) % classes
     brighter = pixels + step * labels.view(-1, 1, 1, 1)
     return HeldImages(brighter.to(torch.uint8), labels)
+
+
+def sorted_by_class(count: int = 600) -> HeldImages:
+    """Three classes one after the other, each brighter, as folders of real images may be."""
+    generator = torch.Generator().manual_seed(2)
+    pixels = torch.randint(0, 256, (count, 3, 4, 4), generator=generator).to(torch.uint8)
+    labels = torch.arange(count) * 3 // count
+    brighter = labels.view(-1, 1, 1, 1).to(torch.uint8) * 80
+    return HeldImages(pixels // 3 + brighter, labels, PLAIN)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.prune.space.plan import PruningPlan, check
-from edgeprune.prune.tracing.trace import Trace
+from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace
 
 Net = tuple[nn.Module, Tensor]
 
@@ -227,6 +227,26 @@ def draw_plan(traced: Trace, seed: int, drop: float = 0.3, least: float = 0.0) -
         if generator.random() < drop:
             kept[traced.groups[block.groups[0]].name] = ()
     return PruningPlan(model="test", kept=kept)
+
+
+def group_of(
+    name: str,
+    width: int,
+    *,
+    stage: int = 0,
+    block: str | None = None,
+    droppable: bool | None = None,
+    slices: tuple[TensorSlice, ...] = (),
+) -> ChannelGroup:
+    """A channel group by hand; one inside a block can be dropped where nothing else is said."""
+    return ChannelGroup(
+        name=name,
+        width=width,
+        stage=stage,
+        block=block,
+        droppable=block is not None if droppable is None else droppable,
+        slices=slices,
+    )
 
 
 def tiny(name: str) -> Net:

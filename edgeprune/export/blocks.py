@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from edgeprune.deploy.table.network import Block, Network, Op, Width
 from edgeprune.errors import InputError
-from edgeprune.export.lowering import Made, grouping, lower
+from edgeprune.export.lowering import Made, grouping, lower, shape_of
 from edgeprune.prune.tracing.residual import common_path
 from edgeprune.prune.tracing.trace import ChannelGroup, Trace
 
@@ -114,7 +114,7 @@ class _Lowered:
             )
             self.ops.append(op)
             self.paths[name] = str(node.target) if module is not None else ""
-            self.shapes[name], self.widths[name] = _shape(node), width
+            self.shapes[name], self.widths[name] = shape_of(node), width
             inputs = (name,)
             self.names[node] = name
 
@@ -125,7 +125,7 @@ class _Lowered:
 
     def _know(self, node: fx.Node, name: str) -> None:
         self.names[node] = name
-        self.shapes[name], self.widths[name] = _shape(node), _width(self.trace, node)
+        self.shapes[name], self.widths[name] = shape_of(node), _width(self.trace, node)
 
 
 def _atoms(ops: Sequence[Op], source: str) -> Iterator[tuple[Op, ...]]:
@@ -167,10 +167,6 @@ def _folded(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    return tuple(int(size) for size in node.meta["tensor_meta"].shape)
 
 
 def _width(trace: Trace, node: fx.Node) -> Width:

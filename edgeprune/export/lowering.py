@@ -103,14 +103,14 @@ def _adaptive_pool(node: fx.Node, module: Any = None) -> Made:
 
 
 def _flatten(node: fx.Node, module: Any = None) -> Made | None:
-    before, after = _shape(node.all_input_nodes[0]), _shape(node)
+    before, after = shape_of(node.all_input_nodes[0]), shape_of(node)
     if before == after:
         return IDENTITY
     return (("Flatten", {"axis": 1}),) if len(after) == 2 and after[0] == before[0] else None
 
 
 def _mean(node: fx.Node) -> Made | None:
-    before, after = _shape(node.all_input_nodes[0]), _shape(node)
+    before, after = shape_of(node.all_input_nodes[0]), shape_of(node)
     if len(before) != 4 or after[:2] != before[:2] or math.prod(after[2:]) != 1:
         return None
     pooled: Made = (("GlobalAveragePool", {}),)
@@ -147,15 +147,16 @@ def _tensors_only(kind: str) -> Callable[[fx.Node], Made | None]:
 
 def _concat(node: fx.Node) -> Made | None:
     axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-    return (("Concat", {"axis": 1}),) if axis in (1, 1 - len(_shape(node))) else None
+    return (("Concat", {"axis": 1}),) if axis in (1, 1 - len(shape_of(node))) else None
 
 
-def _shape(node: fx.Node) -> tuple[int, ...]:
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Shape of the tensor that a node returns."""
     return tuple(int(size) for size in node.meta["tensor_meta"].shape)
 
 
 def _spatial(node: fx.Node) -> tuple[int, ...]:
-    return _shape(node)[2:]
+    return shape_of(node)[2:]
 
 
 def _value(argument: Any) -> Any:

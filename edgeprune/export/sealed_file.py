@@ -117,10 +117,10 @@ def ship(
 
     Args:
         network: The network, dense or slim, as exported.
-        record: What is known of it; ``history`` carries costs and accuracies.
+        record: Checkpoint of the network; ``history`` carries costs and accuracies.
         target: Profile it is exported for.
-        out: Where the file goes.
-        parent: Checkpoint file it comes from.
+        out: Path of the ONNX file.
+        parent: Checkpoint file that the network comes from.
         overwrite: Replace ``out``.
     """
     refuse_existing(out, overwrite=overwrite)

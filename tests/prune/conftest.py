@@ -20,7 +20,8 @@ from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.space.widths import PruningSpace, build
-from edgeprune.prune.tracing.trace import ChannelGroup, trace
+from edgeprune.prune.tracing.trace import trace
+from tests.models import group_of
 
 
 class Judged(nn.Module):
@@ -86,7 +87,9 @@ GROUPS = {
 
 def space_of(kind: str) -> PruningSpace:
     """Groups by hand; their widths go in steps of 4."""
-    groups = tuple(ChannelGroup(n, w, s, b, bool(d), ()) for n, w, s, b, d in GROUPS[kind])
+    groups = tuple(
+        group_of(n, w, stage=s, block=b, droppable=bool(d)) for n, w, s, b, d in GROUPS[kind]
+    )
     grids = [(*((0,) if g.droppable else ()), *range(4, g.width + 1, 4)) for g in groups]
     return PruningSpace(groups, tuple(grids))
 

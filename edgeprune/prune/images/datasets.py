@@ -12,16 +12,14 @@ from torch import Tensor
 from edgeprune.errors import InputError, MachineError
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.decoding import decode, fingerprint
-from edgeprune.prune.images.folders import Listing, list_splits
+from edgeprune.prune.images.folders import Listing, last_tenth, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.streamed import StreamedImages
 from edgeprune.text import did_you_mean
 
-__all__ = ["NAMES", "DataSet", "load", "sample"]
-
 NAMES = ("digits", "cifar10", "cifar100")
-LARGEST_HELD = 96
-DIGITS_TEST, DIGITS_VAL = 597, 200
+LARGEST_HELD = 96  # pixels a side: 50,000 such images are 1.4 GB
+DIGITS_TEST, DIGITS_VAL = 597, 200  # of 1,797, so that 1,000 are left to train on
 _SPLIT_SEED = 0
 
 
@@ -115,13 +113,14 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
             'the digits need scikit-learn; pip install "edgeprune[search]"'
         ) from error
     bunch = load_digits()
+    # 8x8 pixels in 0..16 -> (N, 1, 8, 8) in 0..255
     scans = torch.from_numpy(bunch.images).float().mul(255 / 16).unsqueeze(1)
     scaled = F.interpolate(scans, size=(size, size), mode="bilinear", align_corners=False)
     pixels = scaled.round().to(torch.uint8).repeat(1, 3, 1, 1)
     # A mirrored 2 is no 2: no flip.
     whole = HeldImages(pixels, torch.from_numpy(bunch.target).long(), normalisation, flip=False)
-    rest, test = _parted(whole, DIGITS_TEST)
-    train, val = _parted(rest, DIGITS_VAL)
+    rest, test = _parted(whole, stratified(whole.labels, DIGITS_TEST, _SPLIT_SEED))
+    train, val = _parted(rest, stratified(rest.labels, DIGITS_VAL, _SPLIT_SEED))
     names = tuple(str(digit) for digit in range(10))
     return DataSet(
         name="digits",
@@ -135,10 +134,11 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
     )
 
 
-def _parted(images: HeldImages, count: int) -> tuple[HeldImages, HeldImages]:
-    chosen = torch.zeros(len(images), dtype=torch.bool)
-    chosen[stratified(images.labels, count, _SPLIT_SEED)] = True
-    return images.subset((~chosen).nonzero().flatten()), images.subset(chosen.nonzero().flatten())
+def _parted(images: HeldImages, chosen: Tensor) -> tuple[HeldImages, HeldImages]:
+    """The images that were not chosen, by index, and those that were."""
+    rest = torch.ones(len(images), dtype=torch.bool)
+    rest[chosen] = False
+    return images.subset(rest.nonzero().flatten()), images.subset(chosen)
 
 
 def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | None) -> DataSet:
@@ -147,13 +147,13 @@ def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | Non
     folder = cache or user_cache_path("edgeprune") / "downloads"
     classes, train_pixels, train_labels = _download(name, folder, train=True)
     _, test_pixels, test_labels = _download(name, folder, train=False)
-    train = HeldImages(train_pixels, train_labels, normalisation)
-    held = _last_tenth(train_labels)
+    held = torch.from_numpy(last_tenth(train_labels.numpy())).nonzero().flatten()
+    train, val = _parted(HeldImages(train_pixels, train_labels, normalisation), held)
     return DataSet(
         name=name,
         classes=classes,
-        train=train.subset((~held).nonzero().flatten()),
-        val=train.subset(held.nonzero().flatten()),
+        train=train,
+        val=val,
         test=HeldImages(test_pixels, test_labels, normalisation),
         size=size,
         normalisation=normalisation,
@@ -176,14 +176,6 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
         ) from error
     pixels = torch.from_numpy(np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)))
     return tuple(found.classes), pixels, torch.tensor(found.targets, dtype=torch.int64)
-
-
-def _last_tenth(labels: Tensor) -> Tensor:
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(int(labels.max()) + 1):
-        of_class = (labels == label).nonzero().flatten()
-        held[of_class[-max(1, len(of_class) // 10) :]] = True
-    return held
 
 
 def _folder(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.arrays import Ints
+from edgeprune.arrays import Bools, Ints
 from edgeprune.errors import InputError
 
 SUFFIXES = (
@@ -110,14 +110,21 @@ def _require_equal_classes(
         )
 
 
+def last_tenth(labels: Ints) -> Bools:
+    """Whether each image is in the last tenth of its class, or its last one, shape (N,)."""
+    held = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        held[of_class[-max(1, len(of_class) // 10) :]] = True
+    return held
+
+
 def _hold_out(train: Listing, classes: tuple[str, ...], root: Path) -> tuple[Listing, Listing]:
-    held = np.zeros(len(train), dtype=bool)
     for label, name in enumerate(classes):
-        of_class = np.flatnonzero(train.labels == label)
-        if len(of_class) < 2:
+        if np.sum(train.labels == label) < 2:
             raise InputError(
                 f"{root / 'train' / name} holds one image; it needs two, one to train on "
                 "and one to hold out (or give val/CLASS/ folders)"
             )
-        held[of_class[-max(1, len(of_class) // 10) :]] = True
+    held = last_tenth(train.labels)
     return train.subset(np.flatnonzero(~held)), train.subset(np.flatnonzero(held))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeprune.errors import InputError
 
-PADDING = 4
+PADDING = 4  # pixels, as He et al. augment CIFAR
 Batch = tuple[Tensor, Tensor]
 Share = tuple[int, int]
 
@@ -40,6 +40,7 @@ class Normalisation:
         """Map uint8 images (N, 3, H, W) to float32 on the same device."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        # (pixels / 255 - mean) / std, in place and with one multiplication.
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 
@@ -94,7 +95,7 @@ class HeldImages:
         labels: int64, shape (N,), on the CPU.
         normalisation: Applied to every batch.
         flip: Whether a mirrored image still shows its class (no for digits).
-        share: Which of how many processes is served.
+        share: Number of the process that is served, from 0, and number of processes.
     """
 
     pixels: Tensor
@@ -169,12 +170,13 @@ def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tens
     count, channels, height, width = pixels.shape
     device = pixels.device
     top, left = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
-    rows = top + torch.arange(height)
-    columns = left + torch.arange(width)
+    rows = top + torch.arange(height)  # (B, H)
+    columns = left + torch.arange(width)  # (B, W)
     if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(pixels, (PADDING,) * 4)
+    padded = F.pad(pixels, (PADDING,) * 4)  # (B, 3, H + 8, W + 8)
+    # The four indices broadcast to (B, 3, H, W).
     image = torch.arange(count, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     rows, columns = rows.to(device), columns.to(device)
@@ -186,8 +188,8 @@ def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
 
     Args:
         labels: int64, shape (N,), on the CPU.
-        count: How many; all where there are no more.
-        seed: Which ones.
+        count: Number of images to choose; all where there are no more.
+        seed: Seed of the choice.
 
     Returns:
         Sorted indices, shape (min(count, N),), int64.

@@ -43,7 +43,7 @@ class StreamedImages:
         device: Where batches are delivered.
         workers: Decoding processes, started for each pass; 0 decodes in this process. All cores
             that this process may use, up to 8, by default.
-        share: Which of how many training processes is served.
+        share: Number of the training process that is served, from 0, and number of processes.
     """
 
     listing: Listing

@@ -56,7 +56,7 @@ def write(path: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> Non
 
     Args:
         path: The file.
-        checkpoint: Its content; tensors may lie on any device.
+        checkpoint: Content of the file; tensors may lie on any device.
         overwrite: Replace an existing file.
 
     Raises:

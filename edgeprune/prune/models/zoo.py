@@ -13,18 +13,8 @@ from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import checkpoint, weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
-from edgeprune.prune.models.shortcuts import rewrite_shortcuts
+from edgeprune.prune.models.shortcuts import rewrite_shortcuts as rewrite_shortcuts
 from edgeprune.text import did_you_mean, error_line
-
-__all__ = [
-    "CIFAR",
-    "TORCHVISION",
-    "ModelSpec",
-    "build",
-    "load_dense",
-    "model_names",
-    "rewrite_shortcuts",
-]
 
 CIFAR: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(CifarResNet, depth) for depth in RESNET_DEPTHS},

@@ -127,9 +127,9 @@ class _Shifts(fx.Interpreter):
         axis, stay = self._kept.of(node.all_input_nodes[0])
         if axis is None or not _reads_without_padding(layer):
             return
-        table = source.movedim(axis, 0).flatten(1)
+        table = source.movedim(axis, 0).flatten(1)  # (C, everything else)
         constant = (table == table[:, :1]).all(1) & torch.from_numpy(~stay).to(source.device)
-        values = torch.where(constant, table[:, 0], 0)
+        values = torch.where(constant, table[:, 0], 0)  # (C,)
         if bool(values.any()):
             self._found[node] = _applied(layer, values)
 
@@ -138,6 +138,7 @@ def _applied(layer: Any, values: Tensor) -> Tensor:
     """What a layer makes of an input that is constant over space, without its bias, (C,)."""
     groups = getattr(layer, "groups", 1)
     weight = layer.weight.detach()
+    # weight (out, in / groups, *kernel) -> (groups, out / groups, in / groups): summed over space
     weight = weight.reshape(groups, -1, weight.shape[1], math.prod(weight.shape[2:])).sum(3)
     return torch.einsum("goc,gc->go", weight, values.view(groups, -1)).flatten()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
 from edgeprune.arrays import Bools, Ints
 from edgeprune.prune.tracing.operations import operation
@@ -35,7 +35,7 @@ class Kept:
         """For every position on a channel axis, whether it stays."""
         stay = np.ones(len(layout.group), np.bool_)
         for index in np.unique(layout.group[layout.group >= 0]):
-            own = layout.group == index
+            own = layout.group == index  # (positions,)
             stay[own] = self._masks[index][layout.member[own]]
         return stay
 
@@ -46,13 +46,8 @@ class Kept:
     def of(self, node: fx.Node) -> tuple[int | None, Bools]:
         """Channel axis of a node of the dense graph and what stays on it; axis None: all."""
         layout = self._traced.layouts.get(node)
-        return (None, np.empty(0, np.bool_)) if layout is None else self._axis(layout)
-
-    def module(self, node: fx.Node) -> nn.Module:
-        """The dense layer that a node calls."""
-        return self._traced.graph.get_submodule(str(node.target))
-
-    def _axis(self, layout: Layout) -> tuple[int, Bools]:
+        if layout is None:
+            return None, np.empty(0, np.bool_)
         return layout.axis, self.positions(layout)
 
 
@@ -126,23 +121,24 @@ def _unflatten(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
 
 def _split(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
     """A cut along the channels becomes a split into what is left of each piece."""
-    source = dense.all_input_nodes[0]
-    axis, stay = kept.of(source)
-    dim = _argument(new, 2, "dim")
-    rank = len(source.meta["tensor_meta"].shape)
-    if axis is None or (0 if dim is None else dim) % rank != axis:
+    axis, stay = kept.of(dense.all_input_nodes[0])
+    if axis is None or not _is_along(axis, dense, _argument(new, 2, "dim")):
         return
-    borders = np.cumsum([piece.shape[axis] for piece in dense.meta["tensor_meta"]])[:-1]
+    pieces = [piece.shape[axis] for piece in dense.meta["tensor_meta"]]
+    borders = np.cumsum(pieces)[:-1]  # first dense channel of every piece but the first
     sizes = [int(piece.sum()) for piece in np.split(stay, borders)]
     new.target = "split" if new.op == "call_method" else torch.split
     new.args, new.kwargs = (new.args[0], sizes, axis), {}
 
 
+def _is_along(axis: int, dense: fx.Node, dim: int | None) -> bool:
+    """Whether an operator whose ``dim`` is 0 by default works along ``axis`` of its input."""
+    return int(dim or 0) % len(dense.all_input_nodes[0].meta["tensor_meta"].shape) == axis
+
+
 def _narrow(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
-    source = dense.all_input_nodes[0]
-    axis, stay = kept.of(source)
-    rank = len(source.meta["tensor_meta"].shape)
-    if axis is None or int(_argument(new, 1, "dim")) % rank != axis:
+    axis, stay = kept.of(dense.all_input_nodes[0])
+    if axis is None or not _is_along(axis, dense, _argument(new, 1, "dim")):
         return
     start = int(_value(_argument(dense, 2, "start"))) % len(stay)
     length = int(_value(_argument(dense, 3, "length")))
@@ -183,13 +179,14 @@ def _place_of(index: Sequence[Any], axis: int, rank: int) -> int | None:
 
 def _remaining(part: Any, stay: Bools) -> Any:
     """The index that picks, after pruning, what ``part`` picks and stays."""
-    where = np.cumsum(stay) - 1
+    where = np.cumsum(stay) - 1  # new position of each dense one that stays, (C,)
     if not isinstance(part, slice):
         return int(where[int(_value(part))])
-    chosen = np.arange(len(stay))[slice(*(_value(p) for p in (part.start, part.stop, part.step)))]
+    cut = slice(_value(part.start), _value(part.stop), _value(part.step))
+    chosen = np.arange(len(stay))[cut]  # dense positions that the slice picks, (k,)
     if len(chosen) == len(stay) and (np.diff(chosen) > 0).all():
         return slice(None)
-    left = where[chosen[stay[chosen]]]
+    left = where[chosen[stay[chosen]]]  # new positions that the slice picks
     if (np.diff(left) == 1).all():
         return slice(int(left[0]), int(left[-1]) + 1)
     return [int(i) for i in left]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -166,10 +167,7 @@ class _Copies:
 
     def tensor(self, name: str) -> Tensor:
         """The slim copy of a parameter or buffer that the graph reads by itself."""
-        target: Any = self._model
-        for part in name.split("."):
-            target = getattr(target, part)
-        return self._sliced(target)
+        return self._sliced(attrgetter(name)(self._model))
 
     def _sliced(self, dense: Tensor) -> Tensor:
         if id(dense) not in self._memo:

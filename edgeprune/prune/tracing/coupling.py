@@ -39,7 +39,7 @@ class Coupling:
         """The smallest id of the class of ``channel``, hence 0 for fixed channels."""
         parent = self._parent
         while parent[channel] != channel:
-            parent[channel] = parent[parent[channel]]
+            parent[channel] = parent[parent[channel]]  # path halving: later look-ups are short
             channel = parent[channel]
         return channel
 
@@ -57,6 +57,7 @@ class Coupling:
             return
         for a, b in np.unique(np.stack([pair[0][differ], pair[1][differ]], 1), axis=0):
             first, second = self.root(int(a)), self.root(int(b))
+            # The smaller id wins, so that the class of FIXED keeps the root 0.
             self._parent[max(first, second)] = min(first, second)
 
     def freeze(self, ids: Ints) -> None:
@@ -117,7 +118,7 @@ def settle(spread: Tensor, coupling: Coupling, prefer: Sequence[int] = ()) -> Fl
     for d in range(spread.ndim):
         if d not in axes:
             spread = spread.narrow(d, 0, 1)
-    table = spread.movedim(axis, 0).reshape(shape[axis], -1).numpy()
+    table = spread.movedim(axis, 0).reshape(shape[axis], -1).numpy()  # (positions, ids on each)
     coupling.join(table[:, :1], table)
     return Flow(shape, axis, np.ascontiguousarray(table[:, 0]))
 

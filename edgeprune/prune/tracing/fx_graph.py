@@ -101,7 +101,7 @@ def symbolic_graph(
                 if tracer.failed is None or tracer.failed in opaque:
                     raise UntraceableError(_first_line(error), source) from error
                 opaque[tracer.failed] = (source, _first_line(error))
-    shell = shallow(model)
+    shell = _shallow(model, {})
     for module in shell.modules():
         module.training = False
     _keep_training_live(graph)
@@ -110,12 +110,8 @@ def symbolic_graph(
     return traced, opaque
 
 
-def shallow(model: nn.Module) -> nn.Module:
-    """A copy of the module tree that shares every tensor with ``model``."""
-    return _shallow(model, {})
-
-
 def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
+    """A copy of the module tree that shares every tensor; ``seen`` holds the copies so far."""
     if id(module) in seen:
         return seen[id(module)]
     copy = module.__class__.__new__(module.__class__)

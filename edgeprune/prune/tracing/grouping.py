@@ -38,13 +38,14 @@ def classify(coupling: Coupling, flows: dict[fx.Node, Flow], owned: Iterable[Int
     """
     carried = _roots(coupling, (flow.ids for flow in flows.values()))
     coupling.join(np.setdiff1d(carried, _roots(coupling, owned)), np.array([FIXED]))
-    label = np.zeros(len(coupling), np.int64)
-    first = np.full(len(coupling), -1, np.int64)
+    label = np.zeros(len(coupling), np.int64)  # of each root: what told it apart so far, (ids,)
+    first = np.full(len(coupling), -1, np.int64)  # where each root first occurs, (ids,)
     labels, seen = 1, 0
     for flow in flows.values():
         if flow.axis is None:
             continue
         roots, at, times = _occurrences(coupling, flow)
+        # Two classes stay in one group while every tensor so far held both equally often.
         kinds, kind = np.unique(np.stack([label[roots], times], 1), axis=0, return_inverse=True)
         label[roots] = labels + kind.reshape(-1)
         labels += len(kinds)
@@ -68,7 +69,7 @@ def _occurrences(coupling: Coupling, flow: Flow) -> tuple[Ints, Ints, Ints]:
 
 def _sort(coupling: Coupling, flows: dict[fx.Node, Flow], label: Ints, first: Ints) -> Classes:
     classes = np.flatnonzero(first >= 0)
-    classes = classes[np.argsort(first[classes])]
+    classes = classes[np.argsort(first[classes])]  # roots in the order of the network
     order: dict[int, int] = {}
     group = np.full(len(label), -1, np.int64)
     member = np.full(len(label), -1, np.int64)

@@ -37,7 +37,7 @@ def _convolution(propagation: Propagation, call: Call) -> Flow:
     axis = len(flow.shape) - layer.weight.ndim + 1
     _channels_on(flow, axis, call)
     incoming = flow.along(axis)
-    out_axis = 1 if layer.transposed else 0
+    out_axis = 1 if layer.transposed else 0  # a transposed weight is (in, out / groups, ...)
     if layer.groups == 1:
         made = propagation.new_channels(layer.weight, out_axis, layer.out_channels)
         propagation.own(layer.weight, 1 - out_axis, incoming)
@@ -63,7 +63,7 @@ def whole_groups(layer: Any) -> bool:
 def _by_whole_groups(propagation: Propagation, layer: Any, incoming: Ints) -> Ints:
     first_axis = layer.in_channels if layer.transposed else layer.out_channels
     known = propagation.new_channels(layer.weight, 0, first_axis)
-    per_group = known.reshape(layer.groups, -1)
+    per_group = known.reshape(layer.groups, -1)  # (groups, channels in each)
     propagation.coupling.join(per_group[:, :1], per_group)
     propagation.coupling.join(incoming.reshape(layer.groups, -1), per_group[:, :1])
     propagation.own(layer.weight, 0, known)
@@ -71,7 +71,7 @@ def _by_whole_groups(propagation: Propagation, layer: Any, incoming: Ints) -> In
 
 
 def _by_position(propagation: Propagation, layer: Any, incoming: Ints) -> Ints:
-    per_group = incoming.reshape(layer.groups, -1)
+    per_group = incoming.reshape(layer.groups, -1)  # (groups, positions in each)
     propagation.coupling.join(per_group[:1], per_group)
     if layer.transposed:
         propagation.own(layer.weight, 0, incoming)
@@ -117,7 +117,7 @@ def _group_norm(propagation: Propagation, call: Call) -> Flow:
     layer = cast("nn.GroupNorm", call.module)
     flow = call.flow()
     _channels_on(flow, 1, call)
-    groups = flow.along(1).reshape(layer.num_groups, -1)
+    groups = flow.along(1).reshape(layer.num_groups, -1)  # (groups, channels in each)
     if layer.num_groups == 1:
         raise CannotFollowError("GroupNorm with one group mixes all channels")
     propagation.coupling.join(groups[:, :1], groups)

@@ -81,7 +81,7 @@ def _channel_shuffle(propagation: Propagation, call: Call) -> Value:
     )
     if flow.axis is None:
         return flow
-    table = flow.ids.reshape(groups, -1)
+    table = flow.ids.reshape(groups, -1)  # (groups, positions in each)
     propagation.coupling.join(table[:1], table)
     return Flow(call.shape, flow.axis, np.ascontiguousarray(table.T).ravel())
 
@@ -93,7 +93,7 @@ def _pixel_shuffle(propagation: Propagation, call: Call) -> Value:
         return fixed(call.shape)
     if flow.axis != len(flow.shape) - 3:
         raise CannotFollowError(f"{call.name} meets channels on axis {flow.axis}")
-    runs = flow.ids.reshape(call.shape[flow.axis], -1)
+    runs = flow.ids.reshape(call.shape[flow.axis], -1)  # (channels after, r * r)
     propagation.coupling.join(runs[:, :1], runs)
     return Flow(call.shape, flow.axis, np.ascontiguousarray(runs[:, 0]))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ class Plain:
     """A value that is no tensor, such as a size.
 
     Attributes:
-        value: What it was for the example input.
+        value: The value for the example input.
         depends: Ids of the channels whose removal would change it.
         parts: The same for each element, where the value is a shape.
     """
@@ -94,6 +95,8 @@ class Call:
 
 
 Rule = Callable[["Propagation", Call], Value]
+RuleOf = Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]]
+"""Name and rule of a node that calls something; without a rule all it touches is kept."""
 
 
 def plain(value: Any) -> Any:
@@ -128,21 +131,14 @@ def depends(values: object) -> Ints:
     return np.unique(np.concatenate(found)) if found else NOTHING
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Where a propagation finds its rules.
-
-    Attributes:
-        of: Name and rule of a node that calls something; no rule keeps what it touches.
-        sliceable: Whether a parameter that a node reads may be sliced by its users.
-    """
-
-    of: Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]]
-    sliceable: Callable[[fx.Node], bool]
-
-
 class Propagation:
     """Passes over a graph once; rules ask it to join channels and to note what a tensor holds.
+
+    Args:
+        graph: A traced model.
+        rule_of: Finds the rules.
+        sliceable: Whether a parameter that a node reads may be sliced by its users.
+        opaque: Source line and reason of each submodule that could not be traced, by name.
 
     Attributes:
         coupling: Classes of channel ids.
@@ -154,7 +150,8 @@ class Propagation:
     def __init__(
         self,
         graph: fx.GraphModule,
-        rules: Rules,
+        rule_of: RuleOf,
+        sliceable: Callable[[fx.Node], bool],
         opaque: Mapping[str, tuple[str, str]],
     ) -> None:
         self.coupling = Coupling()
@@ -162,7 +159,7 @@ class Propagation:
         self.flows: dict[fx.Node, Flow] = {}
         self.unfollowed: list[Unfollowed] = []
         self._graph = graph
-        self._rules = rules
+        self._rule_of, self._sliceable = rule_of, sliceable
         self._opaque = opaque
         self._values: dict[fx.Node, Value] = {}
         self._names: dict[int, str] = {}
@@ -193,10 +190,7 @@ class Propagation:
 
     def own_by_name(self, name: str, axis: int, ids: Ints) -> None:
         """As ``own``, for a tensor that the graph reads as an attribute."""
-        target: Any = self._graph
-        for part in name.split("."):
-            target = getattr(target, part)
-        self.own(target, axis, ids)
+        self.own(attrgetter(name)(self._graph), axis, ids)
 
     def keep_held(self, flow: Flow) -> None:
         """Keep the whole of a parameter that the graph reads as an attribute, if it is one."""
@@ -230,7 +224,7 @@ class Propagation:
             return self._given(node)
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         module = self._graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-        name, rule = self._rules.of(node, module)
+        name, rule = self._rule_of(node, module)
         call = Call(node=node, name=name, args=args, kwargs=kwargs, module=module)
         try:
             if rule is None:
@@ -253,7 +247,7 @@ class Propagation:
         if node.op == "placeholder":
             return fixed(meta.shape)
         held = fixed(meta.shape, str(node.target))
-        if not self._rules.sliceable(node):
+        if not self._sliceable(node):
             self.keep_held(held)
         return held
 

@@ -15,7 +15,7 @@ class Block:
     Attributes:
         name: Module path that the branch lies in, such as ``layer1.0``.
         join: The addition.
-        kept: Its other operand.
+        kept: The other operand of the addition.
         branch: Nodes that vanish with the branch, in order, the addition not among them.
         groups: Indices of the channel groups that lie wholly inside the branch.
     """
@@ -32,7 +32,7 @@ def find_blocks(
     is_addition: Callable[[fx.Node], bool],
     carriers: Sequence[Sequence[fx.Node]],
 ) -> tuple[Block, ...]:
-    """The innermost droppable branches.
+    """Find the innermost droppable branches.
 
     A branch may be dropped when nothing outside uses what it computes, when it changes nothing
     in place that lives on, and when at least one channel group lies wholly inside it.
@@ -76,7 +76,7 @@ def _branch(
     above: dict[fx.Node, int],
     carriers: Sequence[Sequence[fx.Node]],
 ) -> Block | None:
-    mask = above[end] & ~above[kept]
+    mask = above[end] & ~above[kept]  # bits of the nodes that only this side needs
     order = list(above)
     branch = [n for i, n in enumerate(order) if mask >> i & 1]
     inside = {*branch, join}

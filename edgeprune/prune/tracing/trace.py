@@ -11,19 +11,8 @@ from edgeprune.prune.tracing import function_rules, module_rules
 from edgeprune.prune.tracing.fx_graph import UntraceableError, symbolic_graph
 from edgeprune.prune.tracing.grouping import Classes, classify, names, stages
 from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.propagation import Propagation, Rule, Rules, Unfollowed
+from edgeprune.prune.tracing.propagation import Propagation, Rule, Unfollowed
 from edgeprune.prune.tracing.residual import Block, find_blocks
-
-__all__ = [
-    "Block",
-    "ChannelGroup",
-    "Layout",
-    "TensorSlice",
-    "Trace",
-    "Unfollowed",
-    "Width",
-    "trace",
-]
 
 
 @dataclass(frozen=True)
@@ -41,7 +30,7 @@ class TensorSlice:
     positions: Ints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelGroup:
     """Channels that live or die together, interchangeable among each other.
 
@@ -102,7 +91,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A model with its channels followed.
+    """A model with the channels of each of its tensors.
 
     Attributes:
         model: The model that was traced, untouched.
@@ -139,7 +128,7 @@ class Trace:
 
 
 def trace(model: nn.Module, example: Tensor) -> Trace:
-    """Follow the channels of every tensor through a model.
+    """Propagate the channels of every tensor through a model, and group them.
 
     Any model is accepted: what cannot be followed keeps all its channels and is listed in
     ``unfollowed``; a model that cannot be traced at all has no groups. docs/channels.md says
@@ -156,7 +145,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         graph, opaque = symbolic_graph(model, example, module_rules.is_layer)
     except UntraceableError as error:
         return _untraced(model, Unfollowed("(model)", error.source, f"cannot be traced: {error}"))
-    propagation = Propagation(graph, Rules(_rule_of, function_rules.only_elementwise), opaque)
+    propagation = Propagation(graph, _rule_of, function_rules.only_elementwise, opaque)
     propagation.run()
     classes = classify(propagation.coupling, propagation.flows, propagation.tensors.values())
     blocks = find_blocks(graph, _is_addition, classes.carriers)
@@ -219,13 +208,20 @@ def _groups(
     staged = stages(classes.carriers, propagation.flows, blocks)
     widths = np.bincount(classes.group[classes.group >= 0], minlength=len(named))
     return tuple(
-        ChannelGroup(named[i], int(widths[i]), staged[i], inside.get(i), i in inside, tuple(s))
+        ChannelGroup(
+            name=named[i],
+            width=int(widths[i]),
+            stage=staged[i],
+            block=inside.get(i),
+            droppable=i in inside,
+            slices=tuple(s),
+        )
         for i, s in enumerate(owned)
     )
 
 
 def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
-    at = np.flatnonzero(layout.group == index)
+    at = np.flatnonzero(layout.group == index)  # positions of the group, (width * k,)
     at = at[np.argsort(layout.member[at], kind="stable")]
     width = int(layout.member[at].max()) + 1
     return TensorSlice(name, axis, at.reshape(width, -1))
@@ -234,11 +230,5 @@ def _slice(name: str, axis: int, layout: Layout, index: int) -> TensorSlice:
 def _untraced(model: nn.Module, why: Unfollowed) -> Trace:
     empty = fx.GraphModule(nn.Module(), fx.Graph())
     return Trace(
-        model=model,
-        graph=empty,
-        groups=(),
-        blocks=(),
-        unfollowed=(why,),
-        layouts={},
-        tensors={},
+        model=model, graph=empty, groups=(), blocks=(), unfollowed=(why,), layouts={}, tensors={}
     )

@@ -28,7 +28,7 @@ def recalibrate(
     Args:
         model: Any network; one without BatchNorm is only copied.
         images: Training images.
-        count: How many of them, chosen so that each class keeps its share.
+        count: Number of images to use, chosen so that each class keeps its share.
         augment: Crop and mirror them, as the images were on which the statistics were learnt;
             plain images cost the public ResNet-20 four points, and spare ours half a one.
         device: Where to run; CUDA where there is one.

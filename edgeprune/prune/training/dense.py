@@ -148,5 +148,6 @@ def works_above(chance: float, images: int) -> float:
     Three standard deviations of guessing and a quarter of chance above it, but no more than
     halfway to 1: on a handful of images even a perfect model would not stand out by the first.
     """
+    # Standard deviation of the share of right guesses among so many images.
     noise = 3 * math.sqrt(chance * (1 - chance) / images)
     return chance + min(max(noise, 0.25 * chance), 0.5 * (1 - chance))

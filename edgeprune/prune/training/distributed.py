@@ -24,8 +24,8 @@ class Ranks:
 
     Attributes:
         rank: Number of this process, from 0.
-        count: How many there are.
-        device: Where this one computes.
+        count: Number of processes.
+        device: Device that this process computes on.
     """
 
     rank: int = 0

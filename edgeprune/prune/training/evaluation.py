@@ -9,7 +9,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images
 from edgeprune.prune.models.placement import best_device, working_copy
 
-BATCH = 256
+BATCH = 256  # images; of BatchNorm recalibration too, so a change moves its statistics
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def evaluate(
     with torch.inference_mode():
         for pixels, _ in images.to(device).batches(BATCH):
             logits.append(_forward(runnable, pixels).float().cpu())
-    joined = torch.cat(logits)
+    joined = torch.cat(logits)  # (N, classes)
     labels = images.labels
     if joined.ndim != 2 or joined.shape[1] <= int(labels.max()):
         raise InputError(

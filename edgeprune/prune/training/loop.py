@@ -25,8 +25,6 @@ from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
 from edgeprune.prune.training.state import Keep, State, read, unusable, write
 
-__all__ = ["DivergenceError", "Recipe", "Setting", "Trained", "train", "train_in"]
-
 
 class DivergenceError(PromiseError):
     """The loss became NaN or infinite; no network came of the training."""
@@ -104,11 +102,10 @@ def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting)
         model: Network to start from; where a kept state is found, only its layers count.
         images: Training images.
         recipe: How to train; its batch is shared among the processes.
-        setting: Teacher, processes, state file.
+        setting: Teacher, processes, state file; the file stays until its owner removes it.
 
     Returns:
-        The trained copy and its history, the same in every process. The state file stays; who
-        has stored the result removes it.
+        The trained copy and its history, the same in every process.
 
     Raises:
         InputError: There are no images, or the state file is of another training.
@@ -198,6 +195,7 @@ class _Run:
         """Batches that are left; every pass has its own seed, so one can be repeated alone."""
         done = len(self.losses)
         for epoch in range(done // self.per_epoch, -(-self.total // self.per_epoch)):
+            # A prime stride: passes of one seed and those of the next never share a generator.
             generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
             first = epoch * self.per_epoch
             batches = self.images.batches(self.batch, generator=generator, augment=True)

@@ -7,7 +7,7 @@ from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_scoring_a_population_takes_one_thread(two_threads, monkeypatch):
     """A second one is waited for by every operator where its core is busy."""
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    space = PruningSpace((ChannelGroup("g", 4, 0, None, False, ()),), ((2, 4),))
+    space = PruningSpace((group_of("g", 4),), ((2, 4),))
     one = Descriptors(torch.ones(4), torch.ones(4), torch.rand(4), torch.eye(4))
     costs = Costs(np.array([4]), (lambda w: w[:, 0],) * 3)
     stage = StageFitness(

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from edgeprune.errors import InputError
 from edgeprune.prune.space.plan import PruningPlan, check, whole
 from edgeprune.prune.space.widths import build
-from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, trace
+from edgeprune.prune.tracing.trace import TensorSlice, trace
+from tests.models import group_of
 
 
 def group(name="g", width=64, block=None, share=1):
     positions = np.arange(width * share).reshape(width, share)
-    return ChannelGroup(
-        name, width, 0, block, block is not None, (TensorSlice("w", 0, positions),)
-    )
+    return group_of(name, width, block=block, slices=(TensorSlice("w", 0, positions),))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from edgeprune.errors import InputError
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.tracing.producers import producers, producing_layers
-from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace, trace
+from edgeprune.prune.tracing.trace import TensorSlice, Trace, trace
+from tests.models import group_of
 
 
 def _trace(spec: ModelSpec) -> Trace:
@@ -78,7 +79,7 @@ def test_a_group_that_nothing_makes_is_refused() -> None:
     traced = _trace(ModelSpec("resnet20"))
     whole = traced.groups[0]
     part = TensorSlice("conv1.weight", 1, whole.slices[0].positions)
-    group = ChannelGroup("inputs", 16, 0, None, False, (part,))
+    group = group_of("inputs", 16, slices=(part,))
     with pytest.raises(InputError, match="no layer makes the channels of group inputs"):
         producers(traced, group)
 

@@ -1,4 +1,4 @@
-"""Evaluation counts right answers; recalibration replaces statistics and nothing else."""
+"""Evaluation counts right answers and leaves the network alone."""
 
 import tarfile
 from pathlib import Path
@@ -10,21 +10,13 @@ from torch import Tensor, nn
 from edgeprune.errors import InputError
 from edgeprune.prune.images.decoding import decode
 from edgeprune.prune.images.folders import Listing
-from edgeprune.prune.images.held import HeldImages, Normalisation
+from edgeprune.prune.images.held import HeldImages
 from edgeprune.prune.models.zoo import ModelSpec, load_dense
 from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.evaluation import evaluate
+from tests.images import PLAIN, sorted_by_class
 
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CPU = torch.device("cpu")
-
-
-def _images(count: int = 600) -> HeldImages:
-    generator = torch.Generator().manual_seed(2)
-    pixels = torch.randint(0, 256, (count, 3, 4, 4), generator=generator).to(torch.uint8)
-    # Sorted by class, and brighter class by class, as folders of real images may be.
-    labels = torch.arange(count) * 3 // count
-    return HeldImages((pixels // 3) + labels.view(-1, 1, 1, 1).to(torch.uint8) * 80, labels, PLAIN)
 
 
 class _Reads(nn.Module):
@@ -50,8 +42,8 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
 def test_the_given_model_stays_in_its_mode() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 3)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, _images(), device=CPU)
-    recalibrate(model, _images(), device=CPU)
+    evaluate(model, sorted_by_class(), device=CPU)
+    recalibrate(model, sorted_by_class(), device=CPU)
     assert model.training
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
@@ -65,55 +57,13 @@ def test_the_given_model_stays_in_its_mode() -> None:
 )
 def test_a_model_that_does_not_fit_the_images_is_refused(model: nn.Module, words: str) -> None:
     with pytest.raises(InputError) as caught:
-        evaluate(model, _images(), device=CPU)
+        evaluate(model, sorted_by_class(), device=CPU)
     assert words in str(caught.value)
 
 
 def test_no_images_are_refused() -> None:
     with pytest.raises(InputError, match="no images"):
-        evaluate(_Reads(), _images().subset(torch.arange(0)), device=CPU)
-
-
-def test_statistics_are_those_of_the_images() -> None:
-    images = _images(512)  # two whole batches, so nothing is left out
-    model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.3))
-    fresh = recalibrate(model, images, augment=False, device=CPU).get_submodule("0")
-    assert isinstance(fresh, nn.BatchNorm2d)
-    assert fresh.running_mean is not None
-    assert fresh.running_var is not None
-    pixels = PLAIN(images.pixels)
-    assert torch.allclose(fresh.running_mean, pixels.mean((0, 2, 3)), atol=1e-5)
-    # The mean of two shuffled batches' variances; sorted ones would miss what lies between
-    # the classes, more than half of it.
-    assert torch.allclose(fresh.running_var, pixels.var((0, 2, 3)), rtol=0.01)
-    assert fresh.momentum == 0.3
-    assert not fresh.training
-
-
-def test_weights_and_dropout_play_no_part() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.9), nn.BatchNorm2d(4))
-    first, again = (recalibrate(model, _images(), device=CPU) for _ in range(2))
-    assert torch.equal(first.get_parameter("0.weight"), model.get_parameter("0.weight"))
-    assert torch.equal(first.get_buffer("2.running_mean"), again.get_buffer("2.running_mean"))
-
-
-def test_a_fixed_number_of_images_is_used() -> None:
-    seen: list[int] = []
-
-    class Counts(nn.BatchNorm2d):
-        def forward(self, input: Tensor) -> Tensor:
-            seen.append(len(input))
-            return super().forward(input)
-
-    recalibrate(Counts(3), _images(600), count=512, device=CPU)
-    assert sum(seen) == 512
-
-
-def test_a_network_without_batchnorm_is_only_copied() -> None:
-    model = nn.Conv2d(3, 4, 1)
-    copied = recalibrate(model, _images(8), device=CPU)
-    assert copied is not model
-    assert torch.equal(copied.get_parameter("weight"), model.weight)
+        evaluate(_Reads(), sorted_by_class().subset(torch.arange(0)), device=CPU)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.plan import check, whole
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 SEEDS = st.integers(0, 10_000)
 
@@ -18,10 +18,10 @@ SEEDS = st.integers(0, 10_000)
 def by_hand():
     """A stem, a branch of two groups, and a branch of one; two criteria, opposite in all."""
     groups = (
-        ChannelGroup("stem", 4, 0, None, False, ()),
-        ChannelGroup("a1", 4, 0, "a", True, ()),
-        ChannelGroup("a2", 6, 0, "a", True, ()),
-        ChannelGroup("b", 4, 1, "b", True, ()),
+        group_of("stem", 4),
+        group_of("a1", 4, block="a"),
+        group_of("a2", 6, block="a"),
+        group_of("b", 4, stage=1, block="b"),
     )
     space = PruningSpace(groups, ((1, 2, 4), (0, 2, 4), (0, 3, 6), (0, 1, 3, 4)))
     rising = tuple(torch.arange(float(group.width)) for group in groups)
@@ -59,7 +59,7 @@ def test_the_most_salient_channels_of_the_genes_criterion_are_kept(genome, kept)
 
 
 def test_of_equally_salient_channels_the_first_are_kept():
-    space = PruningSpace((ChannelGroup("g", 6, 0, None, False, ()),), ((3, 6),))
+    space = PruningSpace((group_of("g", 6),), ((3, 6),))
     encoding = Encoding(space, ((torch.tensor([0.5, 1.0, 0.5, 0.5, 0.5, 0.1]),),))
     assert encoding.plan(np.array([0, 0])).kept == {"g": (0, 1, 2)}
 

@@ -7,7 +7,7 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.strategies import gwcs
 from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 SETTINGS = Settings(population=24, generations=25)
 WIDTHS = (8, 8, 16)
@@ -16,7 +16,7 @@ WIDTHS = (8, 8, 16)
 @pytest.fixture
 def space():
     groups = tuple(
-        ChannelGroup(f"g{i}", width, stage, f"b{i}" if i else None, i > 0, ())
+        group_of(f"g{i}", width, stage=stage, block=f"b{i}" if i else None)
         for i, (width, stage) in enumerate(zip(WIDTHS, (0, 0, 1), strict=True))
     )
     return PruningSpace(groups, ((4, 8), (0, 4, 8), (0, 4, 8, 12, 16)))
@@ -91,7 +91,7 @@ def test_a_redundant_channel_goes_before_a_different_one():
     """Three channels of equal saliency, two of them alike: the odd one stays."""
     alike = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     one = Descriptors(torch.ones(3), torch.ones(3), torch.ones(3), alike)
-    space = PruningSpace((ChannelGroup("g", 3, 0, None, False, ()),), ((2, 3),))
+    space = PruningSpace((group_of("g", 3),), ((2, 3),))
     costs = Costs(np.array([3]), (lambda w: w[:, 0],) * 3)
     choice = gwcs.search(space, (one,), costs, Limits(latency=0.7), SETTINGS)
     assert 2 in choice.kept["g"]
@@ -104,7 +104,7 @@ CHAIN = (16, 32, 64, 128)
 @pytest.fixture
 def chain():
     """Four stages of one group, each convolution reading the one before, as in a VGG."""
-    groups = tuple(ChannelGroup(f"g{i}", n, i, None, False, ()) for i, n in enumerate(CHAIN))
+    groups = tuple(group_of(f"g{i}", n, stage=i) for i, n in enumerate(CHAIN))
     grids = tuple(tuple(range(4, n + 1, 4)) for n in CHAIN)
     described = tuple(
         Descriptors(torch.ones(n), torch.ones(n), torch.arange(1.0, n + 1), torch.eye(n))

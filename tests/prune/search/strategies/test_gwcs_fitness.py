@@ -8,7 +8,7 @@ from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, decode_bits
 from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 SALIENCY = torch.tensor([0.1, 0.9, 0.3, 0.7, 0.5, 0.2, 0.8, 0.4])
 
@@ -73,7 +73,7 @@ def test_decoded_masks_lie_on_the_grid_and_keep_every_set_bit_that_fits(rows):
 
 
 def group(name, width, stage=0, block=None, droppable=False):
-    return ChannelGroup(name, width, stage, block, droppable, ())
+    return group_of(name, width, stage=stage, block=block, droppable=droppable)
 
 
 @pytest.fixture

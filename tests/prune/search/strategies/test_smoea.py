@@ -18,8 +18,9 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space import widths as space
 from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.macs import CostModel
-from edgeprune.prune.tracing.trace import ChannelGroup, trace
+from edgeprune.prune.tracing.trace import trace
 from edgeprune.prune.training.batchnorm import recalibrate
+from tests.models import group_of
 
 QUICK = Settings(population=6, generations=2)
 
@@ -152,9 +153,7 @@ def test_damages_of_other_images_or_another_network_are_not_taken(problem, tmp_p
 
 
 def groups_of(*specs):
-    return tuple(
-        ChannelGroup(f"g{i}", 8, s, b, b is not None, ()) for i, (s, b) in enumerate(specs)
-    )
+    return tuple(group_of(f"g{i}", 8, stage=s, block=b) for i, (s, b) in enumerate(specs))
 
 
 DEALS = {

@@ -4,14 +4,14 @@ import pytest
 from edgeprune.prune.search.strategies.stage_budget import stage_limits
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 STAGES = [(0,), (1,)]
 
 
 @pytest.fixture
 def space():
-    groups = tuple(ChannelGroup(f"g{i}", 8, i, None, False, ()) for i in range(2))
+    groups = tuple(group_of(f"g{i}", 8, stage=i) for i in range(2))
     return PruningSpace(groups, ((2, 4, 8), (4, 8)))
 
 
