@@ -1,4 +1,4 @@
-"""How much does each channel tell, in wavelet terms, and how much of it do others tell too?
+"""Wavelet descriptors of channels: sub-band energies, class scatter, redundancy.
 
 Our reconstruction of the wavelet channel aggregation of L. Chen, S. Gong, X. Shi, M. Shang,
 Dynamical conventional neural network channel pruning by genetic wavelet channel search for
