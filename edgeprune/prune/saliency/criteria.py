@@ -8,8 +8,6 @@ References:
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,63 +77,33 @@ def taylor(
     device = device or best_device()
     graph = copy.deepcopy(trace.graph).to(device).eval().requires_grad_(False)
     chosen = images.subset(stratified(images.labels, count, seed)).to(device)
-    made = [_made(trace, group) for group in trace.groups]
-    masks = {node.name: _ones(trace, node, device) for nodes in made for node in nodes}
-    network = _Masked(graph, masks)
+    # A layer that is called twice makes the channels at two nodes, and has one mask.
+    made = [{at.module: at for at in gates(trace, group)} for group in trace.groups]
+    nodes = {name: at.node for by_layer in made for name, at in by_layer.items()}
+    masks = [_mask(graph.get_submodule(name), node, trace) for name, node in nodes.items()]
     totals = [torch.zeros(group.width, device=device) for group in trace.groups]
     batches = 0
     for pixels, labels in chosen.batches(_TAYLOR_BATCH):
         batches += 1
-        loss = F.cross_entropy(network.run(pixels), labels)
-        slopes = torch.autograd.grad(loss, list(masks.values()), materialize_grads=True)
-        by_node = dict(zip(masks, slopes, strict=True))
-        for index, nodes in enumerate(made):
-            totals[index] += _change(trace, index, nodes, by_node).square()
+        loss = F.cross_entropy(graph(pixels), labels)
+        found = torch.autograd.grad(loss, masks, materialize_grads=True)
+        slopes = {name: slope.flatten() for name, slope in zip(nodes, found, strict=True)}
+        for total, by_layer in zip(totals, made, strict=True):
+            # slope (positions,) -> (C, several) -> (C,): a channel may own several positions
+            cuts = [slopes[name][at.positions].sum(1) for name, at in by_layer.items()]
+            total += torch.stack(cuts).sum(0).square()
     return tuple((total / batches).cpu() for total in totals)
 
 
-class _Masked(fx.Interpreter):
-    """Runs a graph with the outputs of some nodes multiplied by masks."""
-
-    def __init__(self, graph: fx.GraphModule, masks: Mapping[str, Tensor]) -> None:
-        super().__init__(graph)
-        self._masks = masks
-
-    def run_node(self, n: fx.Node) -> Any:
-        """A node's value, multiplied by its mask where it has one."""
-        value = super().run_node(n)
-        return value * self._masks[n.name] if n.name in self._masks else value
-
-
-def _made(trace: Trace, group: ChannelGroup) -> Sequence[fx.Node]:
-    """Every call of a layer that makes channels of a group, before addition and ReLU."""
-    layers = {producer.module for producer in gates(trace, group)}
-    nodes = trace.graph.graph.nodes
-    return [node for node in nodes if node.op == "call_module" and node.target in layers]
-
-
-def _change(
-    trace: Trace, index: int, nodes: Sequence[fx.Node], slopes: Mapping[str, Tensor]
-) -> Tensor:
-    """Change of the loss to first order as each channel of a group is cut, shape (C,)."""
-    changes = []
-    for node in nodes:
-        layout, slope = trace.layouts[node], slopes[node.name].flatten()
-        at = torch.from_numpy(layout.group == index).to(slope.device)
-        member = torch.from_numpy(layout.member).to(slope.device)[at]
-        # slope (positions,) -> change (C,): a channel may own several positions
-        change = slope.new_zeros(trace.groups[index].width)
-        changes.append(change.index_add_(0, member, slope[at]))
-    return torch.stack(changes).sum(0)
-
-
-def _ones(trace: Trace, node: fx.Node, device: torch.device) -> Tensor:
-    """A mask of ones for the channels of a node's output, to be multiplied by it."""
-    meta = node.meta["tensor_meta"]
+def _mask(layer: nn.Module, node: fx.Node, trace: Trace) -> Tensor:
+    """Ones by which a layer's output is multiplied from now on, channel by channel."""
+    meta, axis = node.meta["tensor_meta"], trace.layouts[node].axis
     shape = [1] * len(meta.shape)
-    shape[trace.layouts[node].axis] = -1
-    ones = torch.ones(meta.shape[trace.layouts[node].axis], dtype=meta.dtype, device=device)
-    return ones.view(shape).requires_grad_()
+    shape[axis] = meta.shape[axis]
+    device = next(layer.parameters()).device
+    mask = torch.ones(shape, dtype=meta.dtype, device=device, requires_grad=True)
+    layer.register_forward_hook(lambda layer, inputs, output: output * mask)
+    return mask
 
 
 def _l1(trace: Trace, group: ChannelGroup) -> Tensor:

@@ -15,7 +15,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What is known of the channels of one group; all float32, on one device.
+    """Wavelet descriptors of the channels of one group; all float32, on one device.
 
     Attributes:
         representative: Mean approximation energy per pixel, shape (C,).
@@ -90,6 +90,6 @@ def ranks(values: Tensor) -> Tensor:
     """Ranks scaled to 0..1, shape (C,); equal values share their mean rank."""
     if len(values) == 1:
         return torch.ones_like(values)
-    below = (values[None, :] < values[:, None]).sum(1)
+    below = (values[None, :] < values[:, None]).sum(1)  # (C, C) -> (C,)
     equal = (values[None, :] == values[:, None]).sum(1)
     return (below + (equal - 1) / 2) / (len(values) - 1)
