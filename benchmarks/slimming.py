@@ -74,7 +74,8 @@ def cost_times() -> tuple[float, float]:
     model = build(ModelSpec("resnet56", kwargs={"shortcut": "A-conv"})).eval()
     traced = trace(model, torch.zeros(1, 3, 32, 32))
     space = build_space(traced.groups, (8, 16, 24, 32))
-    widths = space.random(10_000, np.random.default_rng(0))
+    size = (10_000, len(space.groups))
+    widths = space.snap(np.random.default_rng(0).integers(0, space.full + 1, size))
     cost = CostModel(traced)
     return milliseconds(lambda: cost.macs(widths)), milliseconds(lambda: cost.params(widths))
 

@@ -53,7 +53,8 @@ def test_blocks_do_the_work_of_the_slim_model(name: str, tiny: Callable[[str], N
     network = to_network(traced)
     space = build_space(traced.groups, GRID)
     costs = CostModel(traced)
-    population = space.random(12, np.random.default_rng(0))
+    size = (12, len(space.groups))
+    population = space.snap(np.random.default_rng(0).integers(0, space.full + 1, size))
     population[0] = space.full
     expected = costs.macs(population)
     for widths, count in zip(population, expected, strict=True):

@@ -1,4 +1,4 @@
-"""How salient is each channel by the classic rules: weights, BatchNorm scales, gradients?
+"""Channel saliency by L1 norm of weights, BatchNorm scale, and first-order Taylor expansion.
 
 References:
     H. Li et al., Pruning filters for efficient ConvNets, ICLR 2017 (L1).
@@ -11,11 +11,11 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.tracing.producers import Producer, producers, producing_layers
+from edgeprune.prune.tracing.producers import producers, producing_layers
 from edgeprune.prune.tracing.trace import ChannelGroup, Trace
 
 TAYLOR_IMAGES = 512
@@ -58,14 +58,16 @@ def taylor(
 ) -> tuple[Tensor, ...]:
     """Squared first-order change of the loss if a channel is set to zero, mean over batches.
 
-    A channel is cut right after its BatchNorm: the change is scale times its gradient plus
-    shift times its gradient, summed over all layers that make the channel. BatchNorm runs on
-    its stored statistics; with batch statistics the filters' own term would always be 0.
+    The channel is cut where a layer makes it, right after its BatchNorm: the change is the
+    gradient of the loss with respect to a mask of ones that the layer's output is multiplied by,
+    summed over all layers that make the channel. So it is known whether or not the layer's
+    parameters are frozen. BatchNorm runs on its stored statistics; with batch statistics the
+    filters' own term would always be 0.
 
     Args:
         trace: The traced network.
         images: Labelled images.
-        count: How many of them, chosen so that each class keeps its share.
+        count: Number of images, chosen so that each class keeps its share.
         seed: Which ones.
         device: Where to compute; CUDA where there is one.
 
@@ -73,20 +75,35 @@ def taylor(
         Saliencies per group, each (C,), float32, on the CPU.
     """
     device = device or best_device()
-    graph = copy.deepcopy(trace.graph).to(device).eval()
+    graph = copy.deepcopy(trace.graph).to(device).eval().requires_grad_(False)
     chosen = images.subset(stratified(images.labels, count, seed)).to(device)
-    found = [producers(trace, group) for group in trace.groups]
-    batches = 0
+    # A layer that is called twice makes the channels at two nodes, and has one mask.
+    made = [{at.module: at for at in producers(trace, group)} for group in trace.groups]
+    nodes = {name: at.node for by_layer in made for name, at in by_layer.items()}
+    masks = [_mask(graph.get_submodule(name), node, trace) for name, node in nodes.items()]
     totals = [torch.zeros(group.width, device=device) for group in trace.groups]
+    batches = 0
     for pixels, labels in chosen.batches(_TAYLOR_BATCH):
         batches += 1
-        graph.zero_grad(set_to_none=True)
-        torch.autograd.backward(F.cross_entropy(graph(pixels), labels))
-        for total, of_group in zip(totals, found, strict=True):
-            # A layer that is called twice has two producers and one gradient.
-            cuts = {producer.module: _cut(graph, producer) for producer in of_group}
-            total += torch.stack(list(cuts.values())).sum(0).square()
+        loss = F.cross_entropy(graph(pixels), labels)
+        found = torch.autograd.grad(loss, masks, materialize_grads=True)
+        slopes = {name: slope.flatten() for name, slope in zip(nodes, found, strict=True)}
+        for total, by_layer in zip(totals, made, strict=True):
+            # slope (positions,) -> (C, several) -> (C,): a channel may own several positions
+            cuts = [slopes[name][at.positions].sum(1) for name, at in by_layer.items()]
+            total += torch.stack(cuts).sum(0).square()
     return tuple((total / batches).cpu() for total in totals)
+
+
+def _mask(layer: nn.Module, node: fx.Node, trace: Trace) -> Tensor:
+    """Ones by which a layer's output is multiplied from now on, channel by channel."""
+    meta, axis = node.meta["tensor_meta"], trace.layouts[node].axis
+    shape = [1] * len(meta.shape)
+    shape[axis] = meta.shape[axis]
+    device = next(layer.parameters()).device
+    mask = torch.ones(shape, dtype=meta.dtype, device=device, requires_grad=True)
+    layer.register_forward_hook(lambda layer, inputs, output: output * mask)
+    return mask
 
 
 def _l1(trace: Trace, group: ChannelGroup) -> Tensor:
@@ -107,16 +124,3 @@ def _bn_gamma(trace: Trace, group: ChannelGroup) -> Tensor:
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
     return torch.stack(scales).mean(0) if scales else _l1(trace, group)
-
-
-def _cut(graph: nn.Module, producer: Producer) -> Tensor:
-    """Change of the loss, to first order, if each channel's scale and shift were 0; (C,)."""
-    changes = [
-        (parameter * parameter.grad).detach().flatten(1).sum(1)
-        if parameter.ndim > 1
-        else (parameter * parameter.grad).detach()
-        for parameter in graph.get_submodule(producer.module).parameters(recurse=False)
-        if parameter.grad is not None
-    ]
-    by_position = torch.stack(changes).sum(0)
-    return by_position[producer.positions.to(by_position.device)].sum(1)

@@ -1,6 +1,6 @@
-"""What do descriptors say of single channels, and of whole sets of channels?
+"""Wavelet channel aggregation: Fisher ratios, ranks, and scores of whole sets of channels.
 
-Part of our reconstruction of the wavelet channel aggregation; the sources are in saliency.py.
+Part of our reconstruction; the sources are in wavelet.py.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What is known of the channels of one group; all float32, on one device.
+    """Wavelet descriptors of the channels of one group; all float32, on one device.
 
     Attributes:
         representative: Mean approximation energy per pixel, shape (C,).
-        discriminative: Between-class over within-class scatter of the energies, shape (C,).
+        discriminative: Fisher ratio of the sub-band energies, mean over the bands, shape (C,).
         saliency: Weighted ranks of both inside the group, 0..1, shape (C,).
         cosine: Absolute cosine between centred approximations, pooled to 2 x 2 (the halves of an
             odd side share its middle), shape (C, C).
@@ -65,10 +65,13 @@ def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1
 
 
 def scatter_ratio(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Fisher's ratio: trace of between-class over trace of within-class scatter.
+    """Fisher's ratio of between-class to within-class scatter, mean over the features.
+
+    Each feature is thereby measured in units of its own within-class standard deviation: one
+    of little energy that tells the classes apart counts as much as one of much energy.
 
     Args:
-        vectors: Shape (N, C, D).
+        vectors: Features of each channel, shape (N, C, D).
         labels: Class indices, shape (N,), int64, same device.
 
     Returns:
@@ -76,17 +79,17 @@ def scatter_ratio(vectors: Tensor, labels: Tensor) -> Tensor:
     """
     _, label, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     sums = vectors.new_zeros(len(counts), *vectors.shape[1:]).index_add_(0, label, vectors)
-    means = sums / counts.view(-1, 1, 1)
-    offsets = (means - vectors.mean(0)).square().sum(-1)
-    between = (counts.view(-1, 1) * offsets).sum(0)
-    within = (vectors - means[label]).square().sum((0, 2))
-    return torch.div(between, within.clamp_min(TINY))
+    means = sums / counts.view(-1, 1, 1)  # (classes, C, D)
+    offsets = (means - vectors.mean(0)).square()
+    between = (counts.view(-1, 1, 1) * offsets).sum(0)  # (C, D)
+    within = (vectors - means[label]).square().sum(0)
+    return torch.div(between, within.clamp_min(TINY)).mean(1)
 
 
 def ranks(values: Tensor) -> Tensor:
     """Ranks scaled to 0..1, shape (C,); equal values share their mean rank."""
     if len(values) == 1:
         return torch.ones_like(values)
-    below = (values[None, :] < values[:, None]).sum(1)
+    below = (values[None, :] < values[:, None]).sum(1)  # (C, C) -> (C,)
     equal = (values[None, :] == values[:, None]).sum(1)
     return (below + (equal - 1) / 2) / (len(values) - 1)

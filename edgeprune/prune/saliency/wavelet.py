@@ -1,4 +1,4 @@
-"""How much does each channel tell, in wavelet terms, and how much of it do others tell too?
+"""Wavelet descriptors of channels: sub-band energies, class scatter, redundancy.
 
 Our reconstruction of the wavelet channel aggregation of L. Chen, S. Gong, X. Shi, M. Shang,
 Dynamical conventional neural network channel pruning by genetic wavelet channel search for
@@ -40,7 +40,7 @@ __all__ = [
     "wavelet_level",
     "wavelet_maps",
 ]
-_POOLED = 2
+_POOLED = 2  # a signature has one number for each quarter of the map
 _BATCH = 64
 
 
@@ -180,7 +180,7 @@ class _Tally:
         self.energies.append(energy)
         height, width = (min(_POOLED, side) for side in approximation.shape[-2:])
         pooled = F.adaptive_avg_pool2d(approximation, (height, width)).double()
-        signatures = pooled.transpose(0, 1).flatten(1)
+        signatures = pooled.transpose(0, 1).flatten(1)  # (N, C, 2, 2) -> (C, 4 N)
         self.count += signatures.shape[1]
         sums, gram = signatures.sum(1), signatures @ signatures.T
         self.sums = sums if self.sums is None else self.sums + sums
@@ -194,7 +194,7 @@ class _Tally:
 
 
 class _Observer(fx.Interpreter):
-    """Runs the graph and hands the maps of the wanted nodes on as they arise."""
+    """Runs the graph and adds the maps of the wanted nodes to their tallies."""
 
     def __init__(self, graph: fx.GraphModule, tallies: dict[str, _Tally]) -> None:
         super().__init__(graph)
@@ -231,7 +231,7 @@ def _merged(
 
 
 def _described(tally: _Tally, positions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    vectors = torch.cat(tally.energies).double()
+    vectors = torch.cat(tally.energies).double()  # (N, positions, 4)
     device = vectors.device
     width, several = positions.shape
     flat = positions.to(device).flatten()
@@ -240,6 +240,7 @@ def _described(tally: _Tally, positions: Tensor, labels: Tensor) -> tuple[Tensor
     covariance = tally.covariance()
     length = covariance.diagonal().clamp_min(0).sqrt()
     cosine = (covariance / torch.outer(length, length).clamp_min(TINY)).abs().clamp_max(1)
+    # (positions, positions) -> (C, several, C, several) -> (C, C)
     picked = cosine[flat][:, flat].view(width, several, width, several).mean((1, 3))
     return (
         representative[flat].view(width, several).mean(1),

@@ -1,4 +1,4 @@
-"""Which channels did a strategy keep, and what are they predicted to cost?"""
+"""The choice of a strategy: kept channels, their widths and predicted costs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What do widths cost: MACs and parameters of a whole population at once, exactly.
+"""Exact MACs and parameters of a population of widths, as quadratic forms.
 
 A convolution costs output positions times weights, and a weight has as many elements as the
 product of its axes, two of which are linear in the widths of the channel groups. The cost of a
@@ -49,7 +49,6 @@ class CostModel:
         self._macs = _Sum(_macs(trace, published), trace.groups, trace.blocks)
         self._params = _Sum(list(published.values()), trace.groups, trace.blocks)
         self._shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
-        self._shortcut_params = _Sum(list(padding.values()), trace.groups, trace.blocks)
 
     def macs(self, widths: Ints) -> Ints:
         """Multiply-accumulates per image, int64, shape (P,).
@@ -66,10 +65,6 @@ class CostModel:
     def shortcut_macs(self, widths: Ints) -> Ints:
         """MACs of the frozen 0/1 shortcut convolutions, not part of :meth:`macs`."""
         return self._shortcut_macs(widths)
-
-    def shortcut_params(self, widths: Ints) -> Ints:
-        """Weights of the frozen 0/1 shortcut convolutions, not part of :meth:`params`."""
-        return self._shortcut_params(widths)
 
 
 class _Sum:

@@ -1,4 +1,4 @@
-"""What a search may choose: the legal widths of every channel group, and what it chose."""
+"""The pruning space: legal widths of every channel group on the device's grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,11 +54,6 @@ class PruningSpace:
         ]
         return self.settle(np.stack(columns, 1).astype(np.int64))
 
-    def random(self, count: int, generator: np.random.Generator) -> Widths:
-        """``count`` settled width vectors, each width drawn from its grid, shape (P, G)."""
-        columns = [generator.choice(grid, count) for grid in self.grids]
-        return self.settle(np.stack(columns, 1).astype(np.int64))
-
 
 def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
     """Put the device's width grid on every group.
@@ -86,7 +81,9 @@ def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
     step = last - steps[-2] if len(steps) > 1 else last
     beyond = range(last + step, group.width * share, step)
     legal = [c // share for c in (*steps, *beyond) if c % share == 0 and c < group.width * share]
-    return (*((0,) if group.droppable else ()), *legal, group.width)
+    if group.droppable:
+        legal.insert(0, 0)
+    return (*legal, group.width)
 
 
 def _channels_per_member(group: ChannelGroup) -> int:

@@ -79,6 +79,87 @@ def test_taylor_is_the_squared_slope_of_cutting_a_channel(
     assert found.tolist() == pytest.approx(expected, rel=1e-3, abs=1e-12)
 
 
+def _change(model: nn.Module, images: HeldImages, layer: str, axis: int = 0) -> torch.Tensor:
+    """Sum of each parameter times its gradient, by channel of one layer."""
+    network = copy.deepcopy(model).requires_grad_()
+    pixels = images.normalisation(images.pixels)
+    F.cross_entropy(network(pixels), images.labels).backward()
+    parts = []
+    for parameter in network.get_submodule(layer).parameters(recurse=False):
+        change = (parameter * parameter.grad).detach()
+        parts.append(change.movedim(axis, 0).flatten(1).sum(1) if change.ndim > 1 else change)
+    return torch.stack(parts).sum(0)
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "BatchNorm", "everything"])
+def test_taylor_is_the_same_whatever_is_frozen(
+    network: nn.Module, images: HeldImages, frozen: str
+) -> None:
+    expected = [_change(network, images, layer).square() for layer in ("bn1", "hidden")]
+    for module in network.modules():
+        if frozen == "everything" or frozen in type(module).__name__:
+            module.requires_grad_(False)
+    traced = trace(network, torch.zeros(1, 3, 8, 8))
+    found = taylor(traced, images, device=CPU)
+    for name, values in zip(("conv1", "hidden"), expected, strict=True):
+        assert torch.allclose(found[traced.index(name)], values, rtol=1e-3, atol=1e-9)
+
+
+class Upsampling(nn.Module):
+    """A transposed convolution, with or without BatchNorm, between two layers."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.first, self.up, self.norm = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 6, 2, 2), norm
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        up = F.relu(self.norm(self.up(F.relu(self.first(x)))))
+        logits: torch.Tensor = self.out(up.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("layer", ["up", "norm"])
+def test_taylor_cuts_the_outputs_of_a_transposed_convolution(
+    images: HeldImages, layer: str
+) -> None:
+    """Outputs lie on axis 1 of its weight, where those of other layers lie on axis 0."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6) if layer == "norm" else nn.Identity()
+    model = Upsampling(norm).eval()
+    traced = trace(model, torch.zeros(1, 3, 8, 8))
+    found = taylor(traced, images, device=CPU)[traced.index("up")]
+    expected = _change(model, images, layer, axis=1 if layer == "up" else 0).square()
+    assert found.shape == (6,)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-9)
+
+
+class Twice(nn.Module):
+    """One layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.out = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        once = F.relu(self.again(F.relu(self.first(x))))
+        logits: torch.Tensor = self.out(F.relu(self.again(once)).mean((2, 3)))
+        return logits
+
+
+def test_taylor_adds_up_both_calls_of_a_layer(images: HeldImages) -> None:
+    torch.manual_seed(0)
+    model = Twice().eval()
+    for layer in (model.first, model.again):
+        nn.init.ones_(layer.bias)  # so that no channel is dead behind its ReLU
+    traced = trace(model, torch.zeros(1, 3, 8, 8))
+    (found,) = taylor(traced, images, device=CPU)
+    expected = sum(_change(model, images, layer) for layer in ("first", "again")) ** 2
+    assert len(found) == 4
+    assert bool((found > 0).all())
+    assert torch.allclose(found, expected, rtol=1e-3)
+
+
 def test_taylor_leaves_no_gradient_behind(
     network: nn.Module, traced: Trace, images: HeldImages
 ) -> None:

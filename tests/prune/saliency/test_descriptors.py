@@ -58,6 +58,15 @@ def test_scatter_ratio_by_hand() -> None:
     assert scatter_ratio(vectors, torch.tensor([3, 3, 8, 8])).tolist() == [4.0, 0.0]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e3])
+def test_scatter_ratio_does_not_depend_on_the_scale_of_a_feature(scale: float) -> None:
+    """Ratios 4 and 1 by hand; their mean, whatever unit the second feature comes in."""
+    first = torch.tensor([0.0, 2.0, 4.0, 6.0])
+    second = torch.tensor([0.0, 2.0, 2.0, 4.0]) * scale
+    vectors = torch.stack([first, second], 1).unsqueeze(1).double()
+    assert float(scatter_ratio(vectors, torch.tensor([0, 0, 1, 1]))) == pytest.approx(2.5)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import HeldImages
-from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
+from edgeprune.prune.saliency.descriptors import Descriptors, aggregation, scatter_ratio
 from edgeprune.prune.saliency.wavelet import (
     WaveletOptions,
     describe,
@@ -127,12 +127,12 @@ def _plain_saliency(maps: Floats, labels: Floats, wavelet: str, balance: float) 
     for channel in range(maps.shape[1]):
         vectors = np.array([_plain_energies(one, wavelet) for one in maps[:, channel]])
         representative.append(float(vectors[:, 0].mean()))
-        between = within = 0.0
+        between, within = np.zeros(4), np.zeros(4)
         for label in np.unique(labels):
             own = vectors[labels == label]
-            between += len(own) * float(np.sum((own.mean(0) - vectors.mean(0)) ** 2))
-            within += float(np.sum((own - own.mean(0)) ** 2))
-        discriminative.append(between / max(within, 1e-12))
+            between += len(own) * (own.mean(0) - vectors.mean(0)) ** 2
+            within += np.sum((own - own.mean(0)) ** 2, 0)
+        discriminative.append(float(np.mean(between / np.maximum(within, 1e-12))))
     pairs = zip(_plain_ranks(representative), _plain_ranks(discriminative), strict=True)
     return [balance * r + (1 - balance) * d for r, d in pairs]
 
@@ -232,6 +232,22 @@ def test_a_channel_that_tells_nothing_comes_last(network: nn.Module, images: Hel
     assert int(found.saliency.argmin()) == 2
     assert float(found.saliency[2]) == 0.0
     assert float(found.cosine[2].max()) == 0.0
+
+
+def test_a_band_of_little_energy_that_tells_the_classes_apart_counts() -> None:
+    """Channel 0 has fine stripes, of 1/10,000 of the energy, where the label is 1."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 2
+    maps = 10 + torch.randn(60, 2, 1, 1, generator=generator) + torch.zeros(60, 2, 16, 16)
+    stripes = torch.tensor([1.0, -1.0]).repeat(8) * (0.1 * labels).view(-1, 1, 1, 1)
+    maps[:, :1] += stripes
+    noise = 1e-2 * torch.randn(60, 2, 16, 16, generator=generator)
+    bands, _ = energies((maps + noise).double(), "haar")
+    striped, plain = scatter_ratio(bands, labels).tolist()
+    assert float(bands[:, 0, 1:].sum() / bands[:, 0].sum()) < 1e-3
+    assert striped > 10 * plain
+    coarse, _ = scatter_ratio(bands[:, :, :1], labels).tolist()
+    assert coarse < 1  # the approximation alone says nothing
 
 
 def test_nothing_of_the_model_or_the_generator_changes(

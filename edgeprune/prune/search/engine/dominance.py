@@ -12,7 +12,7 @@ from edgeprune.prune.search.engine.population import Objectives
 
 
 def knee(values: Floats) -> int:
-    """The point furthest below the line between the front's ends, both axes scaled to 1."""
+    """The point of values (K, M) furthest below the line between the front's ends, axes scaled."""
     span = np.maximum(values.max(0) - values.min(0), 1e-12)
     scaled = (values - values.min(0)) / span
     return int(np.argmin(scaled.sum(1)))
@@ -24,20 +24,21 @@ def fronts(objectives: Objectives, count: int) -> list[list[int]]:
     Feasible beats infeasible, then the smaller violation, then dominance.
 
     Args:
-        objectives: Of P genomes, comparable as they are; takes memory for P x P booleans.
-        count: How many genomes are wanted.
+        objectives: Objectives of P genomes, comparable as they are. Takes memory for P x P
+            booleans.
+        count: Number of genomes that are wanted.
 
     Returns:
         Indices front by front, best first, as many fronts as hold ``count`` genomes.
     """
     beats = _beats(objectives)
-    beaten_by = beats.sum(0)
+    beaten_by = beats.sum(0)  # (P,), how many others beat each
     found: list[list[int]] = []
     while sum(map(len, found)) < min(count, len(beaten_by)):
         front = np.flatnonzero(beaten_by == 0)
         found.append(front.tolist())
         beaten_by -= beats[front].sum(0)
-        beaten_by[front] = -1
+        beaten_by[front] = -1  # never 0 again
     return found
 
 

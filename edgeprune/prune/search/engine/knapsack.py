@@ -1,4 +1,4 @@
-"""Which option of each kind saves enough together and loses the least?"""
+"""Multiple-choice knapsack by dynamic programming: least loss for a given saving."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from edgeprune.arrays import Floats, Genome, Ints
 
-_BINS = 2000
-_HALVINGS = 12
+_BINS = 2000  # savings are rounded to 1/2000 of the need, below the error of any prediction
+_HALVINGS = 12  # 1 / 2**12 of the dense cost: finer than the bins
 
 
 def pick(losses: Sequence[Floats], savings: Sequence[Floats], need: float) -> list[int]:
     """Solve a multiple-choice knapsack by dynamic programming.
 
     Args:
-        losses: For each of G kinds the loss of its options, (N_g,).
-        savings: What each option saves, at least 0 for one of each kind, (N_g,).
-        need: What must be saved in all; as much as can be where that is less.
+        losses: Loss of each option of each of G kinds, (N_g,).
+        savings: Saving of each option, at least 0 for one of each kind, (N_g,).
+        need: Saving that is wanted in all; as much as can be where that is less.
 
     Returns:
         The option of each kind. Savings are rounded down to 1/2000 of the need, so they never
@@ -26,7 +26,7 @@ def pick(losses: Sequence[Floats], savings: Sequence[Floats], need: float) -> li
     step = max(min(need, most), 1e-9) / _BINS
     best = np.full(_BINS + 1, np.inf)
     best[0] = 0.0
-    taken: list[Ints] = []
+    taken: list[Ints] = []  # (B, 2) for each kind: option, and the bins before it
     for loss, saving in zip(losses, savings, strict=True):
         best, choice = _extended(best, loss, np.floor(saving / step + 1e-9).astype(int))
         taken.append(choice)
@@ -45,7 +45,7 @@ def _extended(best: Floats, loss: Floats, bins: Ints) -> tuple[Floats, Ints]:
     last = len(best) - 1
     for option, (added, saved) in enumerate(zip(loss, bins, strict=True)):
         total = np.full_like(best, np.inf)
-        start = np.arange(len(best)) - saved
+        start = np.arange(len(best)) - saved  # (B,), bins before this option is taken
         inside = (start >= 0) & (start <= last)
         total[inside] = best[start[inside]] + added
         # Whatever saves more than is needed ends in the last bin: the cheapest of it counts.
@@ -66,8 +66,8 @@ def fitted(
 
     Args:
         pick_for: From a need to a solution.
-        cost: Its true cost as a share of the dense one.
-        limit: What the cost must come to.
+        cost: True cost of a solution as a share of the dense one.
+        limit: Highest cost wanted.
 
     Returns:
         The solution of the least need that keeps the limit, or of the greatest tried.

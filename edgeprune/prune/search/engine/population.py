@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeprune.arrays import Floats, Genomes
 
-_DECIMALS = 4
+_DECIMALS = 4  # behind them lies the noise of float32 and of the order of sums
 
 
 @dataclass(frozen=True)

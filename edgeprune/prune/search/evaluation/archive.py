@@ -1,4 +1,4 @@
-"""Every network that a search has scored, and which of them are worth distilling."""
+"""Archive of scored networks: ranking under limits, successive halving, the front."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class Archive:
 
     @property
     def genomes(self) -> Genomes:
-        """All that were scored, shape (N, 2 G)."""
+        """All genomes that were scored, shape (N, 2 G)."""
         return np.array(list(self.scores), np.int64).reshape(-1, 2 * self.encoding.groups)
 
     def excess(self, genomes: Genomes, limits: Limits) -> Floats:
@@ -73,7 +73,7 @@ class Archive:
     def ranked(self, limits: Limits, among: Genomes | None = None) -> Genomes:
         """Scored genomes that keep the limits, least F1 loss first.
 
-        Without any, the one that comes closest.
+        Where none keeps them, the one that comes closest.
         """
         genomes = self.genomes if among is None else among
         excess = self.excess(genomes, limits)

@@ -1,7 +1,7 @@
-"""What does a network suffer when channels of a few consecutive layers are cut? Masked, not built.
+"""Damage of cut channels by masking: output error and divergence without slimming a network.
 
-Nothing is slimmed: the channels that go are zeroed where layers make them, a dropped branch is
-left out, and only the layers from the first change on are run.
+The channels that go are zeroed where layers make them, a dropped branch is left out, and only the
+layers from the first change on are run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from edgeprune.prune.training.batchnorm import recalibrate
 
 IMAGES = 256
 CALIBRATION_IMAGES = 1024
-_LARGEST_MAP = 2**28
+_LARGEST_MAP = 2**28  # bytes of the largest map of all images together: 256 MiB
 _FEWEST_IMAGES = 16
 _Norm = nn.modules.batchnorm._BatchNorm
 
@@ -37,8 +37,8 @@ class Span:
 
     Attributes:
         start: The first node whose channels may be cut.
-        end: The first node behind all that carries these channels, through which alone the
-            rest of the network hears of them.
+        end: The first node behind all that carries these channels, on which alone the rest of
+            the network depends.
     """
 
     start: fx.Node
@@ -46,11 +46,11 @@ class Span:
 
 
 class MaskedNetwork:
-    """A traced network of which channels are cut without building a smaller one.
+    """A traced network whose channels are cut without building a smaller one.
 
     Args:
         trace: The dense network.
-        images: Held-out images to look at; :data:`IMAGES` of them, fewer where maps are large.
+        images: Held-out images that are run; :data:`IMAGES` of them, fewer where maps are large.
         seed: Which ones.
         device: Where to compute; CUDA where there is one.
     """
@@ -121,7 +121,7 @@ class MaskedNetwork:
             if node.op != "get_attr" and any(self._places[u] >= start for u in node.users)
         ]
         values = self.run(standing, want=needed)
-        # What lies before and is not needed is never looked at.
+        # What lies before and is not needed is never read: an empty tensor stands for it.
         passed = {node: torch.empty(0) for node in before if node.op != "get_attr"}
         known = {**passed, **{node: values[node] for node in needed if node in values}}
         return Damage(self, span.end, known, self.dense([span.end]))
@@ -191,8 +191,8 @@ class Damage:
         values = self.network.run(masks, known=self.known, want=[self.end], fresh=True)
         target = self.dense[self.end]
         off = (values[self.end] - target).square().sum() / target.square().sum().clamp_min(1e-12)
-        soft, told = (F.log_softmax(_logits(v).float(), 1) for v in (values, self.dense))
-        return float(off + F.kl_div(soft, told, reduction="batchmean", log_target=True))
+        cut, dense = (F.log_softmax(_logits(v).float(), 1) for v in (values, self.dense))
+        return float(off + F.kl_div(cut, dense, reduction="batchmean", log_target=True))
 
 
 def _logits(values: Mapping[fx.Node, Tensor]) -> Tensor:

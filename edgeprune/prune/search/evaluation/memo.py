@@ -13,8 +13,7 @@ Numbers = Mapping[str, float]
 class Memo:
     """Numbers that are computed once, also over processes that were killed.
 
-    A value is appended to the file as soon as it is known. A process that is killed at any moment
-    therefore loses the one value that it was computing; a line that was cut off is skipped.
+    Each value is appended to the file as soon as it is known; a line that was cut off is skipped.
 
     Args:
         path: JSON lines, read at the start; without a file nothing outlives the object.

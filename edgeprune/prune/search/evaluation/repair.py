@@ -1,4 +1,4 @@
-"""Which groups give way when a budget is broken, and which grow back into what is left?"""
+"""Repair of genomes to the limits: greedy shrinking and growth by the loss of each move."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.sensitivity import Sensitivity
 from edgeprune.prune.space.budget import Costs, Limits
 
-_STEPS = 400
+_STEPS = 400  # at most so many moves, each of one group
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Repair:
         encoding: What the genomes mean.
         costs: Predicted costs of widths.
         limits: What must hold.
-        sensitivity: What each move costs in loss.
+        sensitivity: Loss that each move adds.
     """
 
     encoding: Encoding
@@ -46,10 +46,11 @@ class Repair:
             rows = np.flatnonzero(over > 0)
             if not len(rows):
                 break
-            moved, price = self._shrinking(genomes[rows])
-            best = price.argmin(1)
+            moved, price = self._shrinking(genomes[rows])  # (R, M, 2 G) and (R, M)
+            best = price.argmin(1)  # (R,), a move of each broken genome
             able = np.isfinite(price[np.arange(len(rows)), best])
-            if not able.any():  # no single group saves anything: all give way at once
+            if not able.any():
+                # No single group saves anything: all give way at once.
                 genomes[rows] = self._smallest
                 break
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
@@ -60,13 +61,13 @@ class Repair:
 
         Args:
             genome: Shape (2 G,).
-            count: At most so many.
+            count: Highest number of moves.
             least: Violation that a move must remove, or all that is left where that is less.
 
         Returns:
             The genomes they lead to, shape (<= count, 2 G).
         """
-        moved, price = self._shrinking(genome[None])
+        moved, price = self._shrinking(genome[None])  # (1, M, 2 G) and (1, M)
         over = float(self.excess(genome[None])[0])
         enough = over - self.excess(moved[0]) >= min(least, over) * (1 - 1e-9)
         order = np.argsort(price[0], kind="stable")
@@ -75,9 +76,10 @@ class Repair:
 
     def _shrinking(self, genomes: Genomes) -> tuple[Genomes, Floats]:
         """Moves that save, (P, M, 2 G), and their added loss per violation removed, (P, M)."""
-        moved, legal = self._moves(genomes, up=False)
+        moved, legal = self._moves(genomes, up=False)  # (P, M, 2 G) and (P, M)
         relief = self.excess(genomes)[:, None] - self._by_move(self.excess, moved)
         before = self.sensitivity.losses(genomes)[:, None]
+        # A move that adds no loss still has a price: the one that removes most goes first.
         harm = np.maximum(self._by_move(self.sensitivity.losses, moved) - before, 1e-6)
         price = np.where(legal & (relief > 0), harm / np.maximum(relief, 1e-9), np.inf)
         return moved, price
@@ -89,7 +91,7 @@ class Repair:
         for _ in range(_STEPS):
             if not len(rows):
                 break
-            moved, legal = self._moves(genomes[rows], up=True)
+            moved, legal = self._moves(genomes[rows], up=True)  # (R, M, 2 G) and (R, M)
             fits = legal & (self._by_move(self.excess, moved) == 0)
             before = self.sensitivity.losses(genomes[rows])[:, None]
             saved = np.where(fits, before - self._by_move(self.sensitivity.losses, moved), -np.inf)
@@ -116,11 +118,11 @@ class Repair:
 
     def _moves(self, genomes: Genomes, *, up: bool) -> tuple[Genomes, Bools]:
         """All moves of one group, (P, M, 2 G), and which of them go the right way, (P, M)."""
-        groups, levels = self._places.T
-        moved = np.repeat(genomes[:, None], len(groups), 1)
-        now = genomes[:, groups]
+        groups, levels = self._places.T  # (M,) each
+        moved = np.repeat(genomes[:, None], len(groups), 1)  # (P, M, 2 G)
+        now = genomes[:, groups]  # (P, M)
         moved[:, np.arange(len(groups)), groups] = levels
-        # A group that was whole or gone has no criterion yet: it gets the least harmful one.
+        # A group at full width or gone has no criterion yet: it gets the least harmful one.
         had_none = (now == self.encoding.full[groups]) | (
             self.encoding.widths(genomes)[:, groups] == 0
         )
@@ -129,6 +131,7 @@ class Repair:
         moved[:, np.arange(len(groups)), genes] = np.where(had_none, best, genomes[:, genes])
         if up:
             moved = self._with_branch(moved)
+        # (P, M, 2 G) -> (P M, 2 G) -> (P, M, 2 G)
         flat = self.encoding.canonical(moved.reshape(-1, genomes.shape[1])).reshape(moved.shape)
         return flat, (levels > now) if up else (levels < now)
 
@@ -146,10 +149,11 @@ class Repair:
     def _with_branch(self, moved: Genomes) -> Genomes:
         """A branch that comes back does so with all of its groups."""
         for at, other in self._together:
-            part = moved[:, at, other]
+            part = moved[:, at, other]  # (P, moves of the group)
             moved[:, at, other] = np.where(part == 0, self.encoding.full[other], part)
         return moved
 
     def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:
+        """A value of each genome of ``moved`` (P, M, 2 G), shape (P, M)."""
         values: Floats = of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])
         return values

@@ -1,7 +1,7 @@
-"""How much does each group hurt by itself, at each width, by whichever criterion?
+"""Per-group sensitivity: loss that slimming one group alone adds, by width and criterion (F0).
 
-The cheapest fidelity (F0) of the joint search: the sum over groups of what slimming each one alone
-was measured to cost. NetAdapt and AMC rest on the same near-additivity.
+The cheapest fidelity of the joint search is the sum of these losses over the groups. NetAdapt and
+AMC rest on the same near-additivity.
 
 References:
     T.-J. Yang et al., NetAdapt, ECCV 2018.
@@ -15,7 +15,7 @@ import numpy as np
 from edgeprune.arrays import Floats, Genomes, Ints
 from edgeprune.prune.search.evaluation.encoding import Encoding
 
-MEASURED_LEVELS = 4
+MEASURED_LEVELS = 4  # each costs an F1 score for each group; others are interpolated
 Losses = Callable[[Genomes], Floats]
 
 
@@ -26,7 +26,7 @@ class Sensitivity:
     Attributes:
         encoding: What the genomes mean.
         dense: Loss of the dense network.
-        added: By group, level and criterion, shape (G, levels, criteria); 0 at full width.
+        added: Loss by group, level and criterion, shape (G, levels, criteria); 0 at full width.
     """
 
     encoding: Encoding
@@ -37,6 +37,7 @@ class Sensitivity:
         """Predicted loss of a population (P, 2 G), shape (P,)."""
         levels, criteria = np.split(genomes, [self.encoding.groups], 1)
         groups = np.arange(self.encoding.groups)
+        # levels and criteria (P, G) pick one entry per group -> (P, G) -> (P,)
         total: Floats = self.dense + self.added[groups, levels, criteria].sum(1)
         return total
 
@@ -67,28 +68,30 @@ def measure(encoding: Encoding, losses: Losses) -> Sensitivity:
 
 def _of_group(encoding: Encoding, group: int, most: int, added: Losses) -> Floats:
     grid, owner = encoding.space.grids[group], encoding.space.groups[group]
-    result = np.zeros((most, len(encoding.saliencies)))
+    result = np.zeros((most, len(encoding.saliencies)))  # (levels, criteria)
     levels = np.arange(len(grid) - 1)
     partial = levels[1:] if grid[0] == 0 else levels
     if grid[0] == 0:
+        # A dropped branch takes all its groups with it: each bears its part of the loss.
         sharing = sum(g.block == owner.block for g in encoding.space.groups if g.droppable)
         result[0] = max(added(alone(encoding, group, [0], [0]))[0], 0.0) / sharing
     if not len(partial):
         return result
     chosen = _spread(partial)
     middle = chosen[len(chosen) // 2]
-    everyone = list(range(len(encoding.saliencies)))
-    at_middle = np.maximum(added(alone(encoding, group, [middle] * len(everyone), everyone)), 0)
+    every = np.arange(len(encoding.saliencies))
+    at_middle = np.maximum(added(alone(encoding, group, np.full_like(every, middle), every)), 0)
     best = int(at_middle.argmin())
     others = [level for level in chosen if level != middle]
     known = {middle: float(at_middle[best])}
     if others:
-        measured = added(alone(encoding, group, others, [best] * len(others)))
+        measured = added(alone(encoding, group, others, np.full(len(others), best)))
         known |= dict(zip(others, measured.tolist(), strict=True))
     # A narrower network that scores better does so by chance.
     points = sorted(known)
     curve = np.maximum.accumulate([max(known[p], 0.0) for p in points][::-1])[::-1]
     widths = [grid[p] for p in points] + [grid[-1]]
+    # line (partial levels,), times each criterion's ratio to the best -> (partial, criteria)
     line = np.interp([grid[p] for p in partial], widths, [*curve, 0.0])
     result[partial] = line[:, None] * (at_middle + 1e-6) / (at_middle[best] + 1e-6)
     return result

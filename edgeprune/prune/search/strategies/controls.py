@@ -13,7 +13,7 @@ from edgeprune.prune.search.strategies.joint import expected_scores
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
-_REDRAWS = 20  # what was drawn before does not count again; a small space runs dry
+_REDRAWS = 20  # what was drawn before does not count again; a small space has no more to give
 
 
 @dataclass

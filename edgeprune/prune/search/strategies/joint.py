@@ -1,4 +1,4 @@
-"""The joint search: widths of the device's grid, criteria and branches, judged by measurement.
+"""Joint search: NSGA-II over widths, criteria and branches, at three fidelities.
 
 Stages are solved from concrete to abstract, their fronts joined by a knapsack on latency, and
 the whole is polished among the best that the rules can do with the same budget. Three
@@ -31,7 +31,7 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
 _POPULATION = 16
-_GREEDY_LOOK, _GREEDY_STEP = 4, 0.05
+_GREEDY_LOOK, _GREEDY_STEP = 4, 0.05  # moves that F1 compares; share of the violation of each
 _ENTRANTS = 8
 _OF_GROUP = 2 * sensitivity.MEASURED_LEVELS + 3  # F0 and the greedy rule
 _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keeping it
@@ -132,6 +132,7 @@ class Joint:
     def _front(self, limits: Limits, count: int) -> Genomes:
         """What nothing within the limits beats in both F1 loss and MACs, ``count`` of it."""
         ranked = self.archive.ranked(limits)
+        # Least loss first: on the front is whatever has more MACs than all before it.
         most = np.maximum.accumulate(self.archive.macs(ranked))
         front = np.flatnonzero(np.diff(most, prepend=-1.0) > 0)
         some = np.linspace(0, len(front) - 1, min(len(front), count)).round().astype(int)
@@ -191,7 +192,7 @@ class Joint:
 
     @cached_property
     def _stage_fronts(self) -> list[tuple[Genomes, Floats]]:
-        """Per stage the front of (F1 loss, latency) with the others whole, dense first."""
+        """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
         numbers = sorted({group.stage for group in self.problem.space.groups})
         seeds = spawned(self.problem.settings.seed, len(numbers))
         return [self._stage_front(*each) for each in zip(numbers, seeds, strict=True)]

@@ -17,7 +17,7 @@ from edgeprune.prune.space.budget import Costs, Limits
 from edgeprune.prune.space.widths import PruningSpace
 
 ABSOLUTE = ("taylor",)  # criteria in units of the loss, comparable between layers as they are
-_SHARES = 400
+_SHARES = 400  # finer than the steps of any grid
 
 
 def uniform(space: PruningSpace, costs: Costs, limits: Limits) -> Widths:
@@ -62,7 +62,7 @@ def ranked(
     every = np.sort(np.concatenate(scores))
     places = np.linspace(0, len(every) - 1, min(_SHARES, len(every))).round().astype(int)
     thresholds = [*every[places], np.inf]
-    counts = np.array([[(s >= t).sum() for s in scores] for t in thresholds])
+    counts = np.stack([(s >= np.array(thresholds)[:, None]).sum(1) for s in scores], 1)  # (N, G)
     return _first_within(space, costs, limits, counts)
 
 

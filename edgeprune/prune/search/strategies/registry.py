@@ -49,7 +49,7 @@ UNBOUND = ("gwcs", "smoea")  # without a budget the ratio is an outcome of their
 
 
 def refuse_unknown(name: str) -> None:
-    """Say that there is no such strategy before anything is made ready for it.
+    """Refuse an unknown strategy before anything is made ready for it.
 
     Raises:
         InputError: not one of :data:`NAMES`; the nearest is named.

@@ -8,7 +8,7 @@ seeds and the rounds are ours.
 
 A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split.
 NSGA-II weighs its damage against the predicted cost of the whole network while the rest stays as
-it stands; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
+it is; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
 follows. In the first round a sub-network gains nothing by saving more than its share of the
 budget; the last round owes what is left of it. Every budget that the smallest legal widths keep
 is kept; below them the choice ends on these widths.
@@ -37,7 +37,7 @@ LAYERS = 3
 ROUNDS = 2
 POPULATION = 20
 GENERATIONS = 8
-MUTATION = 0.05
+MUTATION = 0.05  # 1/genes would hardly touch the few genes of widths among the bits
 
 
 def search(problem: Problem, limits: Limits) -> Choice:
@@ -64,17 +64,16 @@ def search(problem: Problem, limits: Limits) -> Choice:
     for done, (turn, number) in enumerate(steps):
         if number == 0 and turn and _kept(problem, masks, limits):
             break
+        # BatchNorm was recalibrated after each choice before: the damage depends on all of them.
+        place = f"{history} {parts[number]}"
+        damage = network.damage(network.span(parts[number]), masks)
         task = Task(
             problem=problem,
             parts=parts,
             number=number,
             standing=masks,
             limits=limits,
-            damage=_remembered(
-                problem.memo,
-                f"{history} {parts[number]}",
-                network.damage(network.span(parts[number]), masks),
-            ),
+            damage=_remembered(problem.memo, place, damage),
             last=turn == ROUNDS - 1,
         )
         settings = _settings(problem.settings, seeds[done])
@@ -140,17 +139,11 @@ def _settings(asked: Settings, seed: int) -> Settings:
 def _remembered(
     memo: Memo, place: str, damage: Callable[[Masks], float]
 ) -> Callable[[Masks], float]:
-    """``damage``, computed once for each mask.
-
-    Args:
-        memo: Where it is kept.
-        place: The sub-network, and every choice before it: BatchNorm was recalibrated after each.
-        damage: Measures masks of all groups.
-    """
+    """``damage`` at a ``place``, which names all that it depends on beside the masks."""
 
     def known(masks: Masks) -> float:
-        found = memo.recall("damage", [place, _packed(masks)], lambda: {"damage": damage(masks)})
-        return found["damage"]
+        given = [place, _packed(masks)]
+        return memo.recall("damage", given, lambda: {"damage": damage(masks)})["damage"]
 
     return known
 

@@ -20,12 +20,12 @@ from edgeprune.prune.search.strategies.stage_budget import stage_limits
 from edgeprune.prune.space.budget import Limits, narrowed, over
 
 Masks = tuple[Tensor, ...]
-_PARTS = 33
+_PARTS = 33  # parts of its places that repair tries: all, 31/32, ..., none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One sub-network to be pruned while the rest stays as it stands.
+    """One sub-network to be pruned while the masks of all other groups stay.
 
     A genome holds, for each group, the place of its width on the grid, and then one bit for each
     channel: the set bits stay first, the most salient of them before the others.
@@ -78,23 +78,24 @@ class Task:
         return [_first(b, s, widths[:, m]) for m, b, s in ranked], widths
 
     def encode(self, masks: Sequence[Bools]) -> Genomes:
-        """The genomes that spell out these masks of the member groups, each (P, C)."""
+        """Genomes that decode to these masks of the member groups, each (P, C)."""
         grids = [self.problem.space.grids[member] for member in self.members]
         places = [np.searchsorted(g, m.sum(1)) for g, m in zip(grids, masks, strict=True)]
         return np.concatenate([np.stack(places, 1), *masks], 1).astype(np.int64)
 
     def repair(self, genomes: Genomes) -> Genomes:
-        """Genomes within the budget, spelt as they decode, so that equals are told apart.
+        """Genomes within the budget, one for each mask, so that equals are known as such.
 
         What breaks the budget gives up the same part of its width, in places on the grid, in
         every group; the largest that keeps it, nothing but the smallest widths where none does.
         """
         count = len(self.members)
         parts = np.linspace(1.0, 0.0, _PARTS)[:, None, None]
+        # (parts, 1, 1) times places (P, members) -> tried (parts, P, members)
         tried = np.floor(parts * genomes[:, :count] + 1e-9).astype(np.int64)
         excess = self._violation(self._placed(tried.reshape(-1, count))).reshape(_PARTS, -1)
         excess[-1] = 0.0
-        largest = (excess == 0).argmax(0)
+        largest = (excess == 0).argmax(0)  # (P,)
         places = tried[largest, np.arange(len(genomes))]
         return self.encode(self.decode(np.concatenate([places, genomes[:, count:]], 1))[0])
 
@@ -166,9 +167,9 @@ class Task:
         return space.settle(widths)
 
     def _violation(self, widths: Widths) -> Floats:
-        """Of the budget with all that is ahead at its smallest; in the last round of the share."""
+        """Violation of the budget with all ahead at its smallest, at last of the share, (P,)."""
         costs = self.problem.costs
-        least = costs.ratios(narrowed(self.problem.space, widths, self.ahead))
+        least = costs.ratios(narrowed(self.problem.space, widths, self.ahead))  # (P, 3)
         excess = over(least, self.limits.vector())
         if self.last:
             excess += over(costs.ratios(widths), self.asked)
@@ -188,8 +189,8 @@ class Task:
 
 def _first(bits: Ints, saliency: Floats, widths: Ints) -> Bools:
     """The set bits first, the most salient first among them, as many as ``widths`` (P,) say."""
-    order = np.argsort(-saliency, kind="stable")
-    turn = np.argsort(-bits[:, order], axis=1, kind="stable")
+    order = np.argsort(-saliency, kind="stable")  # (C,)
+    turn = np.argsort(-bits[:, order], axis=1, kind="stable")  # (P, C), places in ``order``
     mask = np.zeros(bits.shape, np.bool_)
     taken = np.arange(bits.shape[1])[None] < widths[:, None]
     np.put_along_axis(mask, order[turn], taken, 1)
@@ -197,5 +198,5 @@ def _first(bits: Ints, saliency: Floats, widths: Ints) -> Bools:
 
 
 def widths_of(masks: Masks) -> Widths:
-    """How many channels each mask keeps, shape (G,)."""
+    """Number of channels that each mask keeps, shape (G,)."""
     return np.array([int(mask.sum()) for mask in masks], np.int64)

@@ -1,4 +1,4 @@
-"""How much of a budget must this stage save, and how much is left to the stages ahead?"""
+"""Budget shares: what a stage or sub-network must save, and what is left to those ahead."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def stage_limits(
     stages: list[tuple[int, ...]],
     limit: Floats,
 ) -> Floats:
-    """What the first of ``stages`` must bring the whole network down to, shape (3,).
+    """Cost shares that the first of ``stages`` must bring the network down to, shape (3,).
 
     What is still to be saved is shared out over the stages in proportion to the most that each
     could save, on a scale on which these savings add up: the cost itself for latencies, nearly
@@ -34,9 +34,9 @@ def stage_limits(
     """
     everything = tuple(member for stage in stages for member in stage)
     corners = [widths] + [narrowed(space, widths[None], s)[0] for s in [*stages, everything]]
-    now, *floors, least = costs.ratios(np.stack(corners))
+    now, *floors, least = costs.ratios(np.stack(corners))  # (3,) each
     power = _additive_power(now, np.stack(floors), least)
-    savings = np.stack([np.maximum(now**power - floor**power, 0.0) for floor in floors])
+    savings = np.maximum(now**power - np.stack(floors) ** power, 0.0)  # (S, 3)
     share = savings[0] / np.maximum(savings.sum(0), 1e-12)
     aim = np.clip(limit, least, now)
     left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
@@ -57,9 +57,10 @@ def _additive_power(now: Floats, floors: Floats, least: Floats) -> Floats:
     Returns:
         Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.
     """
+    # The gap need not have one minimum only, so every hundredth is tried.
     powers = np.linspace(0.01, 1.0, 100)[:, None, None]
-    together = (now**powers - least**powers)[:, 0]
-    apart = (now**powers - floors**powers).sum(1)
+    together = (now**powers - least**powers)[:, 0]  # (100, 3)
+    apart = (now**powers - floors**powers).sum(1)  # (100, S, 3) -> (100, 3)
     gap = np.abs(apart / np.maximum(together, 1e-12) - 1.0)
     best: Floats = powers[gap.argmin(0), 0, 0]
     return best
