@@ -87,15 +87,15 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
     dense = [_dense_cells(reached[0].rows)] if reached else []
     table(headings, [*dense, *map(_member_cells, family.members)])
     lines = [f"{m.latency:g}x not reached: {m.reason}" for m in family.members if not m.outcome]
-    lines += [
-        f"{member.latency:g}x {verdict.message}"
-        for member in family.members
-        for verdict in (member.outcome.report.verdicts if member.outcome else ())
-        if verdict.outcome != "met"
-    ]
-    told = [(*each.notes, *each.report.notes) for each in reached]
-    lines += [f"note: {note}" for note in (told or [()])[0] if all(note in each for each in told)]
-    lines += [f"everything lies in {family.folder}"]
+    for member in family.members:
+        if member.outcome:
+            missed = [v for v in member.outcome.report.verdicts if v.outcome != "met"]
+            lines += [f"{member.latency:g}x {verdict.message}" for verdict in missed]
+    if reached:  # what holds for one model alone stands in its own folder
+        notes = [(*outcome.notes, *outcome.report.notes) for outcome in reached]
+        common = [note for note in notes[0] if all(note in other for other in notes)]
+        lines += [f"note: {note}" for note in common]
+    lines.append(f"everything lies in {family.folder}")
     for member in family.members:
         if member.outcome:
             own = request.within(member.latency)

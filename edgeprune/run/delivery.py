@@ -82,13 +82,14 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
 
 def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The steps to the lowest latency that kept the accuracy, where there were any."""
-    told = [
-        f"{step['latency']:g}x {step['lost_points']:.2f}{'' if step['kept'] else ' (too much)'}"
-        if "lost_points" in step
-        else f"{step['latency']:g}x not reached"
-        for step in steps
-    ]
-    return (f"points lost on validation images on the way: {', '.join(told)}",) if told else ()
+    if not steps:
+        return ()
+    words = []
+    for step in steps:
+        result = f"{step['lost_points']:.2f}" if "lost_points" in step else "not reached"
+        too_much = " (too much)" if "lost_points" in step and not step["kept"] else ""
+        words.append(f"{step['latency']:g}x {result}{too_much}")
+    return (f"points lost on validation images on the way: {', '.join(words)}",)
 
 
 def _records(

@@ -17,7 +17,7 @@ HEADINGS = (*PREDICTED, LOSS, "predicted_accuracy", "strategy", "chosen", "width
 
 @runtime_checkable
 class Surveyor(Protocol):
-    """A search that can tell what it has seen."""
+    """A search that keeps every network it has scored."""
 
     def front(self) -> Sequence[Choice]:
         """Every network scored so far that none beats in both predicted latency and loss."""

@@ -87,8 +87,9 @@ def recall(folder: RunFolder) -> Outcome | None:
     body = json.loads((folder.path / "check.json").read_text("utf-8"))
     verdicts = tuple(Verdict(**verdict) for verdict in body["verdicts"])
     parts = {part.name: body[part.name] for part in fields(Report)}
-    told = body["health"]
-    health = Health(**{part.name: told[part.name] for part in fields(Health)}) if told else None
+    health = None
+    if body["health"]:
+        health = Health(**{part.name: body["health"][part.name] for part in fields(Health)})
     made = {"verdicts": verdicts, "notes": tuple(body["notes"]), "health": health}
     report = Report(**parts | made)
     rows = tuple(Row(name, **values) for name, values in known["results"].items())
