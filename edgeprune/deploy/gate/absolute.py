@@ -26,6 +26,7 @@ from edgeprune.errors import MachineError
 from edgeprune.target import AbsoluteBudget
 
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
+# Field of the runner's answer, what it is divided by, unit.
 FOOTPRINTS = {"load_ms": ("load_ns", 1e6, " ms"), "peak_bytes": ("peak_bytes", 1.0, " bytes")}
 
 
@@ -167,7 +168,7 @@ def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> li
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
     found: list[LatencyReport] = []
     while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):
-        found.append(measure(candidate.path, wall, epochs=4))
+        found.append(measure(candidate.path, wall, epochs=4))  # a new process each time
         if all(verdict.outcome != "inconclusive" for verdict in _percentiles(limits, found)):
             break
     return found

@@ -172,7 +172,7 @@ def by_percentile(runs: Sequence[Sequence[float]], percent: int, limit: float) -
             break
         every = [ms for run in runs[:look] for ms in run]
         slower = slowdown(runs[:look])
-        guard = slower if slower > DRIFT else 1.0
+        guard = slower if slower > DRIFT else 1.0  # it may go on as it did
         for status, at in (("met", limit / guard), ("missed", limit * guard)):
             over = sum(ms > at for ms in every)
             if percentile_verdict(len(every), over, percent, ALPHA) == status:
@@ -187,7 +187,7 @@ def by_spread(values: Sequence[float], limit: float) -> Status:
 
 def slowdown(runs: Sequence[Sequence[float]]) -> float:
     """Median of the last third of the processes over that of the first third."""
-    third = max(1, len(runs) // 3)
+    third = max(1, len(runs) // 3)  # processes
     first = sorted(ms for run in runs[:third] for ms in run)
     last = sorted(ms for run in runs[-third:] for ms in run)
     return last[len(last) // 2] / first[len(first) // 2]
