@@ -5,7 +5,7 @@ Every verdict carries the raw material it was drawn from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, Literal, TypedDict
 
@@ -115,6 +115,18 @@ class Report:
     date: str
     seconds: float
     versions: dict[str, str]
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """Read what :meth:`to_json` wrote."""
+        body = json.loads(text)
+        parts = {part.name: body[part.name] for part in fields(cls)}
+        parts["verdicts"] = tuple(Verdict(**verdict) for verdict in body["verdicts"])
+        parts["notes"] = tuple(body["notes"])
+        if health := body["health"]:
+            del health["doubts"]  # they follow from the numbers
+            parts["health"] = Health(**health)
+        return cls(**parts)
 
     @property
     def outcome(self) -> Status:
