@@ -17,7 +17,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt key is no default
 
 
 class Runtime(_Table):
@@ -185,7 +185,7 @@ def data_folder(kind: str) -> Path:
 
 
 def _folders() -> Iterator[Path]:
-    yield Path("targets")
+    yield Path("targets")  # nearest first: a project's own profile wins
     yield platformdirs.user_config_path("edgeprune") / "targets"
     yield data_folder("targets")
 

@@ -1,4 +1,5 @@
 import os
+import threading
 
 import pytest
 
@@ -71,3 +72,25 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
         os.close(reader)
     assert pipe.is_fifo()
     assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_locked_folder_lets_one_in_at_a_time_and_keeps_no_file(tmp_path):
+    seen = []
+
+    def other():
+        with files.locked(tmp_path):
+            seen.append("other")
+
+    with files.locked(tmp_path):
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        waiting.join(0.2)
+        seen.append("first")
+    waiting.join()
+    assert seen == ["first", "other"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_locked_lets_everybody_in(tmp_path):
+    with files.locked(tmp_path / "nowhere"), files.locked(tmp_path / "nowhere"):
+        pass

@@ -1,15 +1,13 @@
 """What a run came to: the recovered network, the summary rows and the verdict."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from edgeprune.deploy.gate.verdicts import Report, Verdict
-from edgeprune.deploy.timing.samples import Health
+from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
@@ -84,13 +82,6 @@ def recall(folder: RunFolder) -> Outcome | None:
     known = folder.read()
     if known.get("status") != "done" or "results" not in known:
         return None
-    body = json.loads((folder.path / "check.json").read_text("utf-8"))
-    verdicts = tuple(Verdict(**verdict) for verdict in body["verdicts"])
-    parts = {part.name: body[part.name] for part in fields(Report)}
-    health = None
-    if body["health"]:
-        health = Health(**{part.name: body["health"][part.name] for part in fields(Health)})
-    made = {"verdicts": verdicts, "notes": tuple(body["notes"]), "health": health}
-    report = Report(**parts | made)
+    report = Report.from_json((folder.path / "check.json").read_text("utf-8"))
     rows = tuple(Row(name, **values) for name, values in known["results"].items())
     return Outcome(folder.path, rows, report, tuple(known["notes"]))

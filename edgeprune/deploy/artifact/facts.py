@@ -98,6 +98,7 @@ def resolve(axes: list[int | str], pinned: tuple[int, ...] | None, name: str) ->
         raise InputError(f"{name} takes {axes}, the target pins input.shape = {list(pinned)}")
     if pinned:
         return pinned
+    # Axis 0 is the batch; any other size that nobody says cannot be guessed.
     sizes = [1 if at == 0 and isinstance(a, str) else a for at, a in enumerate(axes)]
     if any(isinstance(size, str) for size in sizes):
         raise InputError(f"{name} leaves its input open at {axes}; set input.shape in the target")
@@ -140,6 +141,7 @@ def count_params(proto: Any) -> int:
         for node in proto.graph.node
         if node.op_type in ("DequantizeLinear", "Identity", "Cast")
     }
+    # A weight that is cast or dequantised counts once, under the name of what is stored.
     used = {source.get(name, name) for node in proto.graph.node for name in _weights(node)}
     return sum(sizes.get(name, 0) for name in used)
 
@@ -173,7 +175,7 @@ def _shapes(proto: Any, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     known = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        if all(sizes):
+        if all(sizes):  # 0 stands for an axis whose size is not known
             known[value.name] = tuple(sizes)
     return known
 
@@ -188,5 +190,5 @@ def _only_input(proto: Any, path: Path) -> list[int | str]:
     if len(inputs) != 1:
         names = one_line(", ".join(value.name for value in inputs)) or "none"
         raise InputError(f"{path} has {len(inputs)} inputs ({names}); edgeprune takes one image")
-    axes = inputs[0].type.tensor_type.shape.dim
+    axes = inputs[0].type.tensor_type.shape.dim  # each with a size, a name or neither
     return [axis.dim_value or one_line(axis.dim_param) or "?" for axis in axes]

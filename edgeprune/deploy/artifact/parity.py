@@ -42,6 +42,7 @@ def compare(expected: Floats32, found: Floats32, *, atol: float, rtol: float) ->
     """Compare logits (N, classes); a NaN or an infinity on either side never passes."""
     finite = np.isfinite(expected) & np.isfinite(found)
     wanted = np.where(finite, expected, 0).astype(np.float64)
+    # Differences (N, classes); infinite where either side is no number, so that it never passes.
     error = np.where(finite, np.abs(np.where(finite, found, 0) - wanted), np.inf)
     return ParityReport(
         images=len(expected),
@@ -107,7 +108,7 @@ def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> Parity
     samples = provenance.parity
     if samples is None:
         raise InputError(f"{file.path} carries no parity samples; `edgeprune export` adds them")
-    size = provenance.input_shape[1:]
+    size = provenance.input_shape[1:]  # height and width
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
     report = check(file.content, images, expected, target.parity, target.runtime)

@@ -12,7 +12,7 @@ from edgeprune.text import first_problem
 
 PREFIX = "edgeprune."
 _HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256")
-_TEXTS = {"version", "model", "target", "precision", *_HASHES}
+_TEXTS = {"version", "model", "target", "precision", *_HASHES}  # all else is JSON
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -84,7 +84,7 @@ def parse(entries: Mapping[str, str]) -> Provenance:
             values[name] = value if name in _TEXTS else json.loads(value)
         except json.JSONDecodeError as error:
             raise PromiseError(f"entry {key} is not JSON: {error}") from None
-    if values.get("schema", 1) != 1:
+    if values.get("schema", 1) != 1:  # before the keys, which a newer schema may have changed
         raise InputError(f"schema {values['schema']} is of a newer edgeprune; install that one")
     try:
         return Provenance.model_validate(values)

@@ -17,7 +17,7 @@ from edgeprune.errors import EdgepruneError, InputError, MachineError, PromiseEr
 from edgeprune.files import refuse_existing, write_whole
 
 SEAL = PREFIX + "seal"
-MEASURED = PREFIX + "measured."
+MEASURED = PREFIX + "measured."  # of entries added after the export, which no seal covers
 
 
 def seal(proto: onnx.ModelProto, provenance: Provenance) -> onnx.ModelProto:
@@ -46,7 +46,7 @@ def write(
         InputError: ``path`` exists and ``overwrite`` is not set.
         MachineError: the disk refuses; nothing half-written is left.
     """
-    refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, overwrite=overwrite)  # before the work, and again as it is written
     try:
         content: bytes = seal(proto, provenance).SerializeToString(deterministic=True)
     except EncodeError:
@@ -150,7 +150,8 @@ def _strip(message: Any) -> None:
         if field.name in ("doc_string", "metadata_props"):
             message.ClearField(field.name)
         elif field.message_type is not None:
-            for child in [value] if isinstance(value, Message) else value:
+            children = [value] if isinstance(value, Message) else value  # repeated or not
+            for child in children:
                 _strip(child)
 
 

@@ -21,6 +21,7 @@ def identify(machine: dict[str, Any]) -> str:
     versions, nor load: two boards of a kind have one name.
     """
     facts = json.dumps({key: machine.get(key) for key in KEYS}, sort_keys=True)
+    # Without "(R)", "CPU" and the frequency after "@", which say nothing about the kind.
     words = re.sub(r"\W+", "-", re.sub(r"\(\w+\)|\bcpu\b|@.*", "", machine["cpu"].lower()))
     name = words.strip("-_")[:40].strip("-_") or machine["arch"].lower()
     return f"{name}-{machine['cores']}c-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"

@@ -117,6 +117,7 @@ def refused(code: str, message: str, where: str) -> EdgepruneError:
     """The error for a runner's ``error`` line."""
     message = one_line(message)
     if code == "model" and "protobuf" in message.lower():
+        # The runner puts the file's name before what onnxruntime says.
         return InputError(f"{message.partition(':')[0]} is not an ONNX file, or a truncated one")
     if code == "model":
         return InputError(f"onnxruntime on {where} cannot take {_newer(message) or message}")
@@ -164,7 +165,7 @@ NEWER = {
     "IR": r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
     "opset": r"Opset (\d+) is under development.*till opset (\d+)",
 }
-CAUSES = {
+CAUSES = {  # words of stderr, in lower case, and what they mean
     ("no space left", "disk quota"): "its disk is full; free some space in its temporary folder",
     ("exec format error", "wrong elf class", "illegal instruction"): (
         "Python or onnxruntime there is built for another processor; install the right build"

@@ -225,7 +225,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
 
 
 def counters() -> dict[str, Any]:
-    """What an epoch reads before and after: its growth tells how quiet the machine was."""
+    """What an epoch reads before and after: its growth says how quiet the machine was."""
     ticks = [int(word) for word in _text("/proc/stat").partition("\n")[0].split()[1:9]] or [0] * 8
     throttled = re.search(r"throttled_usec (\d+)", _text("/sys/fs/cgroup/cpu.stat"))
     return {

@@ -63,7 +63,7 @@ class Session:
         feed = {self.input_name: np.ascontiguousarray(batch, self.element)}
         try:
             return np.asarray(self.session.run(None, feed)[0])
-        except Exception as error:
+        except Exception as error:  # onnxruntime's errors share no class of their own
             said = one_line(error)[:300]
             raise MachineError(f"{self.name} does not run: {said}") from error
 
@@ -88,6 +88,7 @@ def _sessions(model: Path | bytes, name: str, runtime: Runtime) -> runner.Sessio
     if isinstance(model, Path) and not model.is_file():
         raise InputError(f"{model} does not exist")
     source = model if isinstance(model, bytes) else str(model)
+    # The runner opens it, so that it is opened exactly as where it is timed.
     job = {**runtime.model_dump(), "models": [source], "names": [name], "clock": ""}
     return runner.Sessions(runner.import_runtime(), job)
 

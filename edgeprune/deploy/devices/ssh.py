@@ -26,8 +26,8 @@ GUARDIAN = (
     'd=$(mktemp -d "${TMPDIR:-/tmp}/edgeprune-XXXXXXXX") || exit 1; '
     'echo "$d"; cat > /dev/null; rm -rf "$d"'
 )
-# One channel for all files, and nothing but the Python that runs the runner: a line with name and
-# size before the bytes of each.
+# One channel for all files, and nothing but the Python that runs the runner (-I: no module of the
+# login folder hides the library's). A line with name and size comes before the bytes of each.
 UNPACK = (
     "import pathlib, sys\n"
     "source = sys.stdin.buffer\n"
@@ -106,7 +106,7 @@ class Remote:
     async def _upload(
         self, connection: Any, files: Mapping[str, Model], folder: str, seconds: float
     ) -> None:
-        command = f"{shlex.quote(self.python)} -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
+        command = f"{shlex.quote(self.python)} -I -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
         async with connection.create_process(_shell(command), encoding=None) as process:
             for name, model in files.items():
                 content = model if isinstance(model, bytes) else model.read_bytes()

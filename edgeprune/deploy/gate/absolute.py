@@ -3,7 +3,7 @@
 Counts gate on any machine, milliseconds and memory only on the device that the profile names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -26,6 +26,7 @@ from edgeprune.errors import MachineError
 from edgeprune.target import AbsoluteBudget
 
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
+# Field of the runner's answer, what it is divided by, unit.
 FOOTPRINTS = {"load_ms": ("load_ns", 1e6, " ms"), "peak_bytes": ("peak_bytes", 1.0, " bytes")}
 
 
@@ -45,10 +46,7 @@ class Here:
 def counts(candidate: Facts, budget: AbsoluteBudget) -> list[Verdict]:
     """MACs, params and bytes of the file, where the budget limits them."""
     found = []
-    for name in ("macs", "params", "file_bytes"):
-        limit = getattr(budget, name)
-        if limit is None:
-            continue
+    for name, limit in _limits(budget, ("macs", "params", "file_bytes")).items():
         recorded = None if name == "file_bytes" else candidate.number(name)
         value = getattr(candidate, name) if recorded is None else recorded
         how = "counted from the file" if recorded is None else "as the file records it"
@@ -76,8 +74,7 @@ def percentiles(
     Returns:
         The verdicts, and what was measured for them.
     """
-    limits = {name: getattr(budget, name) for name in PERCENTILES}
-    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    limits = _limits(budget, PERCENTILES)
     if not limits:
         return [], None
     if not here.is_device:
@@ -97,8 +94,7 @@ def footprints(
     Raises:
         MachineError: the peak memory of a process cannot be read on this system.
     """
-    limits = {name: getattr(budget, name) for name in FOOTPRINTS}
-    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    limits = _limits(budget, FOOTPRINTS)
     if not limits:
         return []
     # A process hands memory it once had to the next model: each needs one of its own.
@@ -109,22 +105,10 @@ def footprints(
         values = sorted(line[key] / scale for line in lines)
         if not values[0]:
             raise MachineError(f"{name} cannot be read on {setting.device.uri}; drop that budget")
-        if not here.is_device:
+        if here.is_device:
+            found.append(_spread(name, limit, values, unit))
+        else:
             found.append(estimate(name, limit, values[1], unit, here))
-            continue
-        found.append(
-            Verdict(
-                name=name,
-                outcome=by_spread(values, limit),
-                limit=limit,
-                value=values[1],
-                unit=unit,
-                interval=(values[0], values[-1]),
-                evidence="three fresh processes on the device",
-                rule="spread",
-                raw={"values": values},
-            )
-        )
     return found
 
 
@@ -135,6 +119,26 @@ def estimate(name: str, limit: float, value: float, unit: str, here: Here) -> Ve
     """
     said = f"measured on {here.fingerprint}; says nothing about the device, measure there"
     return replace(of_value(name, limit, value, unit, said), outcome="estimate", rule="estimate")
+
+
+def _limits(budget: AbsoluteBudget, names: Iterable[str]) -> dict[str, float]:
+    limits = {name: getattr(budget, name) for name in names}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _spread(name: str, limit: float, values: list[float], unit: str) -> Verdict:
+    """The verdict on three ascending values: the middle one, and the range of all."""
+    return Verdict(
+        name=name,
+        outcome=by_spread(values, limit),
+        limit=limit,
+        value=values[1],
+        unit=unit,
+        interval=(values[0], values[-1]),
+        evidence="three fresh processes on the device",
+        rule="spread",
+        raw={"values": values},
+    )
 
 
 def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
@@ -167,7 +171,7 @@ def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> li
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
     found: list[LatencyReport] = []
     while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):
-        found.append(measure(candidate.path, wall, epochs=4))
+        found.append(measure(candidate.path, wall, epochs=4))  # a new process each time
         if all(verdict.outcome != "inconclusive" for verdict in _percentiles(limits, found)):
             break
     return found

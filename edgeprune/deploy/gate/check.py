@@ -86,7 +86,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     candidate = read(path, profile.input.shape)
     reference = _reference(candidate, profile, options, needed=limit is not None)
     setting = options.setting(profile, candidate.input_shape)
-    machine, layouts = _inspect(candidate, reference, setting)
+    machine, layouts = _inspect(candidate, reference, setting)  # candidate's layout first
     timed = None
     if reference and limit:
         timed = relative.latency(candidate, reference, setting, limit)
@@ -96,7 +96,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts += _relative(candidate, reference, profile, layouts)
     limits, name = profile.budget.absolute, identify(machine)
     here = Here(name, name == limits.fingerprint)
-    known = timed.attempts[-1].candidate if timed else None
+    known = timed.attempts[-1].candidate if timed else None  # measured once, used twice
     in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
     verdicts += [*in_ms, *absolute.counts(candidate, limits)]
     verdicts += absolute.footprints(candidate, limits, setting, here)
@@ -172,7 +172,7 @@ def _inspect(
     with closing(setting.device.run(job)) as answer:
         lines = list(answer)
     graphs = [layout(b64decode(line["onnx"])) for line in lines if line["kind"] == "graph"]
-    return lines[0]["machine"], graphs
+    return lines[0]["machine"], graphs  # the machine's line always comes first
 
 
 def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:

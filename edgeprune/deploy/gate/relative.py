@@ -42,7 +42,7 @@ def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) 
     attempts = [compare(*paths, setting, limit=limit)]
     decisions = [attempts[0].decide(limit)]
     if decisions[0].status == "missed":
-        again = replace(setting, seed=setting.seed + 1)
+        again = replace(setting, seed=setting.seed + 1)  # other orders of opening and starting
         attempts.append(compare(*paths, again, limit=limit))
         decisions.append(attempts[1].decide(limit))
     raw = {

@@ -92,5 +92,5 @@ def self_test(path: Path, profile: TargetProfile, options: Options | None = None
 
 
 def _width(values: list[float]) -> float:
-    logs = mean_interval(values, ALPHA, FLOOR)
+    logs = mean_interval(values, ALPHA, FLOOR)  # of the log ratio, as the gate takes it
     return math.exp(logs.high - logs.mid)

@@ -5,7 +5,7 @@ Every verdict carries the raw material it was drawn from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, Literal, TypedDict
 
@@ -116,6 +116,18 @@ class Report:
     seconds: float
     versions: dict[str, str]
 
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """Read what :meth:`to_json` wrote."""
+        body = json.loads(text)
+        parts = {part.name: body[part.name] for part in fields(cls)}
+        parts["verdicts"] = tuple(Verdict(**verdict) for verdict in body["verdicts"])
+        parts["notes"] = tuple(body["notes"])
+        if health := body["health"]:
+            del health["doubts"]  # they follow from the numbers
+            parts["health"] = Health(**health)
+        return cls(**parts)
+
     @property
     def outcome(self) -> Status:
         """The worst of the verdicts: missed before undecided, which an estimate is, before met."""
@@ -172,7 +184,7 @@ def by_percentile(runs: Sequence[Sequence[float]], percent: int, limit: float) -
             break
         every = [ms for run in runs[:look] for ms in run]
         slower = slowdown(runs[:look])
-        guard = slower if slower > DRIFT else 1.0
+        guard = slower if slower > DRIFT else 1.0  # it may go on as it did
         for status, at in (("met", limit / guard), ("missed", limit * guard)):
             over = sum(ms > at for ms in every)
             if percentile_verdict(len(every), over, percent, ALPHA) == status:
@@ -187,7 +199,7 @@ def by_spread(values: Sequence[float], limit: float) -> Status:
 
 def slowdown(runs: Sequence[Sequence[float]]) -> float:
     """Median of the last third of the processes over that of the first third."""
-    third = max(1, len(runs) // 3)
+    third = max(1, len(runs) // 3)  # processes
     first = sorted(ms for run in runs[:third] for ms in run)
     last = sorted(ms for run in runs[-third:] for ms in run)
     return last[len(last) // 2] / first[len(first) // 2]

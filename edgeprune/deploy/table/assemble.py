@@ -90,7 +90,7 @@ def _attributes(op: Op) -> dict[str, Any]:
     if op.kind == "Conv":
         attributes["group"] = op.grouping.fixed
     if op.kind == "Gemm":
-        attributes["transB"] = 1
+        attributes["transB"] = 1  # the weight is (out, in), as torch exports it
     return attributes
 
 
@@ -118,7 +118,7 @@ def _convolution(op: Op, width: int) -> _Constants:
     fan_in = width // op.grouping.fixed
     for side in sides:
         fan_in *= side
-    shape = (op.width.fixed, width // op.grouping.fixed, *sides)
+    shape = (op.width.fixed, width // op.grouping.fixed, *sides)  # (out, in / groups, *kernel)
     return (shape, 1 / fan_in), ((op.width.fixed,), 0.01)
 
 

@@ -56,7 +56,7 @@ def weights_of(block: Block, groups: Sequence[int]) -> Footprint:
             scale, left, right = _factors(op, reads)
             for one, a in _terms(left, places):
                 for other, b in _terms(right, places):
-                    parts[tuple(sorted(one + other))] += scale * a * b
+                    parts[tuple(sorted(one + other))] += scale * a * b  # at most two places
     return Footprint(dict(parts))
 
 

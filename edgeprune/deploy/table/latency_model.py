@@ -106,7 +106,7 @@ class LatencyModel:
         population = np.atleast_2d(np.asarray(widths))
         if population.shape[1] != len(self.network.full):
             raise InputError(f"{population.shape[1]} widths for {len(self.network.full)} groups")
-        total = np.empty((len(population), len(self.constant)))
+        total = np.empty((len(population), len(self.constant)))  # (P, 3)
         for start in range(0, len(population), _CHUNK):
             self._sum(population[start : start + _CHUNK], total[start : start + _CHUNK])
         return total
@@ -127,9 +127,9 @@ class LatencyModel:
         for branch in self.network.branches:
             gone = np.minimum.reduce([columns[group] for group in branch]) == 0
             if len(branch) > 1:
-                for group in branch:
+                for group in branch:  # one group at 0 takes the others with it
                     columns[group] = np.where(gone, np.int32(0), columns[group])
-            columns.append(gone.astype(np.int32))
+            columns.append(gone.astype(np.int32))  # (P,), 1 where the branch is dropped
         return columns
 
     def _places(self, group: int, widths: NDArray[np.integer]) -> NDArray[np.int32]:

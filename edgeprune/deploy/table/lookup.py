@@ -47,6 +47,7 @@ class Sums:
 
     def finished(self) -> tuple[Tables, float]:
         """As few tables as hold the same sum, and what no column changes."""
+        # Small tables go into larger ones that have all of their columns: fewer look-ups.
         order = sorted(self.tables, key=lambda columns: (len(columns), columns))
         merged = {columns: self.tables[columns].copy() for columns in order}
         for small in order:
@@ -63,9 +64,9 @@ class Sums:
         widths = [np.array(own, np.int64) for own in family.levels]
         yield (), np.array(surface.constant)
         for place, group in enumerate(groups):
-            yield self._ordered((group,), surface.curve(place, widths[place]))
+            yield self._ordered((group,), surface.curve(place, widths[place]))  # (L,)
         for a, b in family.shape.pairs:
-            part = surface.joint((a, b), widths[a], widths[b])
+            part = surface.joint((a, b), widths[a], widths[b])  # (L of a, L of b)
             yield self._ordered((groups[a], groups[b]), part)
 
     def _ordered(self, groups: Columns, part: Floats) -> tuple[Columns, Floats]:

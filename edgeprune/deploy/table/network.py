@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 Value = int | float | tuple[int, ...]
 Widths = Sequence[int] | Mapping[int, int]
-_SURVIVES_ALONE = ("Add", "Concat")
+_SURVIVES_ALONE = ("Add", "Concat")  # operators that go on with the inputs that are left
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Block:
     @property
     def signature(self) -> str:
         """Identity with open widths: equal for blocks that differ only in their groups."""
+        # Groups by order of appearance, so that only the wiring counts.
         order = {group: f"g{place}" for place, group in enumerate(self.groups)}
 
         def text(width: Width) -> str:

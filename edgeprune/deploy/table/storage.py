@@ -18,7 +18,7 @@ from edgeprune.text import first_problem
 
 LOG = logging.getLogger(__name__)
 DIGITS = 5  # a clock tells no more, and the same measurements give the same bytes
-OWN = Path("calibration")
+OWN = Path("calibration")  # in the working directory, for those who make that folder
 
 Time = Annotated[float, Field(allow_inf_nan=False)]
 Timed = tuple[tuple[int, ...], Time]
@@ -188,7 +188,7 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):
         if path.is_file() and not afresh:
-            there = read(path)
+            there = read(path)  # under the lock: nobody writes before we have
             table = there.merged(table) if there.conditions == table.conditions else table
         write_whole(path, table.to_json())
     return path

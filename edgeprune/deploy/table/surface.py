@@ -60,7 +60,7 @@ class Shape:
         total: Floats = 1 + curves.sum(axis=1) + joint
         return total
 
-    def most_telling(self, candidates: Ints, count: int) -> tuple[int, ...]:
+    def most_informative(self, candidates: Ints, count: int) -> tuple[int, ...]:
         """Which of ``candidates`` (N, D) to time so that the others are predicted best.
 
         Each next one is that of which those before say least (pivoted Cholesky), so the corners

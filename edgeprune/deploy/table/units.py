@@ -67,7 +67,7 @@ class Family:
         """Widths (N, D) to time."""
         candidates = self._candidates()
         count = min(MOST_POINTS, max(LEAST_POINTS, sum(map(len, self.levels))))
-        return candidates[list(self.shape.most_telling(candidates, count))]
+        return candidates[list(self.shape.most_informative(candidates, count))]
 
     def _candidates(self) -> Ints:
         sizes = [len(widths) for widths in self.levels]
@@ -75,7 +75,7 @@ class Family:
         places = np.arange(total)
         if total > MOST_CANDIDATES:
             places = np.random.default_rng(0).choice(total, MOST_CANDIDATES, replace=False)
-            places = np.unique(np.append(places, (0, total - 1)))
+            places = np.unique(np.append(places, (0, total - 1)))  # the smallest and the dense
         if not sizes:
             return _NO_GROUPS
         indices = np.unravel_index(places, sizes)  # D arrays of (N,)

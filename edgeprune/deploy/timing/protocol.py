@@ -213,6 +213,7 @@ def _run(
     settled: Callable[[Sequence[PairedEpoch]], bool],
 ) -> list[Comparison]:
     start, models = setting.now(), [*candidates, reference]
+    # Candidates take turns, so that a machine that slows down slows all of them.
     turns = [turn % len(candidates) for turn in range(epochs * len(candidates))]
     drawn = list(_drawn(turns, len(candidates), setting.seed, _rounds(models)))
     measured: list[list[PairedEpoch]] = [[] for _ in candidates]
@@ -220,7 +221,7 @@ def _run(
     def enough(line: Line) -> bool:
         number = line["epoch"]
         epoch, mine = drawn[number], measured[turns[number]]
-        place = epoch.sequence.index(epoch.open.index(turns[number]))
+        place = epoch.sequence.index(epoch.open.index(turns[number]))  # in a round: 0 or 1
         mine.append(PairedEpoch.of(line, place))
         return settled(mine)
 

@@ -10,6 +10,7 @@ from edgeprune.deploy.devices.job import Line
 from edgeprune.deploy.timing.statistics import Interval, mean_interval, percentile
 
 Bursts = tuple[tuple[int, ...], ...]
+# Growth over an epoch, as the runner reads it; the load beside them is a level.
 COUNTERS = ("cpu_ns", "wall_ns", "ticks", "steal_ticks", "throttled_us")
 
 
@@ -98,7 +99,7 @@ class LatencyReport:
 
         With a single epoch it is the range of the samples.
         """
-        if len(self.epochs_ns) < 2:
+        if len(self.epochs_ns) < 2:  # no spread between sessions to be seen
             every = self.samples_ms
             return Interval(min(every), median(every), max(every))
         return mean_interval([median(row) / 1e6 for row in self.epochs_ns], alpha=0.05)

@@ -73,6 +73,7 @@ def against(interval: Interval, limit: float) -> Status:
 
 def binomial_tail(runs: int, least: int, chance: Fraction) -> Fraction:
     """Probability of ``least`` or more events in ``runs``, exact."""
+    # In whole numbers: exact, and faster than a sum of fractions.
     hit, miss = chance.numerator, chance.denominator - chance.numerator
     ways = sum(
         math.comb(runs, k) * hit**k * miss ** (runs - k) for k in range(max(0, least), runs + 1)
@@ -89,7 +90,7 @@ def percentile_verdict(runs: int, over: int, percentile: int, alpha: float) -> S
     Reference:
         MLPerf LoadGen, early stopping: the same binomial test, distribution-free.
     """
-    chance, error = Fraction(100 - percentile, 100), Fraction(alpha)
+    chance, error = Fraction(100 - percentile, 100), Fraction(alpha)  # of a run over the limit
     if 1 - binomial_tail(runs, over + 1, chance) <= error:
         return "met"
     return "missed" if binomial_tail(runs, over, chance) <= error else "inconclusive"

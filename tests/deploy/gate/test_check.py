@@ -444,6 +444,16 @@ def test_the_shape_of_the_target_reaches_the_device(
     assert {job.shapes for job in device.jobs} == {((1, 3, 8, 8),) * 2}
 
 
+def test_a_report_is_read_back_as_it_was_written(record: Record, files: Files) -> None:
+    device = record(counters={"steal_ticks": 3})
+    target = profile({"latency": 0.7, "accuracy_drop": 1.0}, {"p90_ms": 1.0, "macs": 1})
+    report = check(files[0], target, Options(baseline=files[1], device=device))
+    again = Report.from_json(report.to_json())
+    assert again.to_json() == report.to_json()
+    assert to_text(again) == to_text(report)
+    assert again.exit_code == report.exit_code == 1
+
+
 def test_more_threads_than_cores_are_noted(record: Record, files: Files) -> None:
     target = profile({"latency": 0.7}, runtime={"threads": 4})
     report = check(files[0], target, Options(baseline=files[1], device=record()))

@@ -29,7 +29,7 @@ def test_timed_points_come_back(everything: np.ndarray) -> None:
 
 
 def test_a_tenth_of_the_points_tell_the_others(everything: np.ndarray) -> None:
-    chosen = list(SHAPE.most_telling(everything, 40))
+    chosen = list(SHAPE.most_informative(everything, 40))
     surface = learn(SHAPE, everything[chosen], staircase(everything[chosen]))
     errors = np.abs(surface.at(everything) / staircase(everything) - 1)
     assert errors.mean() < 0.03
@@ -43,12 +43,12 @@ def test_chosen_points_beat_random_ones(everything: np.ndarray) -> None:
 
     random = np.random.default_rng(0)
     by_chance = [error(random.choice(len(everything), 24, False).tolist()) for _ in range(9)]
-    assert error(list(SHAPE.most_telling(everything, 24))) < np.median(by_chance)
+    assert error(list(SHAPE.most_informative(everything, 24))) < np.median(by_chance)
 
 
 def test_the_choice_covers_every_width_and_is_always_the_same(everything: np.ndarray) -> None:
-    chosen = list(SHAPE.most_telling(everything, 32))
-    assert chosen == list(SHAPE.most_telling(everything, 32))
+    chosen = list(SHAPE.most_informative(everything, 32))
+    assert chosen == list(SHAPE.most_informative(everything, 32))
     for column in everything[chosen].T:
         assert {8, 64} < set(column.tolist())
 
