@@ -157,7 +157,9 @@ class _Run:
         )
         self.losses: list[float] = []
         self.seconds = 0.0
-        self.every = (setting.keep and setting.keep.every) or self.per_epoch
+        self.every = self.per_epoch  # steps between two looks at the losses
+        if setting.keep is not None and setting.keep.every:
+            self.every = setting.keep.every
         self.images = images.to(device).shared(self.ranks.rank, self.ranks.count)
         self._go_on()
         self.network = self.ranks.spread(self.model)
