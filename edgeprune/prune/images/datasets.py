@@ -78,7 +78,7 @@ def load(
         size: Side of the square input in pixels; folders above 96 are streamed.
         normalisation: Mean and standard deviation of the network's input.
         cache: Folder for downloads and decoded images; the user's cache without one.
-        progress: Told of the images decoded so far.
+        progress: Called with the number of images decoded so far.
 
     Returns:
         The set, held in memory on the CPU or streamed from its files.

@@ -38,7 +38,7 @@ def classify(coupling: Coupling, flows: dict[fx.Node, Flow], owned: Iterable[Int
     """
     carried = _roots(coupling, (flow.ids for flow in flows.values()))
     coupling.join(np.setdiff1d(carried, _roots(coupling, owned)), np.array([FIXED]))
-    label = np.zeros(len(coupling), np.int64)  # of each root: what told it apart so far, (ids,)
+    label = np.zeros(len(coupling), np.int64)  # number of the kind of each root so far, (ids,)
     first = np.full(len(coupling), -1, np.int64)  # where each root first occurs, (ids,)
     labels, seen = 1, 0
     for flow in flows.values():

@@ -36,7 +36,7 @@ class Setting:
 
     Attributes:
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Told after every step.
+        progress: Called after every step.
         ranks: This process, and where it computes.
         keep: Where the state is kept, to go on from after an interruption.
     """
@@ -77,7 +77,7 @@ def train(
         images: Training images.
         recipe: How to train.
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Told after every step.
+        progress: Called after every step.
         device: Where to train; CUDA (then in bfloat16) where there is one.
 
     Returns:
