@@ -24,4 +24,4 @@ def sorted_by_class(count: int = 600) -> HeldImages:
     pixels = torch.randint(0, 256, (count, 3, 4, 4), generator=generator).to(torch.uint8)
     labels = torch.arange(count) * 3 // count
     brighter = labels.view(-1, 1, 1, 1).to(torch.uint8) * 80
-    return HeldImages(pixels // 3 + brighter, labels, PLAIN)
+    return HeldImages(pixels // 3 + brighter, labels, normalisation=PLAIN)

@@ -30,7 +30,7 @@ def lower(node: fx.Node, module: nn.Module | None) -> Made | None:
     if module is not None:
         rule = next((rule for kind, rule in _MODULES.items() if isinstance(module, kind)), None)
         return rule(node, module) if rule else None
-    # What x.add_(y) changes may be read as x afterwards, which no row of operators tells.
+    # What x.add_(y) changes may be read as x afterwards, which a row of operators cannot say.
     found = None if spelling(node).endswith("_") else _FUNCTIONS.get(operation(node))
     return found(node) if found else None
 

@@ -75,16 +75,16 @@ def _write_models(folder):
     kept = {group.name: tuple(range(6)) for group in traced.groups}
     plan = PruningPlan(model="tiny:net", kept=kept)
     record = Checkpoint(
-        "tiny:net",
-        {"num_classes": 2},
-        plan.to_plain(),
-        slim(traced, plan).state_dict(),
-        (3, 8, 8),
-        (0.5, 0.5, 0.5),
-        (0.25, 0.25, 0.25),
-        ("class0", "class1"),
-        HISTORY,
-        torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        model="tiny:net",
+        kwargs={"num_classes": 2},
+        plan=plan.to_plain(),
+        state_dict=slim(traced, plan).state_dict(),
+        input_shape=(3, 8, 8),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        classes=("class0", "class1"),
+        history=HISTORY,
+        images=torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
     )
     (folder / "run").mkdir()
     checkpoint.write(folder / "run/model.pt", record)

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgeprune.errors import InputError, MachineError
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.decoding import decode, fingerprint
-from edgeprune.prune.images.folders import Listing, last_tenth, list_splits
+from edgeprune.prune.images.folders import last_tenth, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.streamed import StreamedImages
 from edgeprune.text import did_you_mean
@@ -78,7 +78,7 @@ def load(
         size: Side of the square input in pixels; folders above 96 are streamed.
         normalisation: Mean and standard deviation of the network's input.
         cache: Folder for downloads and decoded images; the user's cache without one.
-        progress: Told of the images decoded so far.
+        progress: Called with the number of images decoded so far.
 
     Returns:
         The set, held in memory on the CPU or streamed from its files.
@@ -118,7 +118,8 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
     scaled = F.interpolate(scans, size=(size, size), mode="bilinear", align_corners=False)
     pixels = scaled.round().to(torch.uint8).repeat(1, 3, 1, 1)
     # A mirrored 2 is no 2: no flip.
-    whole = HeldImages(pixels, torch.from_numpy(bunch.target).long(), normalisation, flip=False)
+    labels = torch.from_numpy(bunch.target).long()
+    whole = HeldImages(pixels, labels, normalisation=normalisation, flip=False)
     rest, test = _parted(whole, stratified(whole.labels, DIGITS_TEST, _SPLIT_SEED))
     train, val = _parted(rest, stratified(rest.labels, DIGITS_VAL, _SPLIT_SEED))
     names = tuple(str(digit) for digit in range(10))
@@ -148,13 +149,14 @@ def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | Non
     classes, train_pixels, train_labels = _download(name, folder, train=True)
     _, test_pixels, test_labels = _download(name, folder, train=False)
     held = torch.from_numpy(last_tenth(train_labels.numpy())).nonzero().flatten()
-    train, val = _parted(HeldImages(train_pixels, train_labels, normalisation), held)
+    known = HeldImages(train_pixels, train_labels, normalisation=normalisation)
+    train, val = _parted(known, held)
     return DataSet(
         name=name,
         classes=classes,
         train=train,
         val=val,
-        test=HeldImages(test_pixels, test_labels, normalisation),
+        test=HeldImages(test_pixels, test_labels, normalisation=normalisation),
         size=size,
         normalisation=normalisation,
         fingerprint=f"{name}-1",
@@ -196,7 +198,11 @@ def _folder(
     else:
         pixels = decode(listed, size, key, cache=cache, progress=progress)
         splits = {
-            name: HeldImages(torch.from_numpy(pixels[name]), _labels(files), normalisation)
+            name: HeldImages(
+                torch.from_numpy(pixels[name]),
+                torch.from_numpy(files.labels),
+                normalisation=normalisation,
+            )
             for name, files in listed.items()
         }
     return DataSet(
@@ -209,7 +215,3 @@ def _folder(
         normalisation=normalisation,
         fingerprint=key,
     )
-
-
-def _labels(files: Listing) -> Tensor:
-    return torch.from_numpy(files.labels)

@@ -99,7 +99,7 @@ def decode(
         size: Side of the square images in pixels.
         key: From :func:`fingerprint`.
         cache: Folder of the copies; the user's cache folder without one.
-        progress: Told of the images done.
+        progress: Called with the number of images done.
 
     Returns:
         For each split, uint8 of shape (N, 3, size, size).

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol
 
 import torch
@@ -100,6 +100,7 @@ class HeldImages:
 
     pixels: Tensor
     labels: Tensor
+    _: KW_ONLY
     normalisation: Normalisation = IMAGENET
     flip: bool = True
     share: Share = (0, 1)

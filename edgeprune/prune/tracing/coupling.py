@@ -32,11 +32,11 @@ class Coupling:
         return np.arange(start, start + count, dtype=np.int64)
 
     def __len__(self) -> int:
-        """Number of ids handed out, the fixed one included."""
+        """Number of ids so far, the fixed one included."""
         return len(self._parent)
 
     def root(self, channel: int) -> int:
-        """The smallest id of the class of ``channel``, hence 0 for fixed channels."""
+        """Find the smallest id of the class of ``channel``, hence 0 for fixed channels."""
         parent = self._parent
         while parent[channel] != channel:
             parent[channel] = parent[parent[channel]]  # path halving: later look-ups are short

@@ -10,7 +10,7 @@ from torch import fx, nn
 from edgeprune.arrays import Ints
 from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow
 from edgeprune.prune.tracing.module_rules import whole_groups
-from edgeprune.prune.tracing.residual import Block, common_path
+from edgeprune.prune.tracing.residual import Block, common_path, numbered
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def classify(coupling: Coupling, flows: dict[fx.Node, Flow], owned: Iterable[Int
     """
     carried = _roots(coupling, (flow.ids for flow in flows.values()))
     coupling.join(np.setdiff1d(carried, _roots(coupling, owned)), np.array([FIXED]))
-    label = np.zeros(len(coupling), np.int64)  # of each root: what told it apart so far, (ids,)
+    label = np.zeros(len(coupling), np.int64)  # number of the kind of each root so far, (ids,)
     first = np.full(len(coupling), -1, np.int64)  # where each root first occurs, (ids,)
     labels, seen = 1, 0
     for flow in flows.values():
@@ -106,10 +106,8 @@ def names(
     named: list[str] = []
     for maker, path, nodes in zip(makers, shared, carriers, strict=True):
         alone = path and shared.count(path) == 1
-        wanted = path if alone else (maker[0] if maker else nodes[0].name)
-        count = sum(name.split("#")[0] == wanted for name in named)
-        named.append(f"{wanted}#{count + 1}" if count else wanted)
-    return named
+        named.append(path if alone else (maker[0] if maker else nodes[0].name))
+    return numbered(named)
 
 
 def _makers(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> list[str]:

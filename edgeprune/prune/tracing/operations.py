@@ -16,6 +16,9 @@ _ALIASES = {
 }
 
 
+_STOCHASTIC_DEPTH = "torchvision.ops.stochastic_depth"
+
+
 def operation(node: fx.Node, root: nn.Module | None = None) -> str:
     """Name of the operator that a node calls, in place or not: ``add``, ``relu``, ``cat``.
 
@@ -50,8 +53,6 @@ def is_in_place(node: fx.Node) -> bool:
 
 
 def _is_known(name: str, target: Any) -> bool:
-    if target is getattr:
-        return True
-    if getattr(target, "__module__", "") == "torchvision.ops.stochastic_depth":
+    if target is getattr or getattr(target, "__module__", "") == _STOCHASTIC_DEPTH:
         return True
     return any(getattr(home, name, None) is target for home in (operator, torch, functional))

@@ -1,6 +1,7 @@
 """Residual branches that can be dropped (depth pruning), and the nodes that vanish with them."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import fx, nn
@@ -55,7 +56,8 @@ def find_blocks(
             found += sorted(candidates, key=lambda b: len(b.branch))[-1:]
     joins = {block.join for block in found}
     innermost = [b for b in found if not joins.intersection(b.branch)]
-    return _with_unique_names(innermost)
+    names = numbered([block.name for block in innermost])
+    return tuple(replace(b, name=name) for b, name in zip(innermost, names, strict=True))
 
 
 def common_path(paths: Sequence[str]) -> str:
@@ -66,6 +68,16 @@ def common_path(paths: Sequence[str]) -> str:
             break
         shared.append(parts[0])
     return ".".join(shared)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """The names, each one's second use as ``name#2`` and so on."""
+    uses: Counter[str] = Counter()
+    found = []
+    for name in names:
+        uses[name] += 1
+        found.append(name if uses[name] == 1 else f"{name}#{uses[name]}")
+    return found
 
 
 def _branch(
@@ -126,12 +138,3 @@ def writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
     if node.kwargs.get("inplace") is True:
         return True
     return is_in_place(node)
-
-
-def _with_unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    taken: dict[str, int] = {}
-    named = []
-    for block in blocks:
-        taken[block.name] = count = taken.get(block.name, 0) + 1
-        named.append(block if count == 1 else replace(block, name=f"{block.name}#{count}"))
-    return tuple(named)

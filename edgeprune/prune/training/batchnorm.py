@@ -23,14 +23,15 @@ def recalibrate(
     """Estimate BatchNorm's running statistics afresh; labels and weights play no part.
 
     Slimming shifts what arrives at every BatchNorm, so the trained statistics no longer hold.
-    The new ones are plain averages over shuffled batches, the same for the same images.
+    The new ones are plain averages over shuffled batches, the same for the same images. The
+    variance is the mean of the batches' own and lacks that between batches, about 1/256 of it.
 
     Args:
         model: Any network; one without BatchNorm is only copied.
         images: Training images.
         count: Number of images to use, chosen so that each class keeps its share.
-        augment: Crop and mirror them, as the images were on which the statistics were learnt;
-            plain images cost the public ResNet-20 four points, and spare ours half a one.
+        augment: Crop and mirror them, as the images were in training; plain images cost the
+            public ResNet-20 four points, and spare ours half a one.
         device: Where to run; CUDA where there is one.
 
     Returns:

@@ -126,7 +126,7 @@ def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
 
 
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:
-    """A search on a model that does not work would only tell how noise is pruned."""
+    """Refuse a model that only guesses: a search on it would measure how noise is pruned."""
     chance = 1 / len(data.classes)
     if accuracy > works_above(chance, len(data.val)):
         return

@@ -36,7 +36,7 @@ class Setting:
 
     Attributes:
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Told after every step.
+        progress: Called after every step.
         ranks: This process, and where it computes.
         keep: Where the state is kept, to go on from after an interruption.
     """
@@ -77,7 +77,7 @@ def train(
         images: Training images.
         recipe: How to train.
         teacher: Dense network whose logits are imitated; left as it was.
-        progress: Told after every step.
+        progress: Called after every step.
         device: Where to train; CUDA (then in bfloat16) where there is one.
 
     Returns:
@@ -157,7 +157,9 @@ class _Run:
         )
         self.losses: list[float] = []
         self.seconds = 0.0
-        self.every = (setting.keep and setting.keep.every) or self.per_epoch
+        self.every = self.per_epoch  # steps between two looks at the losses
+        if setting.keep is not None and setting.keep.every:
+            self.every = setting.keep.every
         self.images = images.to(device).shared(self.ranks.rank, self.ranks.count)
         self._go_on()
         self.network = self.ranks.spread(self.model)

@@ -30,7 +30,7 @@ class _Reads(nn.Module):
 def test_accuracy_is_the_share_of_right_answers() -> None:
     pixels = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
     pixels[:, 0, 0, 0] = torch.tensor([0, 1, 2, 3, 3])
-    images = HeldImages(pixels, torch.tensor([0, 1, 2, 0, 3]), PLAIN)
+    images = HeldImages(pixels, torch.tensor([0, 1, 2, 0, 3]), normalisation=PLAIN)
     found = evaluate(_Reads(), images, device=CPU)
     assert found.accuracy == pytest.approx(0.8)
     assert found.logits.argmax(1).tolist() == [0, 1, 2, 3, 3]
