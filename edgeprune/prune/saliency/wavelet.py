@@ -20,26 +20,11 @@ from torch import Tensor, fx
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.saliency.descriptors import (
-    TINY,
-    Descriptors,
-    aggregation,
-    ranks,
-    scatter_ratio,
-)
+from edgeprune.prune.saliency.descriptors import TINY, Descriptors, ranks, scatter_ratio
 from edgeprune.prune.tracing.producers import Gate, gates
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.text import did_you_mean
 
-__all__ = [
-    "Descriptors",
-    "WaveletOptions",
-    "aggregation",
-    "describe",
-    "energies",
-    "wavelet_level",
-    "wavelet_maps",
-]
 _POOLED = 2  # a signature has one number for each quarter of the map
 _BATCH = 64
 

@@ -27,8 +27,6 @@ from edgeprune.prune.search.engine.population import (
     comparable,
 )
 
-__all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
-
 
 class _Fitness(base.Fitness):  # type: ignore[misc]
     """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.

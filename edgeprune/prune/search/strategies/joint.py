@@ -195,7 +195,8 @@ class Joint:
         """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
         numbers = sorted({group.stage for group in self.problem.space.groups})
         seeds = spawned(self.problem.settings.seed, len(numbers))
-        return [self._stage_front(*each) for each in zip(numbers, seeds, strict=True)]
+        pairs = zip(numbers, seeds, strict=True)
+        return [self._stage_front(number, seed) for number, seed in pairs]
 
     def _stage_front(self, stage: int, seed: int) -> tuple[Genomes, Floats]:
         encoding, members = self.encoding, self._members(stage)
