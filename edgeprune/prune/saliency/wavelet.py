@@ -135,7 +135,7 @@ def energies(maps: Tensor, wavelet: str) -> tuple[Tensor, Tensor]:
     """
     area = maps.shape[-1] * maps.shape[-2]
     approximation, details = wavelet_maps(maps, wavelet)
-    bands = [_energy(approximation)]
+    bands = [_energy(approximation)]  # (N, C) each
     for direction in range(3):
         added = [_energy(level[direction]) for level in details]
         bands.append(torch.stack(added).sum(0) if added else torch.zeros_like(bands[0]))
@@ -158,9 +158,9 @@ class _Tally:
 
     def add(self, maps: Tensor) -> None:
         if maps.ndim == 2:
-            maps = maps[:, :, None, None]
+            maps = maps[:, :, None, None]  # a linear layer: one pixel
         energy, approximation = energies(maps, self.wavelet)
-        self.energies.append(energy)
+        self.energies.append(energy)  # (N, C, 4)
         height, width = (min(_POOLED, side) for side in approximation.shape[-2:])
         pooled = F.adaptive_avg_pool2d(approximation, (height, width)).double()
         signatures = pooled.transpose(0, 1).flatten(1)  # (N, C, 2, 2) -> (C, 4 N)
@@ -219,7 +219,7 @@ def _described(tally: _Tally, positions: Tensor, labels: Tensor) -> tuple[Tensor
     representative = vectors[:, :, 0].mean(0)
     discriminative = scatter_ratio(vectors, labels.to(device))
     covariance = tally.covariance()
-    length = covariance.diagonal().clamp_min(0).sqrt()
+    length = covariance.diagonal().clamp_min(0).sqrt()  # (positions,)
     cosine = (covariance / torch.outer(length, length).clamp_min(TINY)).abs().clamp_max(1)
     # (positions, positions) -> (C, several, C, several) -> (C, C)
     picked = cosine[flat][:, flat].view(width, several, width, several).mean((1, 3))
