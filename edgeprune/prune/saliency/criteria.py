@@ -19,7 +19,7 @@ from edgeprune.prune.tracing.producers import producers, producing_layers
 from edgeprune.prune.tracing.trace import ChannelGroup, Trace
 
 TAYLOR_IMAGES = 512
-_TAYLOR_BATCH = 32
+_TAYLOR_BATCH = 32  # the squared mean over a batch: larger ones average the signal away
 
 
 def l1(trace: Trace) -> tuple[Tensor, ...]:

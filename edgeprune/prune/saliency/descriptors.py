@@ -58,7 +58,7 @@ def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1
     kept = masks.to(descriptors.saliency.dtype)
     share = descriptors.saliency / descriptors.saliency.sum().clamp_min(TINY)
     others = descriptors.cosine - torch.diag(descriptors.cosine.diagonal())
-    likeness = ((kept @ others) * kept).sum(1)
+    likeness = ((kept @ others) * kept).sum(1)  # (P, C) @ (C, C): summed over ordered pairs
     count = kept.sum(1)
     pairs = (count * (count - 1)).clamp_min(1)
     return kept @ share - redundancy * likeness / pairs

@@ -20,26 +20,11 @@ from torch import Tensor, fx
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images, stratified
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.saliency.descriptors import (
-    TINY,
-    Descriptors,
-    aggregation,
-    ranks,
-    scatter_ratio,
-)
+from edgeprune.prune.saliency.descriptors import TINY, Descriptors, ranks, scatter_ratio
 from edgeprune.prune.tracing.producers import Producer, producers
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.text import did_you_mean
 
-__all__ = [
-    "Descriptors",
-    "WaveletOptions",
-    "aggregation",
-    "describe",
-    "energies",
-    "wavelet_level",
-    "wavelet_maps",
-]
 _POOLED = 2  # a signature has one number for each quarter of the map
 _BATCH = 64
 
@@ -152,7 +137,7 @@ def energies(maps: Tensor, wavelet: str) -> tuple[Tensor, Tensor]:
     """
     area = maps.shape[-1] * maps.shape[-2]
     approximation, details = wavelet_maps(maps, wavelet)
-    bands = [_energy(approximation)]
+    bands = [_energy(approximation)]  # (N, C) each
     for direction in range(3):
         added = [_energy(level[direction]) for level in details]
         bands.append(torch.stack(added).sum(0) if added else torch.zeros_like(bands[0]))
@@ -175,9 +160,9 @@ class _Tally:
 
     def add(self, maps: Tensor) -> None:
         if maps.ndim == 2:
-            maps = maps[:, :, None, None]
+            maps = maps[:, :, None, None]  # a linear layer: one pixel
         energy, approximation = energies(maps, self.wavelet)
-        self.energies.append(energy)
+        self.energies.append(energy)  # (N, C, 4)
         height, width = (min(_POOLED, side) for side in approximation.shape[-2:])
         pooled = F.adaptive_avg_pool2d(approximation, (height, width)).double()
         signatures = pooled.transpose(0, 1).flatten(1)  # (N, C, 2, 2) -> (C, 4 N)
@@ -238,7 +223,7 @@ def _described(tally: _Tally, positions: Tensor, labels: Tensor) -> tuple[Tensor
     representative = vectors[:, :, 0].mean(0)
     discriminative = scatter_ratio(vectors, labels.to(device))
     covariance = tally.covariance()
-    length = covariance.diagonal().clamp_min(0).sqrt()
+    length = covariance.diagonal().clamp_min(0).sqrt()  # (positions,)
     cosine = (covariance / torch.outer(length, length).clamp_min(TINY)).abs().clamp_max(1)
     # (positions, positions) -> (C, several, C, several) -> (C, C)
     picked = cosine[flat][:, flat].view(width, several, width, several).mean((1, 3))

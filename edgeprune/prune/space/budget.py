@@ -61,7 +61,7 @@ class Costs:
         Returns:
             Latency, MACs and params over those of the dense model, shape (P, 3).
         """
-        both = np.concatenate([self.dense[None], widths])
+        both = np.concatenate([self.dense[None], widths])  # (1 + P, G), one call for all
         columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
         return np.stack([column[1:] / column[0] for column in columns], 1)
 

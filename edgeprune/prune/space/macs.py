@@ -91,7 +91,7 @@ class _Sum:
             there = 1 + self._groups + term.block
             self._form[there] += term.scale * constant[0] * linear
         else:
-            self._cubic.append(term)
+            self._cubic.append(term)  # two widths and a branch: few, added one by one
 
     def _vector(self, width: Width) -> Floats:
         vector = np.zeros(len(self._form))
@@ -101,8 +101,8 @@ class _Sum:
         return vector
 
     def __call__(self, widths: Ints) -> Ints:
-        there = widths[:, self._inner] > 0
-        z = np.concatenate([np.ones((len(widths), 1)), widths, there], 1)
+        there = widths[:, self._inner] > 0  # (P, blocks)
+        z = np.concatenate([np.ones((len(widths), 1)), widths, there], 1)  # (P, 1 + G + blocks)
         # Ints stay below 2**53, so floats hold them exactly and BLAS does the work.
         total = np.einsum("pi,pi->p", z @ self._form, z)
         for term in self._cubic:
@@ -136,7 +136,7 @@ def _term(trace: Trace, name: str, tensor: Tensor, block: int | None) -> _Term:
         trace.tensors[name, axis].width() if (name, axis) in trace.tensors else Width(size, ())
         for axis, size in enumerate(tensor.shape[:2])
     ]
-    widths += [Width(1, ())] * (2 - len(widths))
+    widths += [Width(1, ())] * (2 - len(widths))  # a bias has one axis
     return _Term(math.prod(tensor.shape[2:]), widths[0], widths[1], block)
 
 

@@ -78,7 +78,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
 def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
     share = _channels_per_member(group)
     last = steps[-1]
-    step = last - steps[-2] if len(steps) > 1 else last
+    step = last - steps[-2] if len(steps) > 1 else last  # continues the grid behind its last width
     beyond = range(last + step, group.width * share, step)
     legal = [c // share for c in (*steps, *beyond) if c % share == 0 and c < group.width * share]
     if group.droppable:

@@ -1,12 +1,7 @@
-import json
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgeprune.errors import InputError
-from edgeprune.prune.space.plan import PruningPlan, check, whole
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import TensorSlice, trace
 from tests.models import group_of
@@ -67,41 +62,3 @@ def test_snapped_widths_are_legal_and_settled(tiny):
     for column, grid in zip(drawn.T, space.grids, strict=True):
         assert set(column.tolist()) == set(grid)
     assert np.array_equal(drawn, space.settle(drawn))
-
-
-names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
-
-
-@given(
-    model=names, kept=st.dictionaries(names, st.sets(st.integers(0, 200)).map(tuple), max_size=5)
-)
-def test_plans_are_plain_json(model, kept):
-    plan = PruningPlan(model=model, kept=kept)
-    plain = plan.to_plain()
-    assert plain["schema"] == 1
-    assert PruningPlan.from_plain(json.loads(json.dumps(plain))) == plan
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"model": "m", "kept": {}, "schema": 2}, "schema"),
-        ({"kept": {}}, "model"),
-        ({"model": "m", "kept": {"a": [1.5]}}, r"kept\.a\.0"),
-        ({"model": "m", "kept": {"a": [True]}}, r"kept\.a\.0"),
-        ({"model": "m", "kept": {"a": [-1]}}, r"kept\.a\.0"),
-        ({"model": "m", "kept": {}, "extra": 1}, "extra"),
-        ("nonsense", "plan"),
-    ],
-)
-def test_content_that_is_no_plan_is_one_line(content, message):
-    with pytest.raises(InputError, match=message) as caught:
-        PruningPlan.from_plain(content)
-    assert "\n" not in str(caught.value)
-
-
-def test_checked_indices_are_ascending_and_emptied_branches_are_empty():
-    groups = [group("s", 4), group("a", 4, "x"), group("b", 4, "x")]
-    plan = PruningPlan(model="m", kept={"s": (3, 0), "a": (1,), "b": ()})
-    assert [k.tolist() for k in check(plan, groups)] == [[0, 3], [], []]
-    assert [k.tolist() for k in check(whole(groups, "m"), groups)] == [[0, 1, 2, 3]] * 3

@@ -27,8 +27,6 @@ from edgeprune.prune.search.engine.population import (
     comparable,
 )
 
-__all__ = ["Front", "Genomes", "Objectives", "Settings", "evolve"]
-
 
 class _Fitness(base.Fitness):  # type: ignore[misc]
     """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.
@@ -73,7 +71,7 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         choices: For each of the G genes, how many values it takes: 0 .. choices-1.
         settings: Population, generations, operators and seed.
         seeds: Genomes to start from, shape (S, G); the rest is random.
-        progress: Told after every generation.
+        progress: Called after every generation.
         repair: Brings genomes (P, G) to their canonical, feasible form, row by row, before
             they are looked at in any way.
         screen: A cheap ``evaluate``, its objectives need not be as many. With it,

@@ -129,7 +129,7 @@ class Archive:
         losses = self.losses(genomes)
         latency = self.ratios(genomes)[:, 0]
         best, front = _BROKEN, []
-        for row in np.lexsort((losses, latency)):
+        for row in np.lexsort((losses, latency)):  # fastest first, then least loss
             if losses[row] < best:
                 best = losses[row]
                 front.append(self.choice(genomes[row]))

@@ -143,7 +143,7 @@ class MaskedNetwork:
             if found is not None:
                 stored = self._network.get_buffer(own)
                 at = slice(None) if layout is None else torch.from_numpy(stay.positions(layout))
-                stored[at] = found.to(stored)
+                stored[at] = found.to(stored)  # what is cut keeps its old statistics
 
     def _scales(self, kept: Kept) -> dict[fx.Node, Tensor]:
         """What to multiply the values of a node by where channels are gone."""
@@ -155,7 +155,7 @@ class MaskedNetwork:
                 shape = [1] * len(node.meta["tensor_meta"].shape)
                 shape[layout.axis] = -1
                 dtype = node.meta["tensor_meta"].dtype
-                scales[node] = stay.to(self._device, dtype).view(shape)
+                scales[node] = stay.to(self._device, dtype).view(shape)  # (1, .., C, .., 1)
         return scales
 
 

@@ -48,7 +48,7 @@ class Repair:
                 break
             moved, price = self._shrinking(genomes[rows])  # (R, M, 2 G) and (R, M)
             best = price.argmin(1)  # (R,), a move of each broken genome
-            able = np.isfinite(price[np.arange(len(rows)), best])
+            able = np.isfinite(price[np.arange(len(rows)), best])  # (R,)
             if not able.any():
                 # No single group saves anything: all give way at once.
                 genomes[rows] = self._smallest
@@ -96,7 +96,7 @@ class Repair:
             before = self.sensitivity.losses(genomes[rows])[:, None]
             saved = np.where(fits, before - self._by_move(self.sensitivity.losses, moved), -np.inf)
             best = saved.argmax(1)
-            able = saved[np.arange(len(rows)), best] >= 0
+            able = saved[np.arange(len(rows)), best] >= 0  # (R,)
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
             rows = rows[able]
         return genomes
@@ -127,7 +127,7 @@ class Repair:
             self.encoding.widths(genomes)[:, groups] == 0
         )
         genes = self.encoding.groups + groups
-        best = self.sensitivity.best_criteria()[groups, levels]
+        best = self.sensitivity.best_criteria()[groups, levels]  # (M,)
         moved[:, np.arange(len(groups)), genes] = np.where(had_none, best, genomes[:, genes])
         if up:
             moved = self._with_branch(moved)

@@ -69,7 +69,7 @@ def measure(encoding: Encoding, losses: Losses) -> Sensitivity:
 def _of_group(encoding: Encoding, group: int, most: int, added: Losses) -> Floats:
     grid, owner = encoding.space.grids[group], encoding.space.groups[group]
     result = np.zeros((most, len(encoding.saliencies)))  # (levels, criteria)
-    levels = np.arange(len(grid) - 1)
+    levels = np.arange(len(grid) - 1)  # all but the full width
     partial = levels[1:] if grid[0] == 0 else levels
     if grid[0] == 0:
         # A dropped branch takes all its groups with it: each bears its part of the loss.
@@ -90,7 +90,7 @@ def _of_group(encoding: Encoding, group: int, most: int, added: Losses) -> Float
     # A narrower network that scores better does so by chance.
     points = sorted(known)
     curve = np.maximum.accumulate([max(known[p], 0.0) for p in points][::-1])[::-1]
-    widths = [grid[p] for p in points] + [grid[-1]]
+    widths = [grid[p] for p in points] + [grid[-1]]  # the full width adds no loss
     # line (partial levels,), times each criterion's ratio to the best -> (partial, criteria)
     line = np.interp([grid[p] for p in partial], widths, [*curve, 0.0])
     result[partial] = line[:, None] * (at_middle + 1e-6) / (at_middle[best] + 1e-6)

@@ -44,7 +44,7 @@ def search(
         costs: Predicted costs of widths.
         limits: Budgets as shares of the dense model.
         settings: Size, operators and seed of the genetic algorithm of each stage.
-        progress: Told of the generations of all stages.
+        progress: Called after every generation of all stages.
 
     Returns:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
@@ -94,8 +94,8 @@ def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
         what the stages ahead could no longer make good.
     """
     masks, widths = fitness.decode(genomes)
-    ratios = fitness.costs.ratios(widths)
-    lost = 1.0 - fitness.aggregation(masks)
+    ratios = fitness.costs.ratios(widths)  # (P, 3)
+    lost = 1.0 - fitness.aggregation(masks)  # (P,)
     excess = over(ratios, fitness.limits)
     hopeless = over(fitness.least(widths), fitness.budget)
     return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
@@ -120,7 +120,7 @@ def _seeds(genes: int, settings: Settings) -> Genomes:
 def _best(front: Front, limits: Limits) -> Genomes:
     """The most aggregation under the budget; without a budget the knee of the front."""
     if limits.bind():
-        index = int(np.argmin(front.values[:, 0] + 1e6 * front.violation))
+        index = int(np.argmin(front.values[:, 0] + 1e6 * front.violation))  # feasible first
     else:
         index = knee(front.values)
     return front.genomes[index : index + 1]

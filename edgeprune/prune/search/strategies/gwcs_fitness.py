@@ -101,14 +101,14 @@ class StageFitness:
         device = self.descriptors[0].saliency.device
         bits = torch.from_numpy(genomes).to(device).bool()
         sizes = [self.space.groups[member].width for member in self.members]
-        widths = np.repeat(self.fixed[None], len(genomes), 0)
+        widths = np.repeat(self.fixed[None], len(genomes), 0)  # (P, G)
         masks = []
         for member, part in zip(self.members, torch.split(bits, sizes, 1), strict=True):
             saliency = self.descriptors[member].saliency
             mask, width = decode_bits(part, saliency, self.space.grids[member])
             masks.append(mask)
             widths[:, member] = width.cpu().numpy()
-        settled = self.space.settle(widths)
+        settled = self.space.settle(widths)  # an emptied group empties its branch
         for mask, member in zip(masks, self.members, strict=True):
             mask[torch.from_numpy(settled[:, member] < widths[:, member]).to(device)] = False
         return masks, settled

@@ -155,7 +155,7 @@ class Joint:
     def _fitted(self, options: list[Genomes], losses: list[Floats], repair: Repair) -> Genome:
         """The knapsack over options that each change other genes of the dense genome."""
         dense, limits = self.encoding.full, repair.limits.vector()
-        binding = int(np.argmin(limits))
+        binding = int(np.argmin(limits))  # savings add up for one cost: the tightest
         ratios = [self.archive.ratios(part)[:, binding] for part in options]
 
         def solve(need: float) -> Genome:
@@ -186,7 +186,7 @@ class Joint:
         """F1 loss added per violation removed."""
         before = self.archive.losses(genome[None])[0]
         relief = repair.excess(genome[None])[0] - repair.excess(moves)
-        harm = np.maximum(self.archive.losses(moves) - before, 1e-4)
+        harm = np.maximum(self.archive.losses(moves) - before, 1e-4)  # losses have 4 decimals
         price: Floats = harm / np.maximum(relief, 1e-9)
         return price
 
@@ -195,7 +195,8 @@ class Joint:
         """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
         numbers = sorted({group.stage for group in self.problem.space.groups})
         seeds = spawned(self.problem.settings.seed, len(numbers))
-        return [self._stage_front(*each) for each in zip(numbers, seeds, strict=True)]
+        pairs = zip(numbers, seeds, strict=True)
+        return [self._stage_front(number, seed) for number, seed in pairs]
 
     def _stage_front(self, stage: int, seed: int) -> tuple[Genomes, Floats]:
         encoding, members = self.encoding, self._members(stage)
@@ -203,7 +204,7 @@ class Joint:
 
         def whole(part: Genomes) -> Genomes:
             genomes = np.repeat(encoding.full[None], len(part), 0)
-            genomes[:, members] = part
+            genomes[:, members] = part  # (P, genes of the stage) into (P, 2 G)
             return encoding.canonical(genomes)
 
         def judged(losses: Floats, part: Genomes) -> Objectives:
@@ -262,7 +263,7 @@ class Joint:
     def _finalists(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
         """The two best rules, the best networks of different size, and the next best."""
         archive, wanted = self.archive, self.problem.effort.finalists
-        entitled = wanted // 4
+        entitled = wanted // 4  # so that the search ends no worse than the best rules
         raw = self.encoding.canonical(np.array(list(rules.values()), np.int64))
         archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         best_rules = archive.ranked(repair.limits, seeds)[:entitled]

@@ -31,7 +31,7 @@ def uniform(space: PruningSpace, costs: Costs, limits: Limits) -> Widths:
     Returns:
         Widths, shape (G,).
     """
-    shares = np.linspace(1, 0, _SHARES)[:, None]
+    shares = np.linspace(1, 0, _SHARES)[:, None]  # (N, 1), widest first
     return _first_within(space, costs, limits, shares * space.full)
 
 
@@ -59,7 +59,7 @@ def ranked(
     scores = [s.double().cpu().numpy() for s in saliencies]
     if relative:
         scores = [s / max(float(s.mean()), 1e-12) for s in scores]
-    every = np.sort(np.concatenate(scores))
+    every = np.sort(np.concatenate(scores))  # all channels of all groups
     places = np.linspace(0, len(every) - 1, min(_SHARES, len(every))).round().astype(int)
     thresholds = [*every[places], np.inf]
     counts = np.stack([(s >= np.array(thresholds)[:, None]).sum(1) for s in scores], 1)  # (N, G)
@@ -107,7 +107,7 @@ def random_walks(
         Genomes, shape (count, 2 G); some still violate where limits are out of reach.
     """
     groups = len(choices) // 2
-    genomes = np.repeat(start[None], count, 0)
+    genomes = np.repeat(start[None], count, 0)  # (count, 2 G)
     genomes[:, groups:] = generator.integers(0, choices[groups:], (count, groups))
     for _ in range(20 * groups):
         rows = np.flatnonzero(excess(genomes) > 0)
@@ -132,6 +132,6 @@ def _first_within(space: PruningSpace, costs: Costs, limits: Limits, wanted: Flo
 
 
 def _first(widths: Widths, costs: Costs, limits: Limits) -> Widths:
-    within = (costs.ratios(widths) <= limits.vector()).all(1)
+    within = (costs.ratios(widths) <= limits.vector()).all(1)  # (N,)
     chosen: Widths = widths[int(within.argmax()) if within.any() else -1]
     return chosen

@@ -57,7 +57,8 @@ def search(problem: Problem, limits: Limits) -> Choice:
     network = MaskedNetwork(problem.trace, problem.images.val, seed=seed)
     masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in problem.space.groups)
     parts = subnetworks(problem.space)
-    steps = [(turn, number) for turn in range(_rounds(limits)) for number in range(len(parts))]
+    rounds = ROUNDS if limits.bind() else 1
+    steps = [(turn, number) for turn in range(rounds) for number in range(len(parts))]
     seeds = spawned(seed, len(steps))
     history = digest(f"held-out images of seed {seed}")
     scores: dict[str, float] = {}
@@ -115,10 +116,6 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
             before += len(unit)
         parts += [tuple(sorted(members)) for members in shared.values()]
     return tuple(parts)
-
-
-def _rounds(limits: Limits) -> int:
-    return ROUNDS if limits.bind() else 1
 
 
 def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:

@@ -126,9 +126,9 @@ class Task:
         """The smallest widths, the present ones, all, and random widths under each criterion."""
         generator = np.random.default_rng(settings.seed)
         grids = [self.problem.space.grids[member] for member in self.members]
-        smallest = np.zeros((1, len(self.choices)), np.int64)
+        smallest = np.zeros((1, len(self.choices)), np.int64)  # places and bits all 0
         present = self.encode([self.standing[member].numpy()[None] for member in self.members])
-        full = np.array([[len(grid) - 1 for grid in grids] + [1] * sum(self._sizes)])
+        full = np.array([[len(grid) - 1 for grid in grids] + [1] * sum(self._sizes)])  # (1, genes)
         drawn = []
         for number in range(max(0, settings.population - 3)):
             widths = [np.array([generator.choice(grid)]) for grid in grids]
@@ -183,7 +183,7 @@ class Task:
     def _lost(self, row: int, masks: Sequence[Bools]) -> float:
         every = list(self.standing)
         for member, mask in zip(self.members, masks, strict=True):
-            every[member] = torch.from_numpy(mask[row])
+            every[member] = torch.from_numpy(mask[row])  # (C,)
         return self.damage(tuple(every))
 
 

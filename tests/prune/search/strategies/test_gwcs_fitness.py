@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, decode_bits
-from edgeprune.prune.space.budget import Costs, Limits
+from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
 
@@ -116,21 +116,3 @@ def test_a_population_scores_as_its_individuals_do_one_by_one(stage):
             for m, mask in zip(stage.members, masks, strict=True)
         )
         assert whole[i] == pytest.approx(alone / 8)
-
-
-def test_costs_are_shares_of_the_dense_ones():
-    costs = Costs(np.array([4, 8]), (lambda w: w.sum(1), lambda w: w[:, 0], lambda w: w[:, 1]))
-    assert costs.ratios(np.array([[2, 8], [4, 4]])).tolist() == [
-        [10 / 12, 0.5, 1.0],
-        [8 / 12, 1.0, 0.5],
-    ]
-
-
-def test_limits_that_are_not_set_do_not_bind():
-    assert not Limits().bind()
-    assert Limits(macs=0.5).bind()
-    assert Limits(latency=0.7).vector().tolist() == [0.7, np.inf, np.inf]
-
-
-def test_limits_are_loosened_where_they_are_set():
-    assert Limits(latency=0.5, params=0.25).loosened(2) == Limits(latency=1.0, params=0.5)

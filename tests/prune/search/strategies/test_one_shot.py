@@ -18,15 +18,15 @@ OUT_OF_REACH = Limits(latency=1e-3)
 
 
 @pytest.fixture(params=KINDS)
-def scene(request, spaces, priced):
+def priced_space(request, spaces, priced):
     space = spaces(request.param)
     return space, priced(space)
 
 
 @pytest.fixture
-def saliencies(scene):
+def saliencies(priced_space):
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.rand(g.width, generator=generator) for g in scene[0].groups)
+    return tuple(torch.rand(g.width, generator=generator) for g in priced_space[0].groups)
 
 
 def on_grid(space, widths):
@@ -42,8 +42,8 @@ def smallest(space):
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
-def test_uniform_keeps_its_limit_with_the_largest_common_share(scene, limits):
-    space, costs = scene
+def test_uniform_keeps_its_limit_with_the_largest_common_share(priced_space, limits):
+    space, costs = priced_space
     widths = one_shot.uniform(space, costs, limits)
     assert on_grid(space, widths)
     assert holds(costs, widths, limits)
@@ -55,8 +55,8 @@ def test_uniform_keeps_its_limit_with_the_largest_common_share(scene, limits):
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
 @pytest.mark.parametrize("relative", [True, False])
-def test_ranked_keeps_its_limit(scene, saliencies, limits, relative):
-    space, costs = scene
+def test_ranked_keeps_its_limit(priced_space, saliencies, limits, relative):
+    space, costs = priced_space
     widths = one_shot.ranked(space, costs, limits, saliencies, relative=relative)
     assert on_grid(space, widths)
     assert holds(costs, widths, limits)
@@ -64,8 +64,8 @@ def test_ranked_keeps_its_limit(scene, saliencies, limits, relative):
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_tighter_limits_never_make_a_rule_wider(scene, saliencies, relative):
-    space, costs = scene
+def test_tighter_limits_never_make_a_rule_wider(priced_space, saliencies, relative):
+    space, costs = priced_space
     budgets = [Limits(latency=share) for share in np.linspace(1.0, 0.3, 15)]
     uniform = np.array([one_shot.uniform(space, costs, b) for b in budgets])
     ranked = np.array(
@@ -77,8 +77,8 @@ def test_tighter_limits_never_make_a_rule_wider(scene, saliencies, relative):
         assert (widths[-1] < space.full).any()
 
 
-def test_out_of_reach_rules_end_at_the_smallest_widths(scene, saliencies):
-    space, costs = scene
+def test_out_of_reach_rules_end_at_the_smallest_widths(priced_space, saliencies):
+    space, costs = priced_space
     uniform = one_shot.uniform(space, costs, OUT_OF_REACH)
     ranked = one_shot.ranked(space, costs, OUT_OF_REACH, saliencies, relative=True)
     assert uniform.tolist() == ranked.tolist() == smallest(space)
@@ -92,8 +92,8 @@ def test_the_group_of_low_saliencies_is_thinned(spaces, priced):
     assert widths[[0, 2]].tolist() == [16, 32]
 
 
-def test_relative_saliencies_know_no_scale_of_a_layer(scene, saliencies):
-    space, costs = scene
+def test_relative_saliencies_know_no_scale_of_a_layer(priced_space, saliencies):
+    space, costs = priced_space
     scaled = tuple(s * 10.0**i for i, s in enumerate(saliencies))
     args = (space, costs, Limits(latency=0.6))
     plain = one_shot.ranked(*args, saliencies, relative=True)
