@@ -1,4 +1,5 @@
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import smoea
 from edgeprune.prune.slimming.slim import slim
@@ -128,6 +130,29 @@ def test_damages_of_other_limits_change_nothing(problem, tmp_path):
     again = smoea.search(replace(kept), Limits(latency=0.5))
     assert again.kept == smoea.search(problem, Limits(latency=0.5)).kept
     assert again.scores == smoea.search(problem, Limits(latency=0.5)).scores
+
+
+class Distrustful(Memo):
+    """Computes everything again and compares it with what the same key held before."""
+
+    def __init__(self):
+        self.found, self.again = {}, 0
+
+    def recall(self, kind, given, compute):
+        key, numbers = json.dumps([kind, given]), compute()
+        self.again += key in self.found
+        assert self.found.setdefault(key, numbers) == numbers
+        return numbers
+
+
+def test_whatever_a_damage_depends_on_is_in_its_key(problem):
+    """Each step begins with what the last one chose: the same masks, but another damage."""
+    memo = Distrustful()
+    for limits in (Limits(), Limits(latency=0.9), Limits(latency=0.6)):
+        one = replace(problem)
+        vars(one)["memo"] = memo
+        smoea.search(one, limits)
+    assert memo.again > 10
 
 
 def test_damages_of_other_images_or_another_network_are_not_taken(problem, tmp_path):
