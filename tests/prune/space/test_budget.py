@@ -5,7 +5,7 @@ import pytest
 
 from edgeprune.prune.space.budget import Costs, Limits, narrowed, over
 from edgeprune.prune.space.widths import PruningSpace
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 
 def test_costs_are_shares_of_the_dense_ones():
@@ -35,7 +35,7 @@ def test_violations_are_relative_to_each_limit_and_add_up():
 
 def test_narrowed_groups_take_their_smallest_width_and_a_dropped_branch_goes_whole():
     groups = [("stem", None), ("a", "x"), ("b", "x")]
-    made = tuple(ChannelGroup(n, 8, 0, b, b is not None, ()) for n, b in groups)
+    made = tuple(group_of(name, 8, block=block) for name, block in groups)
     space = PruningSpace(made, ((4, 8), (0, 4, 8), (0, 4, 8)))
     widths = np.array([[8, 8, 8]])
     assert narrowed(space, widths, [0]).tolist() == [[4, 8, 8]]

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from edgeprune.errors import InputError
 from edgeprune.prune.space.plan import PruningPlan, check, kept_by, whole
-from edgeprune.prune.tracing.trace import ChannelGroup
+from tests.models import group_of
 
 
 def group(name, block=None):
-    return ChannelGroup(name, 4, 0, block, block is not None, ())
+    return group_of(name, 4, block=block)
 
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
