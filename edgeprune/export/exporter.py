@@ -180,8 +180,7 @@ def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.M
         raise InputError(f"the model cannot be exported to ONNX: {reason}") from None
     if program is None:
         raise MachineError("the exporter returned no program; update torch and onnxscript")
-    proto: onnx.ModelProto = program.model_proto
-    return proto
+    return program.model_proto
 
 
 @contextmanager

@@ -185,8 +185,7 @@ def _asyncssh() -> ModuleType:
         import asyncssh
     except ImportError:
         raise MachineError("ssh:// needs asyncssh: pip install 'edgeprune[ssh]'") from None
-    module: ModuleType = asyncssh
-    return module
+    return asyncssh
 
 
 async def _closed(answer: AsyncGenerator[str, None]) -> None:

@@ -105,8 +105,7 @@ def _constant(name: str, value: float) -> NodeProto:
     # Every tensor has a value of its own: equal ones would be merged, and the weights of several
     # layers would then take the cache of one.
     filling = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-    node: NodeProto = helper.make_node("ConstantOfShape", [f"{name}.shape"], [name], value=filling)
-    return node
+    return helper.make_node("ConstantOfShape", [f"{name}.shape"], [name], value=filling)
 
 
 _Constants = tuple[tuple[tuple[int, ...], float], ...]

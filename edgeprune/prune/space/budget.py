@@ -41,8 +41,7 @@ class Limits:
 
 def over(ratios: Floats, limits: Floats) -> Floats:
     """Relative violation of each limit, 0 where it holds, shape (P, 3)."""
-    found: Floats = np.maximum(ratios / limits - 1.0, 0.0)
-    return found
+    return np.maximum(ratios / limits - 1.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,7 @@ class Archive:
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""
-        shares: Floats = self.problem.costs.ratios(self.encoding.widths(genomes))
-        return shares
+        return self.problem.costs.ratios(self.encoding.widths(genomes))
 
     def macs(self, genomes: Genomes) -> Floats:
         """Share of the MACs that is kept, shape (P,)."""

@@ -155,5 +155,4 @@ class Repair:
 
     def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:
         """A value of each genome of ``moved`` (P, M, 2 G), shape (P, M)."""
-        values: Floats = of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])
-        return values
+        return of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])

@@ -271,5 +271,4 @@ class Joint:
         ranked = archive.ranked(repair.limits)[:wanted]
         in_turn = np.concatenate([best_rules, entrants, ranked])
         firsts = np.sort(np.unique(in_turn, axis=0, return_index=True)[1])[:wanted]
-        finalists: Genomes = in_turn[firsts]
-        return finalists
+        return in_turn[firsts]
