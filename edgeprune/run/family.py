@@ -21,7 +21,7 @@ class Member:
     """One model of a family.
 
     Attributes:
-        latency: Share of the dense latency that was asked for.
+        latency: Ratio to the dense latency that was asked for.
         folder: Where it lies.
         outcome: What it came to; None where it could not be had.
         reason: Why not.
@@ -34,7 +34,7 @@ class Member:
 
     @property
     def exit_code(self) -> int:
-        """Of its verdict; 1 where it could not be had."""
+        """Exit code of its verdict; 1 where it could not be had."""
         return self.outcome.exit_code if self.outcome else PromiseError.exit_code
 
     def to_plain(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneR
 
     Args:
         request: What is asked for.
-        progress: Told how far each step is.
+        progress: Called as each step goes on.
 
     Returns:
         What came of it; None in all processes but the first.
@@ -218,7 +218,7 @@ def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) ->
     )
     if images.classes != tuple(record.classes):
         raise InputError(
-            f"{request.checkpoint} tells {_classes(record.classes)}, --data {request.source} has "
+            f"{request.checkpoint} has {_classes(record.classes)}, --data {request.source} has "
             f"{_classes(images.classes)}; give the images that it was made with"
         )
     return images
@@ -229,7 +229,7 @@ def _classes(names: tuple[str, ...]) -> str:
 
 
 def _teacher_path(request: FinetuneRequest) -> Path | None:
-    """Who teaches: as given, or the dense network that a search left beside the slim one."""
+    """The network to distil from: as given, or the dense one that a search left beside it."""
     if request.recipe.alpha == 0:
         return None
     beside = request.checkpoint.with_name(TEACHER)

@@ -30,7 +30,7 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
 
     Args:
         request: What is wanted.
-        progress: Told how far each step is.
+        progress: Called as each step goes on.
 
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.

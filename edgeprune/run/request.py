@@ -45,7 +45,7 @@ class Request:
         wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``registry.NAMES``.
-        family: Latency ratios, falling; one model each. None for a single model.
+        family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
 
     Raises:
@@ -106,7 +106,7 @@ class Request:
         """Every budget that the result is judged by; milliseconds hold on one device alone.
 
         Args:
-            fingerprint: Of the device that ``latency_ms`` is meant for; none leaves it out.
+            fingerprint: Device that ``latency_ms`` is meant for; none leaves it out.
         """
         absolute = self.target.budget.absolute
         if fingerprint:

@@ -40,7 +40,7 @@ class RunContext:
     Attributes:
         request: What is wanted.
         folder: The run folder.
-        progress: Told how far each step is.
+        progress: Called as each step goes on.
         device: Where the table, the candidates and the result are measured.
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.

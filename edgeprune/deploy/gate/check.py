@@ -176,7 +176,7 @@ def _inspect(
 
 
 def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:
-    """Is the file as it was exported, and does it still answer its own images?"""
+    """Verdicts on the seal and on the answers to the images that the file carries."""
     if not candidate.recorded:
         return []
     try:

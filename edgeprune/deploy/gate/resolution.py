@@ -14,7 +14,7 @@ from edgeprune.deploy.timing.statistics import Interval, mean_interval
 from edgeprune.errors import MachineError
 from edgeprune.target import TargetProfile
 
-USABLE = 1.05  # a gate that cannot tell 5 % from parity says nothing
+USABLE = 1.05  # a gate that does not resolve 5 % says nothing
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import checkpoint, weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
-from edgeprune.prune.models.shortcuts import rewrite_shortcuts as rewrite_shortcuts
 from edgeprune.text import did_you_mean, error_line
 
 CIFAR: dict[str, Callable[..., nn.Module]] = {

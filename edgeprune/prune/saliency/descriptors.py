@@ -68,7 +68,7 @@ def scatter_ratio(vectors: Tensor, labels: Tensor) -> Tensor:
     """Fisher's ratio of between-class to within-class scatter, mean over the features.
 
     Each feature is thereby measured in units of its own within-class standard deviation: one
-    of little energy that tells the classes apart counts as much as one of much energy.
+    of little energy that separates the classes counts as much as one of much energy.
 
     Args:
         vectors: Features of each channel, shape (N, C, D).

@@ -203,14 +203,13 @@ def _merged(
     representative, discriminative, cosine = (
         torch.stack(values).mean(0) for values in zip(*described, strict=True)
     )
-    standing = [
-        balance * ranks(representing) + (1 - balance) * ranks(telling)
-        for representing, telling, _ in described
+    saliencies = [
+        balance * ranks(energy) + (1 - balance) * ranks(ratio) for energy, ratio, _ in described
     ]
     return Descriptors(
         representative.float(),
         discriminative.float(),
-        torch.stack(standing).mean(0).float(),
+        torch.stack(saliencies).mean(0).float(),
         cosine.float(),
     )
 

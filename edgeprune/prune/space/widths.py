@@ -62,7 +62,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
     (grouped convolutions) takes the widths w for which w * k is on the grid.
 
     Args:
-        groups: From ``channels.trace``.
+        groups: Channel groups of a trace.
         grid: Widths the device rewards, such as (8, 16, 24, 32); wider ones continue in its
             last step.
 

@@ -1,4 +1,4 @@
-"""Producers of a channel group: layers whose outputs, after addition and ReLU, are its own."""
+"""Producers of a channel group: the layers that make its channels, up to their ReLU."""
 
 from dataclasses import dataclass
 

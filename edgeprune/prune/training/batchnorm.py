@@ -64,7 +64,7 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a plain average
+        norm.momentum = None  # means a plain average
         norm.train()
     with torch.inference_mode(False), torch.no_grad():
         for pixels in batches:

@@ -23,7 +23,7 @@ class Keep:
 
     Attributes:
         path: The state file. Where it exists the training goes on from it.
-        task: What the training is of, plain: the hash of the model file, the images, ...
+        task: Identity of the training as plain values: hash of the model file, images, ...
             The recipe is added to it.
         every: Steps between two writes; every pass over the images without one.
     """

@@ -31,7 +31,7 @@ from edgeprune.prune.search.engine.population import (
 class _Fitness(base.Fitness):  # type: ignore[misc]
     """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.
 
-    DEAP's own ConstrainedFitness never tells two infeasible points apart.
+    DEAP's own ConstrainedFitness takes all infeasible points for equal.
     """
 
     violation = math.inf

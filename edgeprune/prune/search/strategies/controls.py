@@ -18,7 +18,7 @@ _REDRAWS = 20  # what was drawn before does not count again; a small space has n
 
 @dataclass
 class Uniform:
-    """One share of all widths; which channels stay is said by the L1 criterion."""
+    """One share of all widths; the L1 criterion ranks the channels."""
 
     problem: Problem
 

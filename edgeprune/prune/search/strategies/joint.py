@@ -2,7 +2,7 @@
 
 Stages are solved from concrete to abstract, their fronts joined by a knapsack on latency, and
 the whole is polished among the best that the rules can do with the same budget. Three
-fidelities: F0 adds up what each group was measured to cost alone and screens offspring, F1
+fidelities: F0 adds up the loss that each group was measured to add alone and screens offspring, F1
 slims, recalibrates and scores, F2 distils a little. Every rule stays in the running, so the search
 ends no worse than the best of them but for the error of F2.
 

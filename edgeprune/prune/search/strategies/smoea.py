@@ -3,14 +3,14 @@
 Our reconstruction of Li, Sun, Huang, Chen, arXiv 2211.01957, 2022, of which only the
 abstract was at hand: the multi-objective problem is posed on a sub-network of the full model,
 convolution layers are pruned progressively in groups, and a compromise is picked from each
-front. The genome, the damage, the layers of a group, the share of the budget that each owes, the
-seeds and the rounds are ours.
+front. The genome, the damage, the layers of a group, each one's share of the budget, the seeds
+and the rounds are ours.
 
 A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split.
 NSGA-II weighs its damage against the predicted cost of the whole network while the rest stays as
 it is; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
 follows. In the first round a sub-network gains nothing by saving more than its share of the
-budget; the last round owes what is left of it. Every budget that the smallest legal widths keep
+budget; the last round saves what is left of it. Every budget that the smallest legal widths keep
 is kept; below them the choice ends on these widths.
 """
 

@@ -36,7 +36,7 @@ class Task:
         number: Index in ``parts`` of this one.
         standing: Masks of all groups as they stand.
         limits: Budgets of the whole network.
-        damage: Stands for the accuracy that masks of all groups lose; asked for one mask of
+        damage: Estimate of the accuracy that masks of all groups lose; called for one mask of
             the sub-network more than once.
         last: Whether the share of the budget must be kept, not only approached.
     """
@@ -152,7 +152,7 @@ class Task:
 
     @cached_property
     def asked(self) -> Floats:
-        """Cost shares that this sub-network owes, infinite where there is no limit, (3,)."""
+        """Cost shares that this sub-network must reach, infinite where there is no limit, (3,)."""
         problem = self.problem
         widths, ahead = widths_of(self.standing), list(self.parts[self.number :])
         limits = self.limits.vector()

@@ -38,8 +38,8 @@ def stage_limits(
     power = _additive_power(now, np.stack(floors), least)
     savings = np.maximum(now**power - np.stack(floors) ** power, 0.0)  # (S, 3)
     share = savings[0] / np.maximum(savings.sum(0), 1e-12)
-    aim = np.clip(limit, least, now)
-    left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
+    within = np.clip(limit, least, now)
+    left = np.maximum(now**power - share * (now**power - within**power), 0.0)
     asked = left ** (1 / power)
     if len(stages) == 1:
         asked = limit
