@@ -77,7 +77,9 @@ def _pool(kind: str, kernel: Any, stride: Any, padding: Any, ceil: bool) -> Made
         "pads": (*pads, *pads),
         "strides": _pair(kernel if stride in (None, ()) else stride),
     }
-    return ((kind, attributes | ({"ceil_mode": 1} if ceil else {})),)
+    if ceil:
+        attributes["ceil_mode"] = 1
+    return ((kind, attributes),)
 
 
 def _pool_call(kind: str) -> Callable[[fx.Node], Made]:
@@ -91,7 +93,7 @@ def _pool_call(kind: str) -> Callable[[fx.Node], Made]:
 
 
 def _adaptive_pool(node: fx.Node, module: Any = None) -> Made:
-    before, after = _spatial(node.all_input_nodes[0]), _spatial(node)
+    before, after = shape_of(node.all_input_nodes[0])[2:], shape_of(node)[2:]
     if math.prod(after) == 1:
         return (("GlobalAveragePool", {}),)
     if before == after:
@@ -153,10 +155,6 @@ def _concat(node: fx.Node) -> Made | None:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape of the tensor that a node returns."""
     return tuple(int(size) for size in node.meta["tensor_meta"].shape)
-
-
-def _spatial(node: fx.Node) -> tuple[int, ...]:
-    return shape_of(node)[2:]
 
 
 def _value(argument: Any) -> Any:

@@ -14,7 +14,8 @@ from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
-from edgeprune.export.sealed_file import Exported, exported, sample_pixels
+from edgeprune.export.exporter import to_onnx
+from edgeprune.export.sealed_file import Exported, sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import datasets
@@ -132,7 +133,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    dense_file = exported(dense, images.input_shape)
+    exported = Exported(dense, to_onnx(dense, images.input_shape))
     device = connect(request.device)
     latency = _latency(traced, request, device, folder, progress)
     problem = pose(
@@ -153,7 +154,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         device=device,
         images=images,
         origin=origin,
-        dense=dense_file,
+        dense=exported,
         problem=problem,
     )
 

@@ -110,8 +110,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
-            *_machine_notes(profile, machine),
-            *_layout_notes(layouts, reference),
+            *_device_notes(profile, machine, layouts, reference),
             *_notes(candidate, reference, profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
@@ -230,20 +229,21 @@ def _notes(
     return notes
 
 
-def _machine_notes(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
+def _device_notes(
+    profile: TargetProfile,
+    machine: dict[str, Any],
+    layouts: list[Layout],
+    reference: Facts | None,
+) -> list[str]:
+    """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
+    notes = []
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
-    if threads <= cores:
-        return []
-    return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
-
-
-def _layout_notes(layouts: list[Layout], reference: Facts | None) -> list[str]:
-    """What is not on the blocked layout; with a reference a verdict says what left it."""
-    if reference is not None:
-        return []
+    if threads > cores:
+        notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
     found = layouts[0]
-    worth = found.blocked and (found.plain or found.reorders)
-    return [f"kernel layout: {found.describe()}"] if worth else []
+    if reference is None and found.blocked and (found.plain or found.reorders):
+        notes.append(f"kernel layout: {found.describe()}")
+    return notes
 
 
 def _named(facts: Facts) -> FileRecord:

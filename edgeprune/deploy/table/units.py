@@ -122,43 +122,26 @@ class Family:
 _NO_GROUPS = np.empty((1, 0), np.int64)
 
 
-@dataclass(frozen=True)
-class Variants:
-    """The families one block of a network belongs to.
+def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:
+    """The families of every block, in order; ``grid`` as in :func:`levels`.
 
-    Attributes:
-        whole: Family of the block with its branch.
-        dropped: Family without the branch; None where it has none that can be dropped.
+    Each has one with its branch, and where that can be dropped one without it.
     """
-
-    whole: Family
-    dropped: Family | None
-
-    @property
-    def both(self) -> tuple[Family, ...]:
-        """One family or two."""
-        return (self.whole, self.dropped) if self.dropped else (self.whole,)
-
-
-def variants(network: Network, grid: Sequence[int]) -> tuple[Variants, ...]:
-    """The families of every block (B,), in order; ``grid`` as in :func:`levels`."""
     droppable = network.droppable
 
     def family(block: Block, dropped: tuple[int, ...]) -> Family:
         groups = tuple(group for group in block.groups if group not in dropped)
-        widths = tuple(levels(network, group, grid) for group in groups)
-        leads = block is network.blocks[0]
         return Family(
             block=block,
             groups=groups,
-            levels=widths,
+            levels=tuple(levels(network, group, grid) for group in groups),
             dropped=dropped,
-            leads=leads,
+            leads=block is network.blocks[0],
             batch=network.batch,
         )
 
     branches = [tuple(g for g in block.groups if g in droppable) for block in network.blocks]
     return tuple(
-        Variants(family(block, ()), family(block, branch) if branch else None)
+        (family(block, ()), family(block, branch)) if branch else (family(block, ()),)
         for block, branch in zip(network.blocks, branches, strict=True)
     )

@@ -76,7 +76,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
 
 
 def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
-    share = _channels_per_member(group)
+    share = channels_per_member(group)
     last = steps[-1]
     step = last - steps[-2] if len(steps) > 1 else last  # continues the grid behind its last width
     beyond = range(last + step, group.width * share, step)
@@ -86,6 +86,7 @@ def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
     return (*legal, group.width)
 
 
-def _channels_per_member(group: ChannelGroup) -> int:
+def channels_per_member(group: ChannelGroup) -> int:
+    """Channels of a layer that one channel of the group owns; the least where layers differ."""
     made = [s.positions.shape[1] for s in group.slices if s.axis == 0]
     return min(made, default=1)
