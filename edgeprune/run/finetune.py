@@ -159,7 +159,8 @@ def _prepared(request: FinetuneRequest, ranks: Ranks, progress: Progress) -> _Pr
     teacher = _teacher(path, record, trust=request.trust_factory) if path else None
     before = 0.0
     if ranks.leads:  # the others start from its weights
-        if request.recalibrate or _never_recovered(record):
+        never_recovered = record.plan is not None and "finetune" not in record.history
+        if request.recalibrate or never_recovered:
             model = recalibrate(model, images.train)
         before = evaluate(model, images.val).accuracy
     task = {
@@ -195,11 +196,6 @@ def _make_way(request: FinetuneRequest) -> None:
         request.state.unlink()
 
 
-def _never_recovered(record: Checkpoint) -> bool:
-    """Whether a network was slimmed and nothing was done to it since."""
-    return record.plan is not None and "finetune" not in record.history
-
-
 def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) -> DataSet:
     colours, height, width = record.input_shape
     if colours != 3 or height != width:
@@ -207,13 +203,10 @@ def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) ->
             f"{request.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
             "RGB images can be served"
         )
-    red, green, blue = record.mean
-    mean = red, green, blue
-    red, green, blue = record.std
     images = datasets.load(
         request.source,
         size=height,
-        normalisation=Normalisation(mean, (red, green, blue)),
+        normalisation=Normalisation(tuple(record.mean), tuple(record.std)),
         progress=progress,
     )
     if images.classes != tuple(record.classes):
@@ -233,12 +226,9 @@ def _teacher_path(request: FinetuneRequest) -> Path | None:
     if request.recipe.alpha == 0:
         return None
     beside = request.checkpoint.with_name(TEACHER)
-    usual = beside if beside.exists() and not _same(beside, request.checkpoint) else None
-    return request.teacher or usual
-
-
-def _same(left: Path, right: Path) -> bool:
-    return right.exists() and left.samefile(right)
+    if request.teacher is None and beside.exists() and not beside.samefile(request.checkpoint):
+        return beside
+    return request.teacher
 
 
 def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:

@@ -42,7 +42,8 @@ class RunFolder:
 
     def event(self, name: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
-        line = json.dumps({"at": _now(), "event": name, **fields})
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = json.dumps({"at": now, "event": name, **fields})
         with disk_errors(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
             f.write(line + "\n")
 
@@ -204,7 +205,3 @@ def _next_free(parent: Path, stem: str) -> Path:
 
 def _plain(model: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

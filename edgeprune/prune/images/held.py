@@ -25,8 +25,8 @@ class Normalisation:
         std: Three standard deviations, finite and each above 0.
     """
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3:

@@ -109,12 +109,9 @@ def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
     """
     model = build(spec)
     state = checkpoint.read_state_dict(path)
-    weights.load_into(model, state, str(path), _candidates())
+    candidates = {name: partial(_built, name) for name in model_names()}
+    weights.load_into(model, state, str(path), candidates)
     return model.eval()
-
-
-def _candidates() -> dict[str, Callable[[int], nn.Module]]:
-    return {name: partial(_built, name) for name in model_names()}
 
 
 def _built(name: str, classes: int) -> nn.Module:

@@ -127,7 +127,16 @@ class _Run:
         return self._survivors(parents + self._scored(self._screened(fresh)))
 
     def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
-        return _selected(individuals, self.settings.population)
+        """NSGA-II's survivors; DEAP's selNSGA2 compares pairs in Python, seconds for a brood."""
+        chosen: list[_Individual] = []
+        count = self.settings.population
+        for indices in fronts(_worth(individuals), count):
+            front = [individuals[i] for i in indices]
+            tools.emo.assignCrowdingDist(front)
+            if len(chosen) + len(front) > count:
+                front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
+            chosen += front
+        return chosen[:count]
 
     def _repaired(self, genomes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         """Each once: else a small space fills up with copies of one genome."""
@@ -165,18 +174,6 @@ def _individuals(genomes: Iterable[Sequence[int]], objectives: Objectives) -> li
         individual.fitness.violation = violation
         individuals.append(individual)
     return individuals
-
-
-def _selected(individuals: list[_Individual], count: int) -> list[_Individual]:
-    """NSGA-II's survivors; DEAP's selNSGA2 compares each two in Python, seconds for a brood."""
-    chosen: list[_Individual] = []
-    for indices in fronts(_worth(individuals), count):
-        front = [individuals[i] for i in indices]
-        tools.emo.assignCrowdingDist(front)
-        if len(chosen) + len(front) > count:
-            front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
-        chosen += front
-    return chosen[:count]
 
 
 def _worth(individuals: list[_Individual]) -> Objectives:

@@ -28,19 +28,15 @@ def _gwcs(problem: Problem) -> Searcher:
     return search
 
 
-def _ranked(criterion: str) -> Callable[[Problem], Searcher]:
-    return lambda problem: Ranked(problem, criterion)
-
-
 _KNOWN: dict[str, Callable[[Problem], Searcher]] = {
     "joint": Joint,
     "gwcs": _gwcs,
     "smoea": lambda problem: partial(smoea.search, problem),
     "random": Random,
     "uniform": Uniform,
-    "l1": _ranked("l1"),
-    "bn": _ranked("bn"),
-    "taylor": _ranked("taylor"),
+    "l1": partial(Ranked, criterion="l1"),
+    "bn": partial(Ranked, criterion="bn"),
+    "taylor": partial(Ranked, criterion="taylor"),
     "depth": Depth,
 }
 NAMES = tuple(_KNOWN)
