@@ -54,13 +54,7 @@ def show_channels(trace: "Trace") -> None:
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
-    """Print what a search came to, and the commands that repeat its last steps.
-
-    Args:
-        outcome: The result.
-        request: What was asked for.
-        target: The profile as it was named.
-    """
+    """Print what a search came to, and the commands that repeat its last steps."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
     rows = [
         _cells(row, judged.get("latency") if row.name == "latency" else None)

@@ -79,9 +79,7 @@ def make_family(pruner: Pruner) -> Family:
     members = tuple(_member(folder, latency) for latency in request.family)
     result = Family(folder.path, members)
     folder.record(
-        status="done",
-        exit_code=result.exit_code,
-        family=[member.to_plain() for member in members],
+        status="done", exit_code=result.exit_code, family=[member.to_plain() for member in members]
     )
     return result
 

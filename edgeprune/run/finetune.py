@@ -111,14 +111,7 @@ class _Prepared:
 def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult | None:
     """Fine-tune the network of a model.pt and write a new one.
 
-    Under torchrun every process calls this; the first writes.
-
-    Args:
-        request: What is asked for.
-        progress: Called as each step goes on.
-
-    Returns:
-        What came of it; None in all processes but the first.
+    Under torchrun every process calls this; the first writes, and the others return None.
 
     Raises:
         InputError: A file, the images or the recipe do not fit, or a state is in the way.

@@ -119,10 +119,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         MachineError: the device cannot measure.
     """
     images = datasets.load(
-        request.source,
-        size=request.size,
-        normalisation=request.normalisation,
-        progress=progress,
+        request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
     spec = replace(request.model, num_classes=len(images.classes))
     origin = obtain(spec, images, request.weights, request.baseline, progress)

@@ -63,10 +63,7 @@ def thumbnail(pixels: Pixels) -> Pixels:
 
 
 def network_input(
-    pixels: Pixels,
-    size: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
+    pixels: Pixels, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
 ) -> Floats32:
     """Enlarge by nearest neighbour and normalise, as the network was trained.
 

@@ -230,10 +230,7 @@ def _notes(
 
 
 def _device_notes(
-    profile: TargetProfile,
-    machine: dict[str, Any],
-    layouts: list[Layout],
-    reference: Facts | None,
+    profile: TargetProfile, machine: dict[str, Any], layouts: list[Layout], reference: Facts | None
 ) -> list[str]:
     """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
     notes = []

@@ -19,10 +19,6 @@ _POINTWISE = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (1, 
 def assemble(block: Block, *, batch: int = 1) -> bytes:
     """Build the ONNX file of a block (or of a whole network) at fixed widths.
 
-    Args:
-        block: As :meth:`Block.at` and :meth:`Network.at` return it.
-        batch: Images per run.
-
     Returns:
         A serialised fp32 model, IR 10, opset 20, with one input ``x`` of shape
         (batch, C, *spatial) and one output ``y``. The same block gives the same bytes. It needs

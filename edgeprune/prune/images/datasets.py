@@ -55,10 +55,7 @@ class DataSet:
     def to(self, device: torch.device) -> "DataSet":
         """The same set with batches delivered on ``device``."""
         return replace(
-            self,
-            train=self.train.to(device),
-            val=self.val.to(device),
-            test=self.test.to(device),
+            self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
         )
 
 
@@ -181,11 +178,7 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
 
 
 def _folder(
-    root: Path,
-    size: int,
-    normalisation: Normalisation,
-    cache: Path | None,
-    progress: Progress,
+    root: Path, size: int, normalisation: Normalisation, cache: Path | None, progress: Progress
 ) -> DataSet:
     classes, listed = list_splits(root)
     key = fingerprint(listed, root)

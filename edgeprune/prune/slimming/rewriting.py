@@ -52,13 +52,7 @@ class Kept:
 
 
 def rewrite(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
-    """Adapt one node of the slim graph; nodes without sizes in them stay as they are.
-
-    Args:
-        new: The node, in the slim graph.
-        dense: The same node in the dense graph.
-        kept: What stays.
-    """
+    """Adapt a node of the slim graph to that of the dense one; without sizes it stays as it is."""
     if new.op not in ("call_function", "call_method"):
         return
     name = operation(dense)

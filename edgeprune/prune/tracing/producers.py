@@ -29,14 +29,9 @@ class Producer:
 
 
 def producers(trace: Trace, group: ChannelGroup) -> tuple[Producer, ...]:
-    """Find the producers of a group: one for a branch, one per addition for a residual stream.
+    """The producers of a group, in the order of the graph, at least one.
 
-    Args:
-        trace: The traced network.
-        group: One of its groups.
-
-    Returns:
-        Producers in the order of the graph, at least one.
+    There is one for a branch, and one per addition for a residual stream.
 
     Raises:
         InputError: No layer of its own makes the channels.

@@ -1,9 +1,4 @@
-"""Populations of NSGA-II: settings, objectives, fronts, seeds of its stages.
-
-Reference:
-    K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
-    algorithm: NSGA-II, IEEE Transactions on Evolutionary Computation 6(2), 2002.
-"""
+"""Populations of NSGA-II: settings, objectives, fronts, seeds of its stages."""
 
 import math
 from collections.abc import Callable

@@ -49,11 +49,7 @@ def expected_scores(problem: Problem) -> int:
 
 @dataclass
 class Joint:
-    """A joint search; what it finds out for one budget serves the next.
-
-    Attributes:
-        problem: The network, its widths and costs, images and criteria.
-    """
+    """A joint search; what it finds out for one budget serves the next."""
 
     problem: Problem
 
@@ -73,14 +69,7 @@ class Joint:
         return sensitivity.measure(self.encoding, self.archive.losses)
 
     def __call__(self, limits: Limits) -> Choice:
-        """The best network under the limits.
-
-        Args:
-            limits: Budgets as shares of the dense model, predicted.
-
-        Returns:
-            The choice; where nothing on the grid keeps the limits, the one that comes closest.
-        """
+        """The best network under the limits, or the one that comes closest to them."""
         repair = self._repair(limits)
         rules = self.rules(limits)
         self._polish(repair, self._seeds(repair, rules))

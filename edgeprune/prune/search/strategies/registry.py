@@ -56,11 +56,7 @@ def refuse_unknown(name: str) -> None:
 
 
 def searcher(name: str, problem: Problem) -> Searcher:
-    """A search by one strategy; it may keep what it found out between two limits.
-
-    Args:
-        name: One of :data:`NAMES`.
-        problem: The network, its widths and costs, images and criteria.
+    """A search by one of :data:`NAMES`; it may keep what it found out between two limits.
 
     Returns:
         From limits to the best choice that keeps them. Where nothing does, the choice that

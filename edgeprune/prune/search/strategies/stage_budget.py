@@ -8,11 +8,7 @@ from edgeprune.prune.space.widths import PruningSpace
 
 
 def stage_limits(
-    space: PruningSpace,
-    costs: Costs,
-    widths: Widths,
-    stages: list[tuple[int, ...]],
-    limit: Floats,
+    space: PruningSpace, costs: Costs, widths: Widths, stages: list[tuple[int, ...]], limit: Floats
 ) -> Floats:
     """Cost shares that the first of ``stages`` must bring the network down to, shape (3,).
 
