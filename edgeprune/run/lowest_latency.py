@@ -19,11 +19,9 @@ def lowest(keeps: Callable[[float], bool]) -> float | None:
     The steps and the halving are ours: each costs a search and a fine-tuning, and what lies
     between two halves is within what fine-tuning again with another seed moves.
 
-    Args:
-        keeps: Whether the network at a ratio of the dense latency keeps the accuracy.
-
     Returns:
-        The lowest ratio that does; None where not even the first halving found one.
+        The lowest ratio to the dense latency that ``keeps`` the accuracy; None where not even
+        the first halving found one.
     """
     kept = 1.0
     for ratio in RATIOS:

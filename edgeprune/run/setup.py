@@ -159,11 +159,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
 def pose(traced: Trace, latency: LatencyModel, images: DataSet, **options: Any) -> Problem:
     """The problem of pruning a network: widths of the device's grid, costs by its table.
 
-    Args:
-        traced: The dense network.
-        latency: The table.
-        images: Train and validation images; test images are never looked at.
-        options: Further fields of :class:`Problem`.
+    Test images are never looked at; ``options`` are further fields of :class:`Problem`.
     """
     space, counts = build(traced.groups, latency.grid), CostModel(traced)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))

@@ -43,12 +43,7 @@ class ParitySamples(BaseModel):
 
 
 def pack(pixels: Pixels, logits: Floats) -> ParitySamples:
-    """Put images of at most 32x32 (see :func:`thumbnail`) and expected logits in a record.
-
-    Args:
-        pixels: Shape (N, C, H, W).
-        logits: Shape (N, classes); kept to float32 precision.
-    """
+    """A record of images (N, C, H, W) up to 32x32 and their logits (N, classes) as float32."""
     return ParitySamples(
         images=base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode(),
         shape=pixels.shape,

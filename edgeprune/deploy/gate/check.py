@@ -68,12 +68,7 @@ class Options:
 
 
 def check(path: Path, profile: TargetProfile, options: Options | None = None) -> Report:
-    """Judge a model by every budget of its target; all misses are listed.
-
-    Args:
-        path: The ONNX file.
-        profile: The target, with its budgets.
-        options: What the command line adds.
+    """Judge an ONNX file by every budget of its target; all misses are listed.
 
     Raises:
         InputError: a file or a limit that cannot be judged, or a relative budget without a

@@ -95,8 +95,7 @@ class Family:
     def pieces(self, times: Mapping[str, tuple[float, float]]) -> tuple[Additive, ...]:
         """What a block of the family adds to a network, see :data:`PIECES`.
 
-        Args:
-            times: Time of every unit of :meth:`units`, in the cache and out of it, by key.
+        ``times`` holds the time of each of :meth:`units`, in the cache and out of it, by key.
         """
         own = np.zeros((len(self.points), 2))  # in the cache and out of it, context taken off
         for row, point in zip(own, self.points, strict=True):

@@ -1,6 +1,6 @@
 """Data sets by name (digits, CIFAR) or folder, split into train, validation and test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,6 @@ class DataSet:
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of one image: (3, size, size)."""
         return (3, self.size, self.size)
-
-    def to(self, device: torch.device) -> "DataSet":
-        """The same set with batches delivered on ``device``."""
-        return replace(
-            self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
-        )
 
 
 def load(

@@ -65,9 +65,6 @@ class ZeroPadShortcut(nn.Conv2d):
 def rewrite_shortcuts(model: nn.Module) -> nn.Module:
     """Replace every option-A shortcut by the equal convolution; outputs stay ``torch.equal``.
 
-    Args:
-        model: Any network; one without :class:`PadShortcut` modules is only copied.
-
     Returns:
         A copy on the same device in the same mode; ``model`` is untouched.
     """

@@ -60,12 +60,7 @@ def model_names() -> tuple[str, ...]:
 def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     """Build the dense network with random weights, in training mode, on the CPU.
 
-    Args:
-        spec: Name, classes and arguments.
-        seed: Seed of the random weights; torch's global generator is left as it was.
-
-    Returns:
-        The network; a factory's is returned as the factory made it.
+    Torch's global generator is left as it was; a factory's network is returned as it was made.
 
     Raises:
         InputError: Unknown name or argument, or the factory cannot be imported or called.

@@ -30,15 +30,6 @@ class Descriptors:
     saliency: Tensor
     cosine: Tensor
 
-    def to(self, device: torch.device) -> "Descriptors":
-        """The same descriptors on ``device``."""
-        return Descriptors(
-            self.representative.to(device),
-            self.discriminative.to(device),
-            self.saliency.to(device),
-            self.cosine.to(device),
-        )
-
 
 @one_thread()
 def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1) -> Tensor:

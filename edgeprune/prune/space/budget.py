@@ -52,14 +52,7 @@ class Costs:
     predictors: tuple[Predict, Predict, Predict]
 
     def ratios(self, widths: Widths) -> Floats:
-        """Shares of the dense costs.
-
-        Args:
-            widths: Kept channels per group, shape (P, G).
-
-        Returns:
-            Latency, MACs and params over those of the dense model, shape (P, 3).
-        """
+        """Latency, MACs and params over those of the dense model, (P, 3), at widths (P, G)."""
         both = np.concatenate([self.dense[None], widths])  # (1 + P, G), one call for all
         columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
         return np.stack([column[1:] / column[0] for column in columns], 1)

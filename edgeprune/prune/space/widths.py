@@ -38,11 +38,7 @@ class PruningSpace:
         return np.array(same, np.bool_).reshape(len(blocks), len(blocks))
 
     def settle(self, widths: Widths) -> Widths:
-        """Width 0 in one group of a branch drops the branch: 0 in all of its groups.
-
-        Args:
-            widths: Shape (P, G).
-        """
+        """Widths (P, G) with 0 in all groups of a branch where one of them is 0: it is dropped."""
         dropped = (widths == 0) @ self._shares_block
         return np.where(dropped, 0, widths)
 

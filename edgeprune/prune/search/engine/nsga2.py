@@ -201,10 +201,7 @@ def mutated(genes: Sequence[int], choices: Sequence[int], chance: float) -> list
 
     DEAP's mutUniformInt redraws a gene among all values: of two, half the draws change nothing.
 
-    Args:
-        genes: A value of each gene.
-        choices: For each gene, how many values it takes; one of a single value stays.
-        chance: Probability per gene.
+    ``choices`` says how many values each gene takes; one of a single value stays.
     """
     changed = list(genes)
     for place, count in enumerate(choices):
