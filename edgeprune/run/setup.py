@@ -27,7 +27,7 @@ from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import Trace, trace
-from edgeprune.prune.training.dense import DenseModel, obtain
+from edgeprune.prune.training.dense import DenseModel, dense_record, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
@@ -91,24 +91,14 @@ class RunContext:
     @property
     def record(self) -> Checkpoint:
         """What is known of the dense model, for its file and for that of the slim one."""
-        images, origin, request = self.images, self.origin, self.request
-        return Checkpoint(
-            model=request.model.name,
-            kwargs={**request.model.kwargs, "num_classes": len(images.classes)},
-            plan=None,
-            state_dict=self.dense.model.state_dict(),
-            input_shape=images.input_shape,
-            mean=images.normalisation.mean,
-            std=images.normalisation.std,
-            classes=images.classes,
-            history={
-                "target": request.target.model_dump(mode="json", by_alias=True),
-                "data": images.name,
-                "baseline": origin.origin,
-                "baseline_saw_validation": origin.seen_validation,
-            },
-            images=sample_pixels(images),
-        )
+        history = {
+            "target": self.request.target.model_dump(mode="json", by_alias=True),
+            "data": self.images.name,
+            "baseline": self.origin.origin,
+            "baseline_saw_validation": self.origin.seen_validation,
+        }
+        record = dense_record(self.request.model, self.images, self.dense.model)
+        return replace(record, history=history, images=sample_pixels(self.images))
 
 
 def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContext:

@@ -34,7 +34,8 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
         weights = _WEIGHTS[op.kind](op, channels[op.inputs[0]]) if op.kind in _WEIGHTS else ()
         for shape, value in weights:
             inputs.append(f"w{len(constants)}")
-            constants.append(_shape_tensor(inputs[-1], shape))
+            sizes = (f"{inputs[-1]}.shape", TensorProto.INT64, [len(shape)], shape)
+            constants.append(helper.make_tensor(*sizes))
             nodes.append(_constant(inputs[-1], value * (1 + len(constants) / 1024)))
         nodes.append(helper.make_node(op.kind, inputs, [names[op.output]], **_attributes(op)))
         channels[op.output] = op.width.fixed
@@ -88,13 +89,6 @@ def _attributes(op: Op) -> dict[str, Any]:
     if op.kind == "Gemm":
         attributes["transB"] = 1  # the weight is (out, in), as torch exports it
     return attributes
-
-
-def _shape_tensor(name: str, shape: tuple[int, ...]) -> TensorProto:
-    tensor: TensorProto = helper.make_tensor(
-        f"{name}.shape", TensorProto.INT64, [len(shape)], shape
-    )
-    return tensor
 
 
 def _constant(name: str, value: float) -> NodeProto:

@@ -195,9 +195,7 @@ def _folder(
     return DataSet(
         name=root.name,
         classes=classes,
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
+        **splits,
         size=size,
         normalisation=normalisation,
         fingerprint=key,

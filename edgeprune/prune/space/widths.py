@@ -31,6 +31,14 @@ class PruningSpace:
         """Widths of the dense model, shape (G,)."""
         return np.array([group.width for group in self.groups], np.int64)
 
+    @property
+    def stages(self) -> tuple[tuple[int, ...], ...]:
+        """Group indices of each stage, concrete to abstract."""
+        numbers = sorted({group.stage for group in self.groups})
+        return tuple(
+            tuple(i for i, group in enumerate(self.groups) if group.stage == n) for n in numbers
+        )
+
     @cached_property
     def _shares_block(self) -> Bools:
         blocks = [g.block if g.droppable else None for g in self.groups]

@@ -50,7 +50,7 @@ def search(
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
-    stages = _stages(space)
+    stages = space.stages
     seeds = spawned(settings.seed, len(stages))
     kept = {group.name: tuple(range(group.width)) for group in space.groups}
     widths = costs.dense.copy()
@@ -99,15 +99,6 @@ def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
     excess = over(ratios, fitness.limits)
     hopeless = over(fitness.least(widths), fitness.budget)
     return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
-
-
-def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
-    """Group indices per stage, concrete to abstract."""
-    numbers = sorted({group.stage for group in space.groups})
-    return [
-        tuple(i for i, group in enumerate(space.groups) if group.stage == number)
-        for number in numbers
-    ]
 
 
 def _seeds(genes: int, settings: Settings) -> Genomes:

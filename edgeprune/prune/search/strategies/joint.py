@@ -39,11 +39,10 @@ _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keepin
 
 def expected_scores(problem: Problem) -> int:
     """About how many networks ``joint`` scores for its first budget; ``random`` gets as many."""
-    effort, groups = problem.effort, problem.space.groups
-    needed = _OF_GROUP * len(groups) + effort.evaluations // 5
+    effort, space = problem.effort, problem.space
+    needed = _OF_GROUP * len(space.groups) + effort.evaluations // 5
     if effort.stage_generations:
-        stages = len({group.stage for group in groups})
-        needed += stages * _POPULATION * (effort.stage_generations + 1)
+        needed += len(space.stages) * _POPULATION * (effort.stage_generations + 1)
     return max(effort.evaluations, needed)
 
 
@@ -182,13 +181,13 @@ class Joint:
     @cached_property
     def _stage_fronts(self) -> list[tuple[Genomes, Floats]]:
         """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
-        numbers = sorted({group.stage for group in self.problem.space.groups})
-        seeds = spawned(self.problem.settings.seed, len(numbers))
-        pairs = zip(numbers, seeds, strict=True)
-        return [self._stage_front(number, seed) for number, seed in pairs]
+        stages = self.problem.space.stages
+        seeds = spawned(self.problem.settings.seed, len(stages))
+        return [self._stage_front(*pair) for pair in zip(stages, seeds, strict=True)]
 
-    def _stage_front(self, stage: int, seed: int) -> tuple[Genomes, Floats]:
-        encoding, members = self.encoding, self._members(stage)
+    def _stage_front(self, groups: tuple[int, ...], seed: int) -> tuple[Genomes, Floats]:
+        encoding = self.encoding
+        members = [*groups, *(encoding.groups + i for i in groups)]  # levels, then criteria
         choices = [encoding.choices[gene] for gene in members]
 
         def whole(part: Genomes) -> Genomes:
@@ -215,11 +214,6 @@ class Joint:
         )
         genomes = np.concatenate([encoding.full[None], whole(front.genomes)])
         return genomes, self.archive.losses(genomes) - self.sensitivity.dense
-
-    def _members(self, stage: int) -> list[int]:
-        """Genes of a stage: its groups' levels and criteria."""
-        groups = [i for i, g in enumerate(self.problem.space.groups) if g.stage == stage]
-        return groups + [self.encoding.groups + i for i in groups]
 
     def _joined(self, repair: Repair) -> Genome:
         """The stage fronts joined by a knapsack."""

@@ -102,13 +102,11 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
     together, since they are dropped together.
     """
     parts: list[tuple[int, ...]] = []
-    for stage in sorted({group.stage for group in space.groups}):
+    for stage in space.stages:
         units: dict[str, list[int]] = {}
-        for index, group in enumerate(space.groups):
-            if group.stage == stage:
-                units.setdefault(group.block or f"#{index}", []).append(index)
-        total = sum(map(len, units.values()))
-        fair = total / -(-total // LAYERS)
+        for index in stage:
+            units.setdefault(space.groups[index].block or f"#{index}", []).append(index)
+        fair = len(stage) / -(-len(stage) // LAYERS)
         shared: dict[int, list[int]] = {}
         before = 0
         for unit in units.values():
