@@ -18,14 +18,9 @@ IDENTITY: Made = ()
 
 
 def lower(node: fx.Node, module: nn.Module | None) -> Made | None:
-    """ONNX operators, in a row, that do what the node does; none for one that does nothing.
+    """ONNX operators with their attributes, in a row, that do what a node does.
 
-    Args:
-        node: A call of a traced graph, shapes in ``node.meta["tensor_meta"]``.
-        module: The module it calls, if it calls one.
-
-    Returns:
-        Operator types with their attributes; None if no operator is known for it.
+    None of them for a node that does nothing; None where no operator is known for it.
     """
     if module is not None:
         rule = next((rule for kind, rule in _MODULES.items() if isinstance(module, kind)), None)
@@ -86,7 +81,8 @@ def _pool_call(kind: str) -> Callable[[fx.Node], Made]:
     def made(node: fx.Node) -> Made:
         given = dict(zip(("kernel_size", "stride", "padding"), node.args[1:], strict=False))
         given |= node.kwargs
-        sizes = [_value(given.get(key)) for key in ("kernel_size", "stride", "padding")]
+        known: Any = fx.node.map_arg(given, lambda node: node.meta["value"])
+        sizes = [known.get(key) for key in ("kernel_size", "stride", "padding")]
         return _pool(kind, sizes[0], sizes[1], sizes[2] or 0, bool(given.get("ceil_mode", False)))
 
     return made
@@ -155,10 +151,6 @@ def _concat(node: fx.Node) -> Made | None:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape of the tensor that a node returns."""
     return tuple(int(size) for size in node.meta["tensor_meta"].shape)
-
-
-def _value(argument: Any) -> Any:
-    return fx.node.map_arg(argument, lambda node: node.meta["value"])
 
 
 def _pair(size: Any) -> tuple[int, ...]:

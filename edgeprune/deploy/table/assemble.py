@@ -34,8 +34,8 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
         weights = _WEIGHTS[op.kind](op, channels[op.inputs[0]]) if op.kind in _WEIGHTS else ()
         for shape, value in weights:
             inputs.append(f"w{len(constants)}")
-            sizes = (f"{inputs[-1]}.shape", TensorProto.INT64, [len(shape)], shape)
-            constants.append(helper.make_tensor(*sizes))
+            sizes = f"{inputs[-1]}.shape"
+            constants.append(helper.make_tensor(sizes, TensorProto.INT64, [len(shape)], shape))
             nodes.append(_constant(inputs[-1], value * (1 + len(constants) / 1024)))
         nodes.append(helper.make_node(op.kind, inputs, [names[op.output]], **_attributes(op)))
         channels[op.output] = op.width.fixed

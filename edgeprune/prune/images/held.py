@@ -156,17 +156,9 @@ def batch_indices(count: int, size: int, generator: torch.Generator | None) -> t
 
 
 def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    """Shift each image by up to 4 pixels over a black border, and mirror half of them.
+    """Shift each uint8 image (B, 3, H, W) by up to 4 pixels over a black border; mirror half.
 
     Random numbers come from the CPU generator, so every device sees the same images.
-
-    Args:
-        pixels: uint8, shape (B, 3, H, W), any device.
-        generator: CPU generator.
-        flip: Whether to mirror.
-
-    Returns:
-        uint8, shape (B, 3, H, W), on the device of ``pixels``.
     """
     count, channels, height, width = pixels.shape
     device = pixels.device

@@ -33,18 +33,10 @@ class Descriptors:
 
 @one_thread()
 def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1) -> Tensor:
-    """Score a population of channel sets of one group by matrix products.
+    """Score channel sets (P, C), bool or 0/1, of one group by matrix products: float32, (P,).
 
     The kept share of all saliency, less ``redundancy`` times the mean absolute cosine
-    between two kept channels (0 where fewer than two are kept).
-
-    Args:
-        masks: Kept channels, shape (P, C), bool or 0/1, on the device of ``descriptors``.
-        descriptors: The group's.
-        redundancy: Weight b of the cosine term.
-
-    Returns:
-        Scores, shape (P,), float32; higher is better.
+    between two kept channels (0 where fewer than two are kept); higher is better.
     """
     kept = masks.to(descriptors.saliency.dtype)
     share = descriptors.saliency / descriptors.saliency.sum().clamp_min(TINY)

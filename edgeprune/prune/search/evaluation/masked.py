@@ -241,15 +241,11 @@ class _Run(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A layer's value; BatchNorm's from the statistics of its input where they are fresh."""
         norm = self.submodules[target]
-        if self.fresh and isinstance(norm, _Norm) and _many(args[0]):
+        # A variance needs more than one value of each channel.
+        if self.fresh and isinstance(norm, _Norm) and args[0].numel() > args[0].shape[1]:
             scale, shift = norm.weight, norm.bias
             return F.batch_norm(args[0], None, None, scale, shift, training=True, eps=norm.eps)
         return super().call_module(target, args, kwargs)
-
-
-def _many(value: Tensor) -> bool:
-    """Whether each channel has more than one value, as its variance needs."""
-    return value.numel() > value.shape[1]
 
 
 def _made(trace: Trace) -> list[fx.Node]:

@@ -104,9 +104,8 @@ class Repair:
     @cached_property
     def _smallest(self) -> Ints:
         """The genome of all groups at their smallest legal widths, shape (2 G,)."""
-        genomes = self.encoding.canonical(np.zeros((1, 2 * self.encoding.groups), np.int64))
-        smallest: Ints = genomes[0]
-        return smallest
+        zeros = np.zeros((1, 2 * self.encoding.groups), np.int64)
+        return np.asarray(self.encoding.canonical(zeros)[0])
 
     @cached_property
     def _places(self) -> Ints:

@@ -85,13 +85,9 @@ def search(
 def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
     """Aggregation lost and latency share kept, both minimised; violation of the stage's limits.
 
-    Args:
-        fitness: The stage.
-        genomes: Bits, shape (P, C) over all channels of the stage.
-
-    Returns:
-        Values (P, 2) and summed relative violation (P,), which counts the stage's limits and
-        what the stages ahead could no longer make good.
+    Genomes are bits, (P, C), over all channels of the stage. The values are (P, 2); the summed
+    relative violation (P,) counts the stage's limits and what the stages ahead could no longer
+    make good.
     """
     masks, widths = fitness.decode(genomes)
     ratios = fitness.costs.ratios(widths)  # (P, 3)

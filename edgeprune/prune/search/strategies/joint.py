@@ -183,7 +183,8 @@ class Joint:
         """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
         stages = self.problem.space.stages
         seeds = spawned(self.problem.settings.seed, len(stages))
-        return [self._stage_front(*pair) for pair in zip(stages, seeds, strict=True)]
+        pairs = zip(stages, seeds, strict=True)
+        return [self._stage_front(groups, seed) for groups, seed in pairs]
 
     def _stage_front(self, groups: tuple[int, ...], seed: int) -> tuple[Genomes, Floats]:
         encoding = self.encoding
