@@ -129,7 +129,7 @@ def _rows(
         Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
-        Row("latency", *medians, "ms"),
+        Row("latency", medians[0], medians[1], "ms"),
     )
 
 

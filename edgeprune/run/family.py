@@ -22,7 +22,7 @@ class Member:
 
     Attributes:
         latency: Ratio to the dense latency that was asked for.
-        folder: Where it lies.
+        folder: Folder of the model.
         outcome: What it came to; None where it could not be had.
         reason: Why not.
     """

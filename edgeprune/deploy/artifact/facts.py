@@ -23,7 +23,7 @@ class Facts:
     """One ONNX file with a single input, read once.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the file.
         content: Bytes of the file.
         input_shape: (N, C, H, W) or as many axes as the model has, all sizes known.
         proto: The ``onnx.ModelProto`` parsed from ``content``.

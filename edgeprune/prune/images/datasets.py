@@ -34,7 +34,7 @@ class DataSet:
         val: Held out from train; what the search may see.
         test: What only the final figures may see.
         size: Side of the square RGB images in pixels.
-        normalisation: What every batch went through.
+        normalisation: Mean and standard deviation that every batch is normalised by.
         fingerprint: Changes when an image does; part of cache keys and provenance.
     """
 

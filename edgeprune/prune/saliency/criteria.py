@@ -56,7 +56,7 @@ def taylor(
         trace: The traced network.
         images: Labelled images.
         count: Number of images, chosen so that each class keeps its share.
-        seed: Which ones.
+        seed: Seed of their choice.
         device: Where to compute; CUDA where there is one.
 
     Returns:

@@ -40,8 +40,8 @@ class CostModel:
     Attributes:
         macs: Settled widths (``PruningSpace.settle``), (P, G), to multiply-accumulates per image,
             (P,), int64.
-        params: The same to parameters.
-        shortcut_macs: The same to MACs of the frozen 0/1 convolutions, not part of ``macs``.
+        params: Settled widths to parameters, (P,), int64.
+        shortcut_macs: Settled widths to MACs of the frozen 0/1 convolutions, which ``macs`` lacks.
     """
 
     def __init__(self, trace: Trace) -> None:

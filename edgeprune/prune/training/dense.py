@@ -56,7 +56,7 @@ def obtain(
     """Load the dense model, or train it on the training images and keep it for the next time.
 
     Args:
-        spec: Which network.
+        spec: The network to build.
         data: Images; only ``train`` is trained on.
         weights: A checkpoint; without one the model is trained.
         recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.

@@ -39,7 +39,7 @@ def fronts(objectives: Objectives, count: int) -> list[list[int]]:
 
 
 def _beats(objectives: Objectives) -> Bools:
-    """Who beats whom, shape (P, P)."""
+    """Whether genome i beats genome j, shape (P, P)."""
     violation = objectives.violation
     no_worse = violation[:, None] == violation
     better = np.zeros_like(no_worse)

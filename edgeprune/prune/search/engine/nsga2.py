@@ -81,7 +81,8 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
     Returns:
         The final front; the same for the same arguments.
     """
-    run = _Run(evaluate, tuple(choices), settings, repair, screen)
+    genes = tuple(choices)
+    run = _Run(evaluate=evaluate, choices=genes, settings=settings, repair=repair, screen=screen)
     with _seeded(settings.seed):
         population = run.start(seeds)
         for done in range(1, settings.generations + 1):
@@ -101,7 +102,7 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """What stays the same over the generations, and the genomes that were evaluated."""
 

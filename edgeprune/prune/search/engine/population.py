@@ -77,7 +77,7 @@ def comparable(objectives: Objectives) -> Objectives:
     """Numbers that compare alike whatever noise their last bits hold.
 
     Args:
-        objectives: As an evaluation gave them.
+        objectives: Objectives as an evaluation returned them.
 
     Returns:
         Values to 4 decimals; violations too, but never 0 where one was above it. A genome with

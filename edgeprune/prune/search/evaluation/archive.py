@@ -16,7 +16,7 @@ _NEAR = 0.05  # limits tightened after measuring move by a few percent, other li
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Archive:
     """Genomes with their F1 scores, and how many more may be scored.
 

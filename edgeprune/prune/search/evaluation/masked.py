@@ -52,7 +52,7 @@ class MaskedNetwork:
     Args:
         trace: The dense network.
         images: Held-out images that are run; :data:`IMAGES` of them, fewer where maps are large.
-        seed: Which ones.
+        seed: Seed of their choice.
         device: Where to compute; CUDA where there is one.
     """
 

@@ -21,7 +21,7 @@ class Repair:
     Attributes:
         encoding: What the genomes mean.
         costs: Predicted costs of widths.
-        limits: What must hold.
+        limits: Limits that must hold.
         sensitivity: Loss that each move adds.
     """
 

@@ -64,7 +64,7 @@ class Depth:
 
     @cached_property
     def _harms(self) -> dict[str, float]:
-        archive = Archive(self.problem, self._encoding)
+        archive = Archive(problem=self.problem, encoding=self._encoding)
         blocks = {g.block: i for i, g in enumerate(self.problem.space.groups) if g.droppable}
         alone = np.repeat(self.problem.space.full[None], len(blocks), 0)
         alone[np.arange(len(blocks)), list(blocks.values())] = 0
@@ -104,4 +104,6 @@ class Random:
     @cached_property
     def _archive(self) -> Archive:
         encoding = Encoding(self.problem.space, tuple(self.problem.criteria.values()))
-        return Archive(self.problem, encoding, expected_scores(self.problem))
+        return Archive(
+            problem=self.problem, encoding=encoding, expected=expected_scores(self.problem)
+        )

@@ -60,7 +60,9 @@ class Joint:
     @cached_property
     def archive(self) -> Archive:
         """Every network scored so far."""
-        return Archive(self.problem, self.encoding, expected_scores(self.problem))
+        return Archive(
+            problem=self.problem, encoding=self.encoding, expected=expected_scores(self.problem)
+        )
 
     @cached_property
     def sensitivity(self) -> Sensitivity:

@@ -36,7 +36,7 @@ def ranked(
     Args:
         space: Groups and grids; no branch is dropped.
         costs: Predicted costs.
-        limits: What must hold.
+        limits: Limits that must hold.
         saliencies: Saliency of each group's channels, (C,).
         relative: Divide each group's by its mean first, for criteria whose scale differs
             between layers.

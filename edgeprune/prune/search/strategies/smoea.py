@@ -121,7 +121,7 @@ def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:
 
 
 def _settings(asked: Settings, seed: int) -> Settings:
-    """Those of one sub-network."""
+    """Settings of the evolution of one sub-network."""
     return replace(
         asked,
         population=min(asked.population, POPULATION),

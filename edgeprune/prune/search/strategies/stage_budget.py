@@ -20,7 +20,7 @@ def stage_limits(
     Args:
         space: All groups and their grids.
         costs: Predicted costs.
-        widths: As they stand, shape (G,).
+        widths: Widths after the stages before, shape (G,).
         stages: Group indices of this stage and of those ahead, in the order they are solved.
         limit: Budget of the whole network (latency, MACs, params); infinite where there is none.
 
@@ -46,9 +46,9 @@ def _additive_power(now: Floats, floors: Floats, least: Floats) -> Floats:
     """The power of each cost on whose scale the stages' savings come closest to adding up.
 
     Args:
-        now: Cost shares as they stand, shape (3,).
-        floors: With one stage at its floor, shape (S, 3).
-        least: With all of them at their floors, shape (3,).
+        now: Cost shares after the stages before, shape (3,).
+        floors: Cost shares with one stage at its floor, shape (S, 3).
+        least: Cost shares with all of them at their floors, shape (3,).
 
     Returns:
         Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.
