@@ -43,10 +43,7 @@ class Session:
     session: Any
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The first output for a batch.
-
-        Args:
-            batch: Shape (N, C, H, W) as the model takes it; cast to its element type.
+        """The first output for a batch (N, C, H, W), which is cast to the element type.
 
         Raises:
             InputError: the shape does not fit.

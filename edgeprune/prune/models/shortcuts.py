@@ -42,11 +42,6 @@ class ZeroPadShortcut(nn.Conv2d):
 
     ``torch.fx``'s default tracer walks into classes defined outside ``torch.nn``: a tracer
     for these models says ``isinstance(module, nn.Conv2d)`` is a leaf.
-
-    Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
-        stride: Step of the convolution in both directions.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:

@@ -14,12 +14,7 @@ from edgeprune.prune.tracing.trace import Layout, Trace
 
 
 class Kept:
-    """Which channels of a traced model stay.
-
-    Args:
-        traced: The dense model.
-        indices: Channels that stay, per group.
-    """
+    """Which channels of a traced dense model stay: those at ``indices``, per group."""
 
     def __init__(self, traced: Trace, indices: Sequence[Ints]) -> None:
         self._traced = traced

@@ -84,14 +84,11 @@ class Archive:
         return ordered
 
     def decided(self, finalists: Genomes) -> Choice:
-        """The best finalist by F2, or by F1 where the effort has no distillation.
+        """The best of finalists (P, 2 G) by F2, or by F1 where the effort has no distillation.
 
         Successive halving: all are distilled, the best of them for longer. What recovers fast is
         not always what recovers furthest: 20 steps would already let the wrong ones go, and the
         last few are distinguished near the length of a real fine-tuning.
-
-        Args:
-            finalists: Scored genomes, shape (P, 2 G).
 
         References:
             K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter

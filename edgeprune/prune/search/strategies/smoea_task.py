@@ -105,12 +105,8 @@ class Task:
         What saves more than this sub-network's share of the budget counts as no cheaper. The
         cost is the mean over those of latency, MACs and params with a limit, else latency.
 
-        Args:
-            genomes: Shape (P, genes).
-
-        Returns:
-            Values (P, 2) and summed relative violation (P,): of the budget even with all that is
-            ahead at its smallest, and in the last round of the share.
+        Values are (P, 2) and the summed relative violation (P,): of the budget even with all that
+        is ahead at its smallest, and in the last round of the share.
         """
         masks, widths = self.decode(genomes)
         violation = self._violation(widths)
