@@ -19,9 +19,9 @@ from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, relative
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.kernel_layout import Layout, layout
-from edgeprune.deploy.gate.relative import Timed, check_limit
+from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.protocol import Comparison, Setting
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import TargetProfile
@@ -91,13 +91,16 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts += _relative(candidate, reference, profile, layouts)
     limits, name = profile.budget.absolute, identify(machine)
     here = Here(name, name == limits.fingerprint)
-    known = timed.attempts[-1].candidate if timed else None  # measured once, used twice
+    last = timed.attempts[-1] if timed else None
+    known = last.candidate if last else None  # measured once, used twice
     in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
     verdicts += [*in_ms, *absolute.counts(candidate, limits)]
     verdicts += absolute.footprints(candidate, limits, setting, here)
     if not verdicts:
         raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
-    health = _health(timed, alone)
+    health = alone.health if alone else None
+    if last:
+        health = last.health
     return Report(
         model=_named(candidate),
         reference=_named(reference) if reference else None,
@@ -110,7 +113,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
         health=health,
-        latency=_latencies(timed, alone),
+        latency=_latencies(last, alone),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=options.now() - start,
         versions={"edgeprune": version("edgeprune"), "onnxruntime": machine["onnxruntime"]},
@@ -242,14 +245,9 @@ def _named(facts: Facts) -> FileRecord:
     return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
 
 
-def _health(timed: Timed | None, alone: LatencyReport | None) -> Health | None:
-    if timed:
-        return timed.attempts[-1].health
-    return alone.health if alone else None
-
-
-def _latencies(timed: Timed | None, alone: LatencyReport | None) -> dict[str, dict[str, float]]:
-    if timed is None:
+def _latencies(
+    last: Comparison | None, alone: LatencyReport | None
+) -> dict[str, dict[str, float]]:
+    if last is None:
         return {"candidate": alone.summary()} if alone else {}
-    last = timed.attempts[-1]
     return {"candidate": last.candidate.summary(), "reference": last.reference.summary()}

@@ -77,7 +77,7 @@ class Family:
             places = np.random.default_rng(0).choice(total, MOST_CANDIDATES, replace=False)
             places = np.unique(np.append(places, (0, total - 1)))  # the smallest and the dense
         if not sizes:
-            return _NO_GROUPS
+            return np.empty((1, 0), np.int64)
         indices = np.unravel_index(places, sizes)  # D arrays of (N,)
         columns = [np.array(w)[i] for w, i in zip(self.levels, indices, strict=True)]
         return np.array(columns, np.int64).T
@@ -116,9 +116,6 @@ class Family:
 
     def _key(self, block: Block) -> str:
         return f"{self.batch}x{block.key}"
-
-
-_NO_GROUPS = np.empty((1, 0), np.int64)
 
 
 def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:
