@@ -50,8 +50,8 @@ class Repair:
             best = price.argmin(1)  # (R,), a move of each broken genome
             able = np.isfinite(price[np.arange(len(rows)), best])  # (R,)
             if not able.any():
-                # No single group saves anything: all give way at once.
-                genomes[rows] = self._smallest
+                # No single group saves anything: all go to their smallest widths at once.
+                genomes[rows] = self.encoding.canonical(np.zeros_like(genomes[:1]))
                 break
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
         return genomes
@@ -100,12 +100,6 @@ class Repair:
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
             rows = rows[able]
         return genomes
-
-    @cached_property
-    def _smallest(self) -> Ints:
-        """The genome of all groups at their smallest legal widths, shape (2 G,)."""
-        zeros = np.zeros((1, 2 * self.encoding.groups), np.int64)
-        return np.asarray(self.encoding.canonical(zeros)[0])
 
     @cached_property
     def _places(self) -> Ints:

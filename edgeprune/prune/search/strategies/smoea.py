@@ -63,7 +63,8 @@ def search(problem: Problem, limits: Limits) -> Choice:
     history = digest(f"held-out images of seed {seed}")
     scores: dict[str, float] = {}
     for done, (turn, number) in enumerate(steps):
-        if number == 0 and turn and _kept(problem, masks, limits):
+        ratios = problem.costs.ratios(widths_of(masks)[None])[0]
+        if number == 0 and turn and (ratios <= limits.vector()).all():
             break
         # BatchNorm was recalibrated after each choice before: the damage depends on all of them.
         place = f"{history} {parts[number]}"
@@ -114,10 +115,6 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
             before += len(unit)
         parts += [tuple(sorted(members)) for members in shared.values()]
     return tuple(parts)
-
-
-def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:
-    return bool((problem.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
 
 
 def _settings(asked: Settings, seed: int) -> Settings:
