@@ -54,9 +54,9 @@ def stage(device: torch.device) -> StageFitness:
 
 def described(device: torch.device) -> Descriptors:
     generator = torch.Generator().manual_seed(0)
-    saliency = torch.rand(CHANNELS, generator=generator)
-    cosine = torch.rand(CHANNELS, CHANNELS, generator=generator)
-    return Descriptors(saliency, saliency, saliency, (cosine + cosine.T) / 2).to(device)
+    saliency = torch.rand(CHANNELS, generator=generator).to(device)
+    cosine = torch.rand(CHANNELS, CHANNELS, generator=generator).to(device)
+    return Descriptors(saliency, saliency, saliency, (cosine + cosine.T) / 2)
 
 
 def scored_a_second(device: torch.device, population: int, seconds: float) -> list[Speed]:

@@ -1,4 +1,4 @@
-"""Remembers Ctrl-C and SIGTERM, as inside a library they may surface as any error at all."""
+"""Remembers SIGINT and SIGTERM, which inside a library may surface as any error."""
 
 import signal
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from types import FrameType
 
 @dataclass
 class Interrupt:
-    """Whether this process was told to stop, and how its work can go on.
+    """Whether a signal asked this process to stop, and how its work can go on.
 
     Attributes:
         number: Signal that came; None as long as none did.

@@ -138,7 +138,7 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
     """The profile with some budgets replaced.
 
     Args:
-        profile: As read.
+        profile: The profile as it was read.
         settings: ``NAME=VALUE``, such as ``p90_ms=6`` or, where both kinds of budget have the
             name, ``relative.macs=0.5``; ``NAME=none`` drops one.
 

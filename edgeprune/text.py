@@ -37,6 +37,6 @@ def first_problem(error: "ValidationError") -> tuple[str, str]:
 
 
 def digest(content: str | bytes) -> str:
-    """The first 16 hexadecimal digits of the sha256: enough to tell things apart, not to seal."""
+    """The first 16 hexadecimal digits of the sha256: enough to identify, not to seal."""
     encoded = content.encode() if isinstance(content, str) else content
     return hashlib.sha256(encoded).hexdigest()[:16]

@@ -326,7 +326,7 @@ def check(
     self_test: Annotated[
         bool,
         typer.Option(
-            "--self-test", help="Time the model against itself: what can this machine tell apart?"
+            "--self-test", help="Time the model against itself: how small a ratio shows here?"
         ),
     ] = False,
 ) -> None:
@@ -385,7 +385,9 @@ def show_target(
 
 @devices_app.command("check")
 def check_device(
-    uri: Annotated[str, typer.Argument(help="local:// or ssh://user@host[:port].")],
+    uri: Annotated[
+        str, typer.Argument(help="Device to reach: local:// or ssh://user@host[:port].")
+    ],
     json: options.Json = None,
 ) -> None:
     """Reach a device and print its fingerprint."""
@@ -402,7 +404,7 @@ def channels(
     image_size: options.Side = None,
     model_arg: options.ModelArguments = None,
 ) -> None:
-    """Show which channels of a model live or die together."""
+    """Show which channels of a model must be pruned together."""
     _needs_search("channels")
     from edgeprune.cli import console
     from edgeprune.prune.models.zoo import ModelSpec

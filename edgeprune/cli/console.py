@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -54,13 +53,7 @@ def show_channels(trace: "Trace") -> None:
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
-    """Print what a search came to, and the commands that repeat its last steps.
-
-    Args:
-        outcome: The result.
-        request: What was asked for.
-        target: The profile as it was named.
-    """
+    """Print what a search came to, and the commands that repeat its last steps."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
     rows = [
         _cells(row, judged.get("latency") if row.name == "latency" else None)
@@ -69,12 +62,15 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
     ]
     table(("", "dense", "slim", "slim / dense"), rows)
     folder = outcome.folder
+    export = ["edgeprune", "export", str(folder / "model.pt"), "--overwrite"]
+    if request.model.is_factory:
+        export.append("--trust-factory")
     lines = [
         "",
         formats.to_text(outcome.report),
         *(f"note: {note}" for note in outcome.notes),
         f"{outcome.report.outcome}: everything lies in {folder}",
-        f"  {_export_command(folder, request)}",
+        f"  {shlex.join(export)}",
         f"  {_check_command(outcome, request, target)}",
     ]
     _console().print("\n".join(lines), soft_wrap=True)
@@ -126,11 +122,6 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
         member.outcome.report.outcome,
         folder,
     )
-
-
-def _export_command(folder: Path, request: "Request") -> str:
-    trust = ["--trust-factory"] if request.model.is_factory else []
-    return shlex.join(["edgeprune", "export", str(folder / "model.pt"), "--overwrite", *trust])
 
 
 def _check_command(outcome: "Outcome", request: "Request", target: str) -> str:

@@ -12,8 +12,9 @@ from torch import fx, nn
 from edgeprune.deploy.table.network import Block, Network, Op, Width
 from edgeprune.errors import InputError
 from edgeprune.export.lowering import Made, grouping, lower, shape_of
+from edgeprune.prune.space.widths import channels_per_member
 from edgeprune.prune.tracing.residual import common_path
-from edgeprune.prune.tracing.trace import ChannelGroup, Trace
+from edgeprune.prune.tracing.trace import Trace
 
 _WEIGHTED = ("Conv", "Gemm")
 _OPENS_HEAD = ("GlobalAveragePool", "Flatten")
@@ -37,12 +38,11 @@ def to_network(trace: Trace) -> Network:
     lowered = _Lowered(trace)
     for node in trace.graph.graph.nodes:
         lowered.take(node)
-    if not any(op.kind in _WEIGHTED for op in lowered.ops):
+    if not _weighted(lowered.ops):
         raise InputError("the model has no layers that can be timed; nothing of it was traced")
-    pieces = list(_merged(_atoms(lowered.ops, lowered.source)))
     blocks = []
     flowing, rectified = lowered.source, False
-    for piece in pieces:
+    for piece in _merged(_atoms(lowered.ops, lowered.source)):
         block = Block(
             name=lowered.path(piece),
             ops=piece,
@@ -58,13 +58,8 @@ def to_network(trace: Trace) -> Network:
         full=tuple(group.width for group in trace.groups),
         branches=tuple(block.groups for block in trace.blocks),
         input_shape=lowered.shapes[lowered.source],
-        owned=tuple(_owned(group) for group in trace.groups),
+        owned=tuple(map(channels_per_member, trace.groups)),
     )
-
-
-def _owned(group: ChannelGroup) -> int:
-    """Channels of a layer per channel of the group, as the pruning space counts them."""
-    return min((s.positions.shape[1] for s in group.slices if s.axis == 0), default=1)
 
 
 class _Lowered:
@@ -83,7 +78,11 @@ class _Lowered:
         """Lower one node, after all those it reads."""
         if node.op == "placeholder":
             self.source = self.source or node.name
-            self._know(node, node.name)
+            self.names[node] = node.name
+            self.shapes[node.name], self.widths[node.name] = (
+                shape_of(node),
+                _width(self.trace, node),
+            )
         elif node.op.startswith("call_") and hasattr(node.meta.get("tensor_meta"), "shape"):
             self._call(node)
 
@@ -103,16 +102,16 @@ class _Lowered:
             name = node.name if last else f"{node.name}.{place}"
             reads = self.widths[inputs[0]]
             width = _width(self.trace, node) if last else reads
-            ordered = tuple(sorted(attributes.items()))
-            op = Op(
-                kind=kind,
-                inputs=inputs,
-                output=name,
-                width=width,
-                attributes=ordered,
-                grouping=grouping(node, module, reads),
+            self.ops.append(
+                Op(
+                    kind=kind,
+                    inputs=inputs,
+                    output=name,
+                    width=width,
+                    attributes=tuple(sorted(attributes.items())),
+                    grouping=grouping(node, module, reads),
+                )
             )
-            self.ops.append(op)
             self.paths[name] = str(node.target) if module is not None else ""
             self.shapes[name], self.widths[name] = shape_of(node), width
             inputs = (name,)
@@ -122,10 +121,6 @@ class _Lowered:
         """Module path that all layers with weights among ``ops`` share."""
         weighted = [op for op in ops if op.kind in _WEIGHTED] or ops
         return common_path([self.paths[op.output] for op in weighted]) or weighted[0].output
-
-    def _know(self, node: fx.Node, name: str) -> None:
-        self.names[node] = name
-        self.shapes[name], self.widths[name] = shape_of(node), _width(self.trace, node)
 
 
 def _atoms(ops: Sequence[Op], source: str) -> Iterator[tuple[Op, ...]]:

@@ -68,14 +68,8 @@ def parity_samples(
 ) -> ParitySamples:
     """Real images and the network's answers, to be sealed in the file.
 
-    The answers are computed in float64, so that they do not depend on machine or threads.
-
-    Args:
-        model: The network that is exported.
-        pixels: Real images, shape (N, C, H, W); they are thinned to at most 32x32.
-        size: Height and width the network takes.
-        mean: Per channel, of pixels in 0..1.
-        std: Per channel, of pixels in 0..1.
+    The answers are computed in float64, so that they do not depend on machine or threads. The
+    images (N, C, H, W) are thinned to at most 32x32; the rest is as for :func:`network_input`.
     """
     small = thumbnail(pixels)
     inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
@@ -180,8 +174,7 @@ def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.M
         raise InputError(f"the model cannot be exported to ONNX: {reason}") from None
     if program is None:
         raise MachineError("the exporter returned no program; update torch and onnxscript")
-    proto: onnx.ModelProto = program.model_proto
-    return proto
+    return program.model_proto
 
 
 @contextmanager

@@ -18,14 +18,9 @@ IDENTITY: Made = ()
 
 
 def lower(node: fx.Node, module: nn.Module | None) -> Made | None:
-    """ONNX operators, in a row, that do what the node does; none for one that does nothing.
+    """ONNX operators with their attributes, in a row, that do what a node does.
 
-    Args:
-        node: A call of a traced graph, shapes in ``node.meta["tensor_meta"]``.
-        module: The module it calls, if it calls one.
-
-    Returns:
-        Operator types with their attributes; None if no operator is known for it.
+    None of them for a node that does nothing; None where no operator is known for it.
     """
     if module is not None:
         rule = next((rule for kind, rule in _MODULES.items() if isinstance(module, kind)), None)
@@ -77,21 +72,24 @@ def _pool(kind: str, kernel: Any, stride: Any, padding: Any, ceil: bool) -> Made
         "pads": (*pads, *pads),
         "strides": _pair(kernel if stride in (None, ()) else stride),
     }
-    return ((kind, attributes | ({"ceil_mode": 1} if ceil else {})),)
+    if ceil:
+        attributes["ceil_mode"] = 1
+    return ((kind, attributes),)
 
 
 def _pool_call(kind: str) -> Callable[[fx.Node], Made]:
     def made(node: fx.Node) -> Made:
         given = dict(zip(("kernel_size", "stride", "padding"), node.args[1:], strict=False))
         given |= node.kwargs
-        sizes = [_value(given.get(key)) for key in ("kernel_size", "stride", "padding")]
+        known: Any = fx.node.map_arg(given, lambda node: node.meta["value"])
+        sizes = [known.get(key) for key in ("kernel_size", "stride", "padding")]
         return _pool(kind, sizes[0], sizes[1], sizes[2] or 0, bool(given.get("ceil_mode", False)))
 
     return made
 
 
 def _adaptive_pool(node: fx.Node, module: Any = None) -> Made:
-    before, after = _spatial(node.all_input_nodes[0]), _spatial(node)
+    before, after = shape_of(node.all_input_nodes[0])[2:], shape_of(node)[2:]
     if math.prod(after) == 1:
         return (("GlobalAveragePool", {}),)
     if before == after:
@@ -153,14 +151,6 @@ def _concat(node: fx.Node) -> Made | None:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape of the tensor that a node returns."""
     return tuple(int(size) for size in node.meta["tensor_meta"].shape)
-
-
-def _spatial(node: fx.Node) -> tuple[int, ...]:
-    return shape_of(node)[2:]
-
-
-def _value(argument: Any) -> Any:
-    return fx.node.map_arg(argument, lambda node: node.meta["value"])
 
 
 def _pair(size: Any) -> tuple[int, ...]:

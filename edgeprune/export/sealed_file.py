@@ -1,6 +1,5 @@
 """Export of a model.pt to a sealed ONNX file: parity on real images, provenance, hash."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +31,6 @@ class Exported:
 
     model: nn.Module
     proto: onnx.ModelProto
-
-
-def exported(model: nn.Module, shape: Sequence[int]) -> Exported:
-    """Export a network once, for all who need the file; see :func:`.to_onnx`."""
-    return Exported(model, to_onnx(model, shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +94,7 @@ def load_and_ship(
     """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
     model, record = load_slim(path, trust_factory=trust)
     refuse_existing(out, overwrite=overwrite)
-    network = exported(model, record.input_shape)
+    network = Exported(model, to_onnx(model, record.input_shape))
     return ship(network, record, target, out, parent=path, overwrite=overwrite)
 
 

@@ -46,7 +46,7 @@ def budget(
         limits: By their names in the profile; infinity drops one, None leaves it.
 
     Raises:
-        InputError: a latency limit that timing cannot tell from 1.
+        InputError: a latency limit too near to 1 to be timed.
     """
     changed = {name: limit for name, limit in limits.items() if limit is not None}
     if latency_elsewhere:

@@ -28,13 +28,8 @@ SEEN = (
 def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: RunFolder) -> Outcome:
     """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
 
-    The test images are read here: for this model once, for the dense one once a run.
-
-    Args:
-        context: What the model was made from.
-        model: The pruned model.
-        budget: Everything that it is judged by.
-        folder: Where everything goes; earlier files of these names are replaced.
+    The test images are read here: for this model once, for the dense one once a run. Earlier
+    files of these names in ``folder`` are replaced.
     """
     recovered = model.recovered
     slim_accuracy = context.test_accuracy(recovered.model)
@@ -98,18 +93,18 @@ def _records(
     """What the dense and the slim file say of themselves."""
     record, chosen = context.record, model.chosen.choice
     widths = np.stack([context.problem.space.full, chosen.widths])
-    counts = context.counts
-    macs, params = counts.macs(widths).tolist(), counts.params(widths).tolist()
-    shortcuts = counts.shortcut_macs(widths).tolist()
+    counts = [getattr(context.counts, name)(widths).tolist() for name in COUNTS]
+    dense_counts, slim_counts = (
+        dict(zip(COUNTS, column, strict=True)) for column in zip(*counts, strict=True)
+    )
     history = {**record.history, "accuracy_dense": accuracy["dense"]}
     slim_history = {
         **history,
         "accuracy_slim": accuracy["slim"],
         "accuracy": dict(accuracy),
         "finetune": dict(model.recovered.finetune),
-        **dict(zip(COUNTS, (macs[1], params[1], shortcuts[1]), strict=True)),
+        **slim_counts,
     }
-    dense_counts = dict(zip(COUNTS, (macs[0], params[0], shortcuts[0]), strict=True))
     return (
         replace(record, history={**history, **dense_counts}),
         replace(
@@ -134,7 +129,7 @@ def _rows(
         Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
-        Row("latency", *medians, "ms"),
+        Row("latency", medians[0], medians[1], "ms"),
     )
 
 

@@ -21,8 +21,8 @@ class Member:
     """One model of a family.
 
     Attributes:
-        latency: Share of the dense latency that was asked for.
-        folder: Where it lies.
+        latency: Ratio to the dense latency that was asked for.
+        folder: Folder of the model.
         outcome: What it came to; None where it could not be had.
         reason: Why not.
     """
@@ -34,7 +34,7 @@ class Member:
 
     @property
     def exit_code(self) -> int:
-        """Of its verdict; 1 where it could not be had."""
+        """Exit code of its verdict; 1 where it could not be had."""
         return self.outcome.exit_code if self.outcome else PromiseError.exit_code
 
     def to_plain(self) -> dict[str, Any]:
@@ -79,9 +79,7 @@ def make_family(pruner: Pruner) -> Family:
     members = tuple(_member(folder, latency) for latency in request.family)
     result = Family(folder.path, members)
     folder.record(
-        status="done",
-        exit_code=result.exit_code,
-        family=[member.to_plain() for member in members],
+        status="done", exit_code=result.exit_code, family=[member.to_plain() for member in members]
     )
     return result
 

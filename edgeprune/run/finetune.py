@@ -111,14 +111,7 @@ class _Prepared:
 def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult | None:
     """Fine-tune the network of a model.pt and write a new one.
 
-    Under torchrun every process calls this; the first writes.
-
-    Args:
-        request: What is asked for.
-        progress: Told how far each step is.
-
-    Returns:
-        What came of it; None in all processes but the first.
+    Under torchrun every process calls this; the first writes, and the others return None.
 
     Raises:
         InputError: A file, the images or the recipe do not fit, or a state is in the way.
@@ -159,7 +152,8 @@ def _prepared(request: FinetuneRequest, ranks: Ranks, progress: Progress) -> _Pr
     teacher = _teacher(path, record, trust=request.trust_factory) if path else None
     before = 0.0
     if ranks.leads:  # the others start from its weights
-        if request.recalibrate or _never_recovered(record):
+        never_recovered = record.plan is not None and "finetune" not in record.history
+        if request.recalibrate or never_recovered:
             model = recalibrate(model, images.train)
         before = evaluate(model, images.val).accuracy
     task = {
@@ -195,11 +189,6 @@ def _make_way(request: FinetuneRequest) -> None:
         request.state.unlink()
 
 
-def _never_recovered(record: Checkpoint) -> bool:
-    """Whether a network was slimmed and nothing was done to it since."""
-    return record.plan is not None and "finetune" not in record.history
-
-
 def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) -> DataSet:
     colours, height, width = record.input_shape
     if colours != 3 or height != width:
@@ -207,18 +196,15 @@ def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) ->
             f"{request.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
             "RGB images can be served"
         )
-    red, green, blue = record.mean
-    mean = red, green, blue
-    red, green, blue = record.std
     images = datasets.load(
         request.source,
         size=height,
-        normalisation=Normalisation(mean, (red, green, blue)),
+        normalisation=Normalisation(tuple(record.mean), tuple(record.std)),
         progress=progress,
     )
     if images.classes != tuple(record.classes):
         raise InputError(
-            f"{request.checkpoint} tells {_classes(record.classes)}, --data {request.source} has "
+            f"{request.checkpoint} has {_classes(record.classes)}, --data {request.source} has "
             f"{_classes(images.classes)}; give the images that it was made with"
         )
     return images
@@ -229,16 +215,13 @@ def _classes(names: tuple[str, ...]) -> str:
 
 
 def _teacher_path(request: FinetuneRequest) -> Path | None:
-    """Who teaches: as given, or the dense network that a search left beside the slim one."""
+    """The network to distil from: as given, or the dense one that a search left beside it."""
     if request.recipe.alpha == 0:
         return None
     beside = request.checkpoint.with_name(TEACHER)
-    usual = beside if beside.exists() and not _same(beside, request.checkpoint) else None
-    return request.teacher or usual
-
-
-def _same(left: Path, right: Path) -> bool:
-    return right.exists() and left.samefile(right)
+    if request.teacher is None and beside.exists() and not beside.samefile(request.checkpoint):
+        return beside
+    return request.teacher
 
 
 def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:

@@ -42,7 +42,8 @@ class RunFolder:
 
     def event(self, name: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
-        line = json.dumps({"at": _now(), "event": name, **fields})
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = json.dumps({"at": now, "event": name, **fields})
         with disk_errors(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
             f.write(line + "\n")
 
@@ -56,11 +57,9 @@ class RunFolder:
         path = self.path / "run.json"
         return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
-    def write(self, name: str, content: Any) -> Path:
+    def write(self, name: str, content: Any) -> None:
         """Write one JSON file of the run."""
-        path = self.path / name
-        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
-        return path
+        write_whole(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
 
     def member(self, name: str) -> "RunFolder":
         """The folder of one model of several; made where it is missing."""
@@ -108,8 +107,9 @@ def create(out: Path | None, model: str, target: str, *, overwrite: bool = False
         MachineError: the disk refuses.
     """
     if out is None:
+        plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
         with disk_errors(Path("runs")):
-            return RunFolder(_next_free(Path("runs"), f"{_plain(model)}-{target}"))
+            return RunFolder(_next_free(Path("runs"), f"{plain}-{target}"))
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
@@ -200,11 +200,3 @@ def _next_free(parent: Path, stem: str) -> Path:
             path.mkdir(parents=True)
             return path
     raise InputError(f"{parent} already holds 9,999 runs of {stem}; name a folder with --out")
-
-
-def _plain(model: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in model)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

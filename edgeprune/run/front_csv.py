@@ -1,4 +1,4 @@
-"""Writes front.csv: what a search saw that nothing beats in predicted latency and loss."""
+"""Writes front.csv: the scored networks that none beats in both predicted latency and loss."""
 
 import csv
 import io
@@ -78,5 +78,5 @@ def _front(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _network(row: dict[str, str]) -> tuple[str, ...]:
-    """What tells networks apart: those of the same widths may keep other channels."""
+    """Identity of a network: those of the same widths may keep other channels."""
     return row[LATENCY], row[LOSS], row["widths"]

@@ -17,10 +17,7 @@ from edgeprune.target import TargetProfile
 def traced(spec: ModelSpec, image_size: int | None, target: TargetProfile | None = None) -> Trace:
     """The channel groups of a network with random weights.
 
-    Args:
-        spec: Which network.
-        image_size: Side of its input in pixels; what its family was made for without one.
-        target: A profile that may pin the size.
+    Without ``image_size`` (pixels a side) or a target that pins it, the family's own counts.
     """
     size = side(spec.name, image_size, target)
     return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, size, size))

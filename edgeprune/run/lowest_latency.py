@@ -1,4 +1,4 @@
-"""Finds the lowest latency that keeps the accuracy, by walking down to it step by step."""
+"""Finds the lowest latency ratio that keeps the accuracy, by falling steps and one bisection."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +14,14 @@ RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 def lowest(keeps: Callable[[float], bool]) -> float | None:
-    """Walk down until a network loses too much, then try once halfway back.
+    """Lower the ratio until a network loses too much, then try once halfway back.
 
     The steps and the halving are ours: each costs a search and a fine-tuning, and what lies
     between two halves is within what fine-tuning again with another seed moves.
 
-    Args:
-        keeps: Whether the network at a ratio of the dense latency keeps the accuracy.
-
     Returns:
-        The lowest ratio that does; None where not even the first halving found one.
+        The lowest ratio to the dense latency that ``keeps`` the accuracy; None where not even
+        the first halving found one.
     """
     kept = 1.0
     for ratio in RATIOS:

@@ -1,4 +1,4 @@
-"""Searches, measures what was chosen, and searches with a tighter aim until the limit is kept."""
+"""Searches, measures the choice, and searches under tighter limits until it keeps those asked."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from edgeprune.prune.space.choice import Choice
 
 ATTEMPTS = 4  # one search each; a table that is off by 5 % is corrected in one or two
 # The final check, a minute later, reads up to 1 % off what a candidate read, and an interval
-# that only touches the limit costs another search: aim at least 3 % lower, at most 5 %.
+# that only touches the limit costs another search: search at least 3 % lower, at most 5 %.
 LEAST_MARGIN, MOST_MARGIN = 0.03, 0.05
 Search = Callable[[Limits], Choice]
 _COSTS = ("latency", "latency"), ("MACs", "macs"), ("params", "params")  # in words, as an option
@@ -32,7 +32,7 @@ class UnreachedError(PromiseError):
     Attributes:
         found: What was tried, and what can be had.
         cost: ``latency``, ``macs`` or ``params``.
-        best: The lowest share of the dense model's that was had.
+        best: The lowest ratio to the dense model's cost that was found.
     """
 
     def __init__(self, found: str, cost: str, best: float) -> None:
@@ -88,14 +88,14 @@ class Candidate:
 def settle(
     problem: Problem, timing: PairedTiming, search: Search, limits: Limits, name: str
 ) -> Iterator[Candidate]:
-    """Search, measure, and search again with a tighter aim until the limits are kept.
+    """Search, measure, and search again under tighter limits until those asked are kept.
 
     Args:
         problem: What is searched.
         timing: How candidates are measured.
         search: From limits to a choice that keeps them, or the one that comes closest.
         limits: What was asked for.
-        name: Of the strategy, for the message where the limits are not reached.
+        name: Name of the strategy, for the message where the limits are not reached.
 
     Yields:
         Every candidate as it is measured; the last one keeps the limits.
@@ -105,9 +105,9 @@ def settle(
             counted and not measured; the message says what can be had.
     """
     refuse_out_of_reach(problem, limits)
-    lowest, aim, best = floor(problem)[0], _cautious(limits, problem), np.inf
+    lowest, tight, best = floor(problem)[0], _cautious(limits, problem), np.inf
     for _ in range(ATTEMPTS):
-        choice = search(aim)
+        choice = search(tight)
         _refuse_missed_counts(choice, limits)
         network = slim(problem.trace, choice.plan(problem.model))
         candidate = Candidate(choice, timing.ratio(network, limits.latency))
@@ -115,23 +115,19 @@ def settle(
         if limits.latency is None or candidate.measured.high <= limits.latency:
             return
         best = min(best, candidate.measured.high)
-        if choice.ratios[0] <= lowest or _at_its_end(choice, aim):
+        missed = tight.latency is not None and choice.ratios[0] > tight.latency * (1 + 1e-9)
+        if choice.ratios[0] <= lowest or missed:  # tighter limits would find the same choice
             break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
         hope = choice.ratios[0] / candidate.measured.high
-        tighter = 0.99 * min(aim.latency or 1.0, limits.latency * hope)
-        aim = replace(aim, latency=max(lowest, tighter))
+        tighter = 0.99 * min(tight.latency or 1.0, limits.latency * hope)
+        tight = replace(tight, latency=max(lowest, tighter))
     raise UnreachedError(
         f"strategy {name} does not reach latency {limits.latency:g}x: the best that can be had "
         f"is {best:.3f}x (measured)",
         "latency",
         best,
     )
-
-
-def _at_its_end(choice: Choice, aim: Limits) -> bool:
-    """Whether the strategy missed its aim, so that a tighter one would find the same choice."""
-    return aim.latency is not None and bool(choice.ratios[0] > aim.latency * (1 + 1e-9))
 
 
 def _cautious(limits: Limits, problem: Problem) -> Limits:
@@ -146,7 +142,7 @@ def refuse_out_of_reach(problem: Problem, limits: Limits) -> None:
     """Say at once, from predictions, what no choice of widths can keep.
 
     MACs and parameters are exact. A latency limit within the table's error of the lowest
-    prediction is let through: only measuring tells.
+    prediction is let through, as only measuring decides.
 
     Raises:
         UnreachedError: a limit lies below the lowest cost on the grid.

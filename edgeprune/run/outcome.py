@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """Of the verdict; the table is in docs/exit-codes.md."""
+        """Exit code of the verdict; the table is in docs/exit-codes.md."""
         return self.report.exit_code
 
 

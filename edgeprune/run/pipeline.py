@@ -28,10 +28,6 @@ MARGIN_MS = 0.03  # how far the median may drift between the first measurement a
 def run_search(request: Request, progress: Progress = silent) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
 
-    Args:
-        request: What is wanted.
-        progress: Told how far each step is.
-
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.
         PromiseError: a budget that nothing on the grid can meet, or parity failed.

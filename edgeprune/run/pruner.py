@@ -1,4 +1,4 @@
-"""Makes one pruned model under limits: chosen, measured, fine-tuned, and each only once."""
+"""Makes one pruned model under limits: searches, measures, fine-tunes, each step only once."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Pruner:
     """What all models of a run share: one context, one search with its memory.
 
     Attributes:
-        context: Of the run.
+        context: Context of the run.
         search: One strategy; what it finds out for one model serves the next.
     """
 
@@ -45,7 +45,7 @@ class Pruner:
 
         Args:
             limits: What it must keep as measured; MACs and parameters as counted.
-            name: Of its own folder and of its steps; none for the run's only model.
+            name: Name of its own folder and of its steps; none for the run's only model.
 
         Raises:
             UnreachedError: nothing keeps the limits.

@@ -106,7 +106,7 @@ class Request:
         """Every budget that the result is judged by; milliseconds hold on one device alone.
 
         Args:
-            fingerprint: Of the device that ``latency_ms`` is meant for; none leaves it out.
+            fingerprint: Device that ``latency_ms`` is meant for; none leaves it out.
         """
         absolute = self.target.budget.absolute
         if fingerprint:

@@ -14,7 +14,8 @@ from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
-from edgeprune.export.sealed_file import Exported, exported, sample_pixels
+from edgeprune.export.exporter import to_onnx
+from edgeprune.export.sealed_file import Exported, sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import datasets
@@ -26,7 +27,7 @@ from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import Trace, trace
-from edgeprune.prune.training.dense import DenseModel, obtain
+from edgeprune.prune.training.dense import DenseModel, dense_record, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
@@ -40,7 +41,7 @@ class RunContext:
     Attributes:
         request: What is wanted.
         folder: The run folder.
-        progress: Told how far each step is.
+        progress: Called as each step goes on.
         device: Where the table, the candidates and the result are measured.
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.
@@ -90,24 +91,14 @@ class RunContext:
     @property
     def record(self) -> Checkpoint:
         """What is known of the dense model, for its file and for that of the slim one."""
-        images, origin, request = self.images, self.origin, self.request
-        return Checkpoint(
-            model=request.model.name,
-            kwargs={**request.model.kwargs, "num_classes": len(images.classes)},
-            plan=None,
-            state_dict=self.dense.model.state_dict(),
-            input_shape=images.input_shape,
-            mean=images.normalisation.mean,
-            std=images.normalisation.std,
-            classes=images.classes,
-            history={
-                "target": request.target.model_dump(mode="json", by_alias=True),
-                "data": images.name,
-                "baseline": origin.origin,
-                "baseline_saw_validation": origin.seen_validation,
-            },
-            images=sample_pixels(images),
-        )
+        history = {
+            "target": self.request.target.model_dump(mode="json", by_alias=True),
+            "data": self.images.name,
+            "baseline": self.origin.origin,
+            "baseline_saw_validation": self.origin.seen_validation,
+        }
+        record = dense_record(self.request.model, self.images, self.dense.model)
+        return replace(record, history=history, images=sample_pixels(self.images))
 
 
 def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContext:
@@ -118,10 +109,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         MachineError: the device cannot measure.
     """
     images = datasets.load(
-        request.source,
-        size=request.size,
-        normalisation=request.normalisation,
-        progress=progress,
+        request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
     spec = replace(request.model, num_classes=len(images.classes))
     origin = obtain(spec, images, request.weights, request.baseline, progress)
@@ -132,7 +120,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    dense_file = exported(dense, images.input_shape)
+    exported = Exported(dense, to_onnx(dense, images.input_shape))
     device = connect(request.device)
     latency = _latency(traced, request, device, folder, progress)
     problem = pose(
@@ -153,7 +141,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         device=device,
         images=images,
         origin=origin,
-        dense=dense_file,
+        dense=exported,
         problem=problem,
     )
 
@@ -161,11 +149,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
 def pose(traced: Trace, latency: LatencyModel, images: DataSet, **options: Any) -> Problem:
     """The problem of pruning a network: widths of the device's grid, costs by its table.
 
-    Args:
-        traced: The dense network.
-        latency: The table.
-        images: Train and validation images; test images are never looked at.
-        options: Further fields of :class:`Problem`.
+    Test images are never looked at; ``options`` are further fields of :class:`Problem`.
     """
     space, counts = build(traced.groups, latency.grid), CostModel(traced)
     costs = Costs(space.full, (latency.predict, counts.macs, counts.params))

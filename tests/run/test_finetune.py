@@ -254,7 +254,7 @@ def test_shares_of_other_images_are_not_kept(here, run):
     ("words", "said"),
     [
         ([], "with --data"),
-        (["--data", "digits"], "tells 2 classes (class0, class1), --data digits has 10"),
+        (["--data", "digits"], "has 2 classes (class0, class1), --data digits has 10"),
         (["--data", "data", "--out", "no/where.pt"], "there is no folder no"),
         (["--data", "data", "--out", "run"], "model.pt exists; pass --overwrite"),
         (["--data", "data", "--teacher", "none.pt"], "none.pt does not exist"),

@@ -23,7 +23,7 @@ class Facts:
     """One ONNX file with a single input, read once.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the file.
         content: Bytes of the file.
         input_shape: (N, C, H, W) or as many axes as the model has, all sizes known.
         proto: The ``onnx.ModelProto`` parsed from ``content``.
@@ -129,7 +129,8 @@ def count_macs(proto: Any, shape: tuple[int, ...]) -> int:
         elif kinds is CONVOLUTIONS:
             total += math.prod(result) * math.prod(weight[1:])
         else:
-            total += math.prod(result) * (data[-2] if _is_transposed(node) else data[-1])
+            transposed = any(a.name == "transA" and a.i for a in node.attribute)
+            total += math.prod(result) * data[-2 if transposed else -1]
     return total
 
 
@@ -157,10 +158,6 @@ def _weights(node: Any) -> list[str]:
         bias = {"QLinearConv": 8, "QGemm": 6}.get(node.op_type, 2)
         found += node.input[bias : bias + 1]
     return found
-
-
-def _is_transposed(node: Any) -> bool:
-    return any(a.name == "transA" and a.i for a in node.attribute)
 
 
 def _shapes(proto: Any, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

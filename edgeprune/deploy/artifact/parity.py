@@ -98,7 +98,7 @@ def check(
 
 
 def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> ParityReport:
-    """Ask a sealed file about the images it carries, opened as on the target; needs no torch.
+    """Run a sealed file on the images it carries, opened as on the target; needs no torch.
 
     Raises:
         InputError: the file carries no images.

@@ -43,12 +43,7 @@ class ParitySamples(BaseModel):
 
 
 def pack(pixels: Pixels, logits: Floats) -> ParitySamples:
-    """Put images of at most 32x32 (see :func:`thumbnail`) and expected logits in a record.
-
-    Args:
-        pixels: Shape (N, C, H, W).
-        logits: Shape (N, classes); kept to float32 precision.
-    """
+    """A record of images (N, C, H, W) up to 32x32 and their logits (N, classes) as float32."""
     return ParitySamples(
         images=base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode(),
         shape=pixels.shape,
@@ -63,10 +58,7 @@ def thumbnail(pixels: Pixels) -> Pixels:
 
 
 def network_input(
-    pixels: Pixels,
-    size: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
+    pixels: Pixels, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
 ) -> Floats32:
     """Enlarge by nearest neighbour and normalise, as the network was trained.
 

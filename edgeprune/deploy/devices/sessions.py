@@ -43,10 +43,7 @@ class Session:
     session: Any
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The first output for a batch.
-
-        Args:
-            batch: Shape (N, C, H, W) as the model takes it; cast to its element type.
+        """The first output for a batch (N, C, H, W), which is cast to the element type.
 
         Raises:
             InputError: the shape does not fit.
@@ -76,21 +73,17 @@ def open(model: Path | bytes, runtime: Runtime) -> Session:
             not exactly one input.
         MachineError: a provider that is not there or does not start; never a silent fallback.
     """
-    name = model.name if isinstance(model, Path) else "the model"
-    try:
-        session = _sessions(model, name, runtime).open(0)
-    except runner.JobError as refusal:
-        raise refused(refusal.code, str(refusal), "this machine") from refusal
-    return _described(name, session)
-
-
-def _sessions(model: Path | bytes, name: str, runtime: Runtime) -> runner.Sessions:
     if isinstance(model, Path) and not model.is_file():
         raise InputError(f"{model} does not exist")
+    name = model.name if isinstance(model, Path) else "the model"
     source = model if isinstance(model, bytes) else str(model)
     # The runner opens it, so that it is opened exactly as where it is timed.
     job = {**runtime.model_dump(), "models": [source], "names": [name], "clock": ""}
-    return runner.Sessions(runner.import_runtime(), job)
+    try:
+        session = runner.Sessions(runner.import_runtime(), job).open(0)
+    except runner.JobError as refusal:
+        raise refused(refusal.code, str(refusal), "this machine") from refusal
+    return _described(name, session)
 
 
 def _described(name: str, session: Any) -> Session:
@@ -101,13 +94,11 @@ def _described(name: str, session: Any) -> Session:
     node = inputs[0]
     if node.type not in ELEMENTS:
         raise InputError(f"{name} takes {node.type}; edgeprune feeds images, not that")
-    shape = tuple(axis if isinstance(axis, int) else str(axis or "?") for axis in node.shape)
-    providers = tuple(session.get_providers())
     return Session(
         name=name,
         input_name=node.name,
-        input_shape=shape,
+        input_shape=tuple(a if isinstance(a, int) else str(a or "?") for a in node.shape),
         element=ELEMENTS[node.type],
-        providers=providers,
+        providers=tuple(session.get_providers()),
         session=session,
     )

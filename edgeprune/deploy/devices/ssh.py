@@ -1,4 +1,4 @@
-"""The device at ssh://: runs jobs on another machine and leaves nothing behind there.
+"""Runs jobs on another machine over ssh (asyncssh) and leaves nothing behind there.
 
 Three channels on one connection: a guardian that makes the temporary folder and removes it as
 soon as its stdin closes (which a lost connection does too), one upload of all files, and the
@@ -185,8 +185,7 @@ def _asyncssh() -> ModuleType:
         import asyncssh
     except ImportError:
         raise MachineError("ssh:// needs asyncssh: pip install 'edgeprune[ssh]'") from None
-    module: ModuleType = asyncssh
-    return module
+    return asyncssh
 
 
 async def _closed(answer: AsyncGenerator[str, None]) -> None:

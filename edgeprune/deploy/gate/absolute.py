@@ -97,7 +97,7 @@ def footprints(
     limits = _limits(budget, FOOTPRINTS)
     if not limits:
         return []
-    # A process hands memory it once had to the next model: each needs one of its own.
+    # A process gives memory it once had to the next model: each needs one of its own.
     lines = [_footprint(candidate, setting) for _ in range(3)]
     found = []
     for name, limit in limits.items():

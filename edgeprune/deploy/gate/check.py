@@ -19,9 +19,9 @@ from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, relative
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.kernel_layout import Layout, layout
-from edgeprune.deploy.gate.relative import Timed, check_limit
+from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.protocol import Comparison, Setting
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.target import TargetProfile
@@ -68,12 +68,7 @@ class Options:
 
 
 def check(path: Path, profile: TargetProfile, options: Options | None = None) -> Report:
-    """Judge a model by every budget of its target; all misses are listed.
-
-    Args:
-        path: The ONNX file.
-        profile: The target, with its budgets.
-        options: What the command line adds.
+    """Judge an ONNX file by every budget of its target; all misses are listed.
 
     Raises:
         InputError: a file or a limit that cannot be judged, or a relative budget without a
@@ -96,13 +91,16 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts += _relative(candidate, reference, profile, layouts)
     limits, name = profile.budget.absolute, identify(machine)
     here = Here(name, name == limits.fingerprint)
-    known = timed.attempts[-1].candidate if timed else None  # measured once, used twice
+    last = timed.attempts[-1] if timed else None
+    known = last.candidate if last else None  # measured once, used twice
     in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
     verdicts += [*in_ms, *absolute.counts(candidate, limits)]
     verdicts += absolute.footprints(candidate, limits, setting, here)
     if not verdicts:
         raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
-    health = _health(timed, alone)
+    health = alone.health if alone else None
+    if last:
+        health = last.health
     return Report(
         model=_named(candidate),
         reference=_named(reference) if reference else None,
@@ -110,13 +108,12 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
-            *_machine_notes(profile, machine),
-            *_layout_notes(layouts, reference),
+            *_device_notes(profile, machine, layouts, reference),
             *_notes(candidate, reference, profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
         health=health,
-        latency=_latencies(timed, alone),
+        latency=_latencies(last, alone),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=options.now() - start,
         versions={"edgeprune": version("edgeprune"), "onnxruntime": machine["onnxruntime"]},
@@ -176,7 +173,7 @@ def _inspect(
 
 
 def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:
-    """Is the file as it was exported, and does it still answer its own images?"""
+    """Verdicts on the seal and on the answers to the images that the file carries."""
     if not candidate.recorded:
         return []
     try:
@@ -230,34 +227,27 @@ def _notes(
     return notes
 
 
-def _machine_notes(profile: TargetProfile, machine: dict[str, Any]) -> list[str]:
+def _device_notes(
+    profile: TargetProfile, machine: dict[str, Any], layouts: list[Layout], reference: Facts | None
+) -> list[str]:
+    """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
+    notes = []
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
-    if threads <= cores:
-        return []
-    return [f"{profile.name} runs {threads} threads, this machine allows {cores} cores"]
-
-
-def _layout_notes(layouts: list[Layout], reference: Facts | None) -> list[str]:
-    """What is not on the blocked layout; with a reference a verdict says what left it."""
-    if reference is not None:
-        return []
+    if threads > cores:
+        notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
     found = layouts[0]
-    worth = found.blocked and (found.plain or found.reorders)
-    return [f"kernel layout: {found.describe()}"] if worth else []
+    if reference is None and found.blocked and (found.plain or found.reorders):
+        notes.append(f"kernel layout: {found.describe()}")
+    return notes
 
 
 def _named(facts: Facts) -> FileRecord:
     return {"file": facts.path.name, "sha256": facts.sha256, "bytes": facts.file_bytes}
 
 
-def _health(timed: Timed | None, alone: LatencyReport | None) -> Health | None:
-    if timed:
-        return timed.attempts[-1].health
-    return alone.health if alone else None
-
-
-def _latencies(timed: Timed | None, alone: LatencyReport | None) -> dict[str, dict[str, float]]:
-    if timed is None:
+def _latencies(
+    last: Comparison | None, alone: LatencyReport | None
+) -> dict[str, dict[str, float]]:
+    if last is None:
         return {"candidate": alone.summary()} if alone else {}
-    last = timed.attempts[-1]
     return {"candidate": last.candidate.summary(), "reference": last.reference.summary()}

@@ -70,7 +70,8 @@ def to_annotations(report: Report) -> str:
     for verdict in sorted(report.verdicts, key=lambda verdict: verdict.outcome != "missed"):
         if verdict.outcome in levels:
             title = f"{report.model['file']}: {verdict.name} {verdict.outcome}"
-            command = f"::{levels[verdict.outcome]} title={_property(title)}"
+            escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
+            command = f"::{levels[verdict.outcome]} title={escaped}"
             lines.append(f"{command}::{_data(verdict.message)}")
     return "".join(line + "\n" for line in lines[:ANNOTATIONS])
 
@@ -128,7 +129,3 @@ def _cell(text: str) -> str:
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

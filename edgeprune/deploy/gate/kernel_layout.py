@@ -1,7 +1,7 @@
 """Reads off onnxruntime's optimised graph which convolutions run on the blocked (NCHWc) layout.
 
 The layout pass doubles the speed of a network on x86 and drops convolutions whose widths it
-cannot block. What it did stands in the optimised graph, so this needs no clock and never flakes.
+cannot block. The optimised graph says what it did, so this needs no clock and never flakes.
 """
 
 import re

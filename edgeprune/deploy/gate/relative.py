@@ -20,7 +20,7 @@ class Timed:
 
 
 def check_limit(limit: float, name: str) -> float:
-    """Return a limit on the latency ratio, unless timing cannot tell it from 1.
+    """Return a limit on the latency ratio, unless it is too near to 1 to be timed.
 
     Raises:
         InputError: it is not positive, or lies within 1 % of 1.

@@ -14,7 +14,7 @@ from edgeprune.deploy.timing.statistics import Interval, mean_interval
 from edgeprune.errors import MachineError
 from edgeprune.target import TargetProfile
 
-USABLE = 1.05  # a gate that cannot tell 5 % from parity says nothing
+USABLE = 1.05  # a gate that does not resolve 5 % says nothing
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,7 @@ def self_test(path: Path, profile: TargetProfile, options: Options | None = None
             f"{setting.max_seconds:.0f} s reach for {len(values)} epochs and the self-test needs "
             f"{LOOKS[0]}; raise --max-seconds"
         )
-    settles = {look: _width(values[:look]) for look in looks}
+    # Intervals of the log ratio, as the gate takes them.
+    logs = {look: mean_interval(values[:look], ALPHA, FLOOR) for look in looks}
+    settles = {look: math.exp(log.high - log.mid) for look, log in logs.items()}
     return SelfTest(ratio, settles[looks[-1]], settles, comparison)
-
-
-def _width(values: list[float]) -> float:
-    logs = mean_interval(values, ALPHA, FLOOR)  # of the log ratio, as the gate takes it
-    return math.exp(logs.high - logs.mid)

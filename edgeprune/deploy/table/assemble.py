@@ -19,10 +19,6 @@ _POINTWISE = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (1, 
 def assemble(block: Block, *, batch: int = 1) -> bytes:
     """Build the ONNX file of a block (or of a whole network) at fixed widths.
 
-    Args:
-        block: As :meth:`Block.at` and :meth:`Network.at` return it.
-        batch: Images per run.
-
     Returns:
         A serialised fp32 model, IR 10, opset 20, with one input ``x`` of shape
         (batch, C, *spatial) and one output ``y``. The same block gives the same bytes. It needs
@@ -38,7 +34,8 @@ def assemble(block: Block, *, batch: int = 1) -> bytes:
         weights = _WEIGHTS[op.kind](op, channels[op.inputs[0]]) if op.kind in _WEIGHTS else ()
         for shape, value in weights:
             inputs.append(f"w{len(constants)}")
-            constants.append(_shape_tensor(inputs[-1], shape))
+            sizes = f"{inputs[-1]}.shape"
+            constants.append(helper.make_tensor(sizes, TensorProto.INT64, [len(shape)], shape))
             nodes.append(_constant(inputs[-1], value * (1 + len(constants) / 1024)))
         nodes.append(helper.make_node(op.kind, inputs, [names[op.output]], **_attributes(op)))
         channels[op.output] = op.width.fixed
@@ -94,19 +91,11 @@ def _attributes(op: Op) -> dict[str, Any]:
     return attributes
 
 
-def _shape_tensor(name: str, shape: tuple[int, ...]) -> TensorProto:
-    tensor: TensorProto = helper.make_tensor(
-        f"{name}.shape", TensorProto.INT64, [len(shape)], shape
-    )
-    return tensor
-
-
 def _constant(name: str, value: float) -> NodeProto:
     # Every tensor has a value of its own: equal ones would be merged, and the weights of several
     # layers would then take the cache of one.
     filling = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-    node: NodeProto = helper.make_node("ConstantOfShape", [f"{name}.shape"], [name], value=filling)
-    return node
+    return helper.make_node("ConstantOfShape", [f"{name}.shape"], [name], value=filling)
 
 
 _Constants = tuple[tuple[tuple[int, ...], float], ...]

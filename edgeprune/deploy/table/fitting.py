@@ -30,11 +30,8 @@ def fitted(
 ) -> LatencyModel:
     """Fit how the blocks of a network add up, on the whole networks that were timed.
 
-    Args:
-        network: The network.
-        grid: Widths the device rewards.
-        blocks: For every block its family and pieces, then those without its branch.
-        measured: The units of these blocks and the timed networks of this network alone.
+    ``measured`` holds the units of these blocks and the timed networks of this network alone;
+    ``blocks`` is as for :func:`tables_of`.
     """
     (nets,) = measured.networks.values()
     tables, constant = tables_of(network, blocks)

@@ -2,7 +2,7 @@
 
 Kernels work on blocks of channels: within a step every width costs the same, so only the largest
 width of a step is worth keeping, and a width that falls off the fast path costs more than a
-larger one on it. Where the steps lie is the device's secret; it is read off its clock.
+larger one on it. Where the steps lie no data sheet says; it is read off the device's clock.
 """
 
 from collections.abc import Mapping, Sequence

@@ -90,11 +90,7 @@ class LatencyModel:
         return (*dropped, *levels(self.network, group, self.grid))
 
     def predict(self, widths: NDArray[np.integer]) -> Floats:
-        """Predicted latencies (P,) in ms of networks with widths (P, G).
-
-        Raises:
-            InputError: not G widths, or a width that is not on the grid.
-        """
+        """Predicted latencies (P,) in ms at widths (P, G); refuses what :meth:`sums` refuses."""
         return self.fit.apply(self.sums(widths))
 
     def sums(self, widths: NDArray[np.integer]) -> Floats:

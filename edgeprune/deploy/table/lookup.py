@@ -109,9 +109,7 @@ def tables_of(
 ) -> tuple[Tables, Floats]:
     """Tables and constant of the sums over all blocks, the pieces along the last axis.
 
-    Args:
-        network: The network.
-        blocks: For every block its family and pieces, then those without its branch.
+    ``blocks`` holds each one's family and pieces, then those without its branch.
     """
     totals = []  # tables and constant of each piece
     for piece in range(len(PIECES)):

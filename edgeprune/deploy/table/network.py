@@ -138,7 +138,8 @@ class Block:
                 if op.kind == "Relu":
                     rectified.add(op.output)
                 names[op.output] = op.output
-                ops.append(_fixed(op, survivors, widths))
+                width, grouping = Width(op.width.at(widths)), Width(op.grouping.at(widths))
+                ops.append(replace(op, inputs=survivors, width=width, grouping=grouping))
             elif survivors:
                 names[op.output] = survivors[0]
         kept = _needed(ops, names[self.output])
@@ -182,11 +183,6 @@ class Network:
         first = self.blocks[0]
         ops = tuple(op for block in self.blocks for op in block.ops)
         return replace(first, name="network", ops=ops).at(widths)
-
-
-def _fixed(op: Op, inputs: tuple[str, ...], widths: Widths) -> Op:
-    width, grouping = Width(op.width.at(widths)), Width(op.grouping.at(widths))
-    return replace(op, inputs=inputs, width=width, grouping=grouping)
 
 
 def _needed(ops: Sequence[Op], output: str) -> tuple[Op, ...]:

@@ -172,7 +172,7 @@ def model_of(table: Table, network: Network, grid: tuple[int, ...]) -> LatencyMo
         KeyError: the table lacks a unit, or the network itself.
     """
     identity = network_id(network, grid)
-    blocks = [variant.both for variant in variants(network, grid)]
+    blocks = variants(network, grid)
     needed = {key for families in blocks for family in families for key in family.units()}
     part = table.model_copy(
         update={
@@ -208,7 +208,7 @@ class _Bench:
 
     def with_units(self, table: Table, network: Network, grid: Sequence[int]) -> Table:
         """The table with every unit that the network's blocks need."""
-        families = [family for variant in variants(network, grid) for family in variant.both]
+        families = [family for variant in variants(network, grid) for family in variant]
         units = {key: block for family in families for key, block in family.units().items()}
         lacking = {key: block for key, block in units.items() if key not in table.units}
         if not lacking:

@@ -101,7 +101,7 @@ def time_units(
         units: The models.
         reference: A model of about 0.1 ms to 1 ms; its own copies are the control.
         setting: Device, clock and runtime.
-        pace: How thoroughly.
+        pace: How thoroughly units are timed.
         progress: Called after every epoch with the epochs done and those planned so far.
         fast_ms: The reference's time when the device was fast before, if that is known.
 

@@ -17,7 +17,7 @@ from edgeprune.target import data_folder
 from edgeprune.text import first_problem
 
 LOG = logging.getLogger(__name__)
-DIGITS = 5  # a clock tells no more, and the same measurements give the same bytes
+DIGITS = 5  # a clock resolves no more, and the same measurements give the same bytes
 OWN = Path("calibration")  # in the working directory, for those who make that folder
 
 Time = Annotated[float, Field(allow_inf_nan=False)]

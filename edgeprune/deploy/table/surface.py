@@ -130,13 +130,9 @@ class Surface:
 
 
 def learn(shape: Shape, points: Ints, times: Floats, noise: float = NOISE) -> Surface:
-    """Fit a surface to times (N,) at widths (N, D); a block without groups has D = 0.
+    """Fit a surface to times (N,) at widths ``points`` (N, D); a block without groups has D = 0.
 
-    Args:
-        shape: What the time depends on.
-        points: Widths that were timed.
-        times: What was measured there.
-        noise: Standard deviation of a time, as a share of the longest.
+    ``noise`` is the standard deviation of a time, as a share of the longest.
     """
     scale = float(np.abs(times).max()) or 1.0
     covariance = shape.covariance(points, points) + noise**2 * np.eye(len(times))

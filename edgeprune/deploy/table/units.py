@@ -77,7 +77,7 @@ class Family:
             places = np.random.default_rng(0).choice(total, MOST_CANDIDATES, replace=False)
             places = np.unique(np.append(places, (0, total - 1)))  # the smallest and the dense
         if not sizes:
-            return _NO_GROUPS
+            return np.empty((1, 0), np.int64)
         indices = np.unravel_index(places, sizes)  # D arrays of (N,)
         columns = [np.array(w)[i] for w, i in zip(self.levels, indices, strict=True)]
         return np.array(columns, np.int64).T
@@ -95,8 +95,7 @@ class Family:
     def pieces(self, times: Mapping[str, tuple[float, float]]) -> tuple[Additive, ...]:
         """What a block of the family adds to a network, see :data:`PIECES`.
 
-        Args:
-            times: Time of every unit of :meth:`units`, in the cache and out of it, by key.
+        ``times`` holds the time of each of :meth:`units`, in the cache and out of it, by key.
         """
         own = np.zeros((len(self.points), 2))  # in the cache and out of it, context taken off
         for row, point in zip(own, self.points, strict=True):
@@ -119,46 +118,26 @@ class Family:
         return f"{self.batch}x{block.key}"
 
 
-_NO_GROUPS = np.empty((1, 0), np.int64)
+def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:
+    """The families of every block, in order; ``grid`` as in :func:`levels`.
 
-
-@dataclass(frozen=True)
-class Variants:
-    """The families one block of a network belongs to.
-
-    Attributes:
-        whole: Family of the block with its branch.
-        dropped: Family without the branch; None where it has none that can be dropped.
+    Each has one with its branch, and where that can be dropped one without it.
     """
-
-    whole: Family
-    dropped: Family | None
-
-    @property
-    def both(self) -> tuple[Family, ...]:
-        """One family or two."""
-        return (self.whole, self.dropped) if self.dropped else (self.whole,)
-
-
-def variants(network: Network, grid: Sequence[int]) -> tuple[Variants, ...]:
-    """The families of every block (B,), in order; ``grid`` as in :func:`levels`."""
     droppable = network.droppable
 
     def family(block: Block, dropped: tuple[int, ...]) -> Family:
         groups = tuple(group for group in block.groups if group not in dropped)
-        widths = tuple(levels(network, group, grid) for group in groups)
-        leads = block is network.blocks[0]
         return Family(
             block=block,
             groups=groups,
-            levels=widths,
+            levels=tuple(levels(network, group, grid) for group in groups),
             dropped=dropped,
-            leads=leads,
+            leads=block is network.blocks[0],
             batch=network.batch,
         )
 
     branches = [tuple(g for g in block.groups if g in droppable) for block in network.blocks]
     return tuple(
-        Variants(family(block, ()), family(block, branch) if branch else None)
+        (family(block, ()), family(block, branch)) if branch else (family(block, ()),)
         for block, branch in zip(network.blocks, branches, strict=True)
     )

@@ -135,7 +135,7 @@ def compare(
     Args:
         candidate: ONNX file or its bytes.
         reference: ONNX file or its bytes, with inputs of the same shape.
-        setting: How and where.
+        setting: How and where both are timed.
         limit: Stop as soon as the ratio is settled against it. None: 12 epochs.
 
     Raises:

@@ -82,7 +82,7 @@ def binomial_tail(runs: int, least: int, chance: Fraction) -> Fraction:
 
 
 def percentile_verdict(runs: int, over: int, percentile: int, alpha: float) -> Status:
-    """Is the ``percentile`` of the run times under a limit that ``over`` of ``runs`` exceeded?
+    """Whether the ``percentile`` of the run times keeps a limit that ``over`` of ``runs`` exceed.
 
     ``met`` when so few runs over the limit would be a chance of at most ``alpha``, were the
     percentile at the limit; ``missed`` when so many would be.

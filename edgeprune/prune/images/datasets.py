@@ -1,6 +1,6 @@
 """Data sets by name (digits, CIFAR) or folder, split into train, validation and test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class DataSet:
         val: Held out from train; what the search may see.
         test: What only the final figures may see.
         size: Side of the square RGB images in pixels.
-        normalisation: What every batch went through.
+        normalisation: Mean and standard deviation that every batch is normalised by.
         fingerprint: Changes when an image does; part of cache keys and provenance.
     """
 
@@ -51,15 +51,6 @@ class DataSet:
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of one image: (3, size, size)."""
         return (3, self.size, self.size)
-
-    def to(self, device: torch.device) -> "DataSet":
-        """The same set with batches delivered on ``device``."""
-        return replace(
-            self,
-            train=self.train.to(device),
-            val=self.val.to(device),
-            test=self.test.to(device),
-        )
 
 
 def load(
@@ -181,11 +172,7 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
 
 
 def _folder(
-    root: Path,
-    size: int,
-    normalisation: Normalisation,
-    cache: Path | None,
-    progress: Progress,
+    root: Path, size: int, normalisation: Normalisation, cache: Path | None, progress: Progress
 ) -> DataSet:
     classes, listed = list_splits(root)
     key = fingerprint(listed, root)
@@ -208,9 +195,7 @@ def _folder(
     return DataSet(
         name=root.name,
         classes=classes,
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
+        **splits,
         size=size,
         normalisation=normalisation,
         fingerprint=key,

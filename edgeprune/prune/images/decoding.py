@@ -29,10 +29,8 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 def allowed_cores() -> int:
     """Number of cores this process may use: its own set, within the quota of its container."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    of_process = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    cores = len(of_process) or os.cpu_count() or 1
     try:
         quota, period = map(int, _QUOTA.read_text().split())
     except (OSError, ValueError):  # another system, or "max": no quota

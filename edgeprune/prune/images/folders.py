@@ -9,10 +9,7 @@ import numpy as np
 from edgeprune.arrays import Bools, Ints
 from edgeprune.errors import InputError
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".gif"),
-    *(".ppm", ".pgm", ".tif", ".tiff", ".webp"),
-)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg"
 
 

@@ -25,8 +25,8 @@ class Normalisation:
         std: Three standard deviations, finite and each above 0.
     """
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3:
@@ -156,17 +156,9 @@ def batch_indices(count: int, size: int, generator: torch.Generator | None) -> t
 
 
 def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    """Shift each image by up to 4 pixels over a black border, and mirror half of them.
+    """Shift each uint8 image (B, 3, H, W) by up to 4 pixels over a black border; mirror half.
 
     Random numbers come from the CPU generator, so every device sees the same images.
-
-    Args:
-        pixels: uint8, shape (B, 3, H, W), any device.
-        generator: CPU generator.
-        flip: Whether to mirror.
-
-    Returns:
-        uint8, shape (B, 3, H, W), on the device of ``pixels``.
     """
     count, channels, height, width = pixels.shape
     device = pixels.device

@@ -229,5 +229,5 @@ def _check_types(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _are(kind: type | tuple[type, ...], values: Any) -> bool:
-    """Whether this is a row of such values."""
+    """Whether this is a tuple or list of such values."""
     return isinstance(values, (tuple, list)) and all(isinstance(v, kind) for v in values)

@@ -30,11 +30,8 @@ SHORTCUTS = ("A", "A-conv", "B")
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with BatchNorm, added to a shortcut.
 
-    Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
-        stride: Stride of the first convolution.
-        shortcut: "A", "A-conv" or "B"; used only where the shape changes.
+    The first convolution has the stride; where the shape changes the shortcut is "A", "A-conv" or
+    "B", as :class:`CifarResNet` says.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str) -> None:

@@ -13,10 +13,7 @@ Plain = str | int | float | bool
 
 
 def imported(name: str) -> Callable[..., object]:
-    """Import a factory; this runs the code of its module.
-
-    Args:
-        name: ``package.module:factory``; the working directory is searched too.
+    """Import ``package.module:factory``, also from the working directory; runs the module's code.
 
     Raises:
         InputError: The module cannot be imported, or has no such function.

@@ -42,11 +42,6 @@ class ZeroPadShortcut(nn.Conv2d):
 
     ``torch.fx``'s default tracer walks into classes defined outside ``torch.nn``: a tracer
     for these models says ``isinstance(module, nn.Conv2d)`` is a leaf.
-
-    Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
-        stride: Step of the convolution in both directions.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
@@ -64,9 +59,6 @@ class ZeroPadShortcut(nn.Conv2d):
 
 def rewrite_shortcuts(model: nn.Module) -> nn.Module:
     """Replace every option-A shortcut by the equal convolution; outputs stay ``torch.equal``.
-
-    Args:
-        model: Any network; one without :class:`PadShortcut` modules is only copied.
 
     Returns:
         A copy on the same device in the same mode; ``model`` is untouched.

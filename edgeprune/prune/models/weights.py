@@ -36,11 +36,18 @@ def load_into(
     missing = [name for name in own if name not in state and not _implied(model, name)]
     unknown = [name for name in state if name not in own]
     unequal = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or unknown or unequal:
-        differences = _differences(own, state, missing, unknown, unequal)
-        raise InputError(
-            f"{source} does not fit the model: {differences}{_hint(own, state, candidates)}"
-        )
+    parts = []
+    if missing:
+        parts.append(f"it lacks {_first(missing)}")
+    if unknown:
+        parts.append(f"it has {_first(unknown)}, which the model lacks")
+    if unequal:
+        name = unequal[0]
+        shapes = f"{tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
+        parts.append(f"{name} has shape {shapes}")
+    if parts:
+        hint = _hint(own, state, candidates)
+        raise InputError(f"{source} does not fit the model: {'; '.join(parts)}{hint}")
     model.load_state_dict({**own, **state})
 
 
@@ -54,25 +61,6 @@ def _implied(model: nn.Module, name: str) -> bool:
     owner, _, attribute = name.rpartition(".")
     shortcut = isinstance(model.get_submodule(owner), ZeroPadShortcut)
     return shortcut or attribute == "num_batches_tracked"
-
-
-def _differences(
-    own: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    missing: list[str],
-    unknown: list[str],
-    unequal: list[str],
-) -> str:
-    parts = []
-    if missing:
-        parts.append(f"it lacks {_first(missing)}")
-    if unknown:
-        parts.append(f"it has {_first(unknown)}, which the model lacks")
-    if unequal:
-        name = unequal[0]
-        shapes = f"{tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
-        parts.append(f"{name} has shape {shapes}")
-    return "; ".join(parts)
 
 
 def _first(names: list[str]) -> str:

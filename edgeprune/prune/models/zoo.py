@@ -60,12 +60,7 @@ def model_names() -> tuple[str, ...]:
 def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     """Build the dense network with random weights, in training mode, on the CPU.
 
-    Args:
-        spec: Name, classes and arguments.
-        seed: Seed of the random weights; torch's global generator is left as it was.
-
-    Returns:
-        The network; a factory's is returned as the factory made it.
+    Torch's global generator is left as it was; a factory's network is returned as it was made.
 
     Raises:
         InputError: Unknown name or argument, or the factory cannot be imported or called.
@@ -109,12 +104,9 @@ def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
     """
     model = build(spec)
     state = checkpoint.read_state_dict(path)
-    weights.load_into(model, state, str(path), _candidates())
+    candidates = {name: partial(_built, name) for name in model_names()}
+    weights.load_into(model, state, str(path), candidates)
     return model.eval()
-
-
-def _candidates() -> dict[str, Callable[[int], nn.Module]]:
-    return {name: partial(_built, name) for name in model_names()}
 
 
 def _built(name: str, classes: int) -> nn.Module:

@@ -26,25 +26,13 @@ def l1(trace: Trace) -> tuple[Tensor, ...]:
     """Mean absolute weight of each channel's filters, relative to the layer's mean.
 
     Where several layers make a channel (a residual stream) their relative values are averaged.
-
-    Args:
-        trace: The traced network.
-
-    Returns:
-        Saliencies per group, each (C,), float32, on the device of the weights.
+    Saliencies per group, each (C,), float32, on the device of the weights.
     """
     return tuple(_l1(trace, group) for group in trace.groups)
 
 
 def bn_gamma(trace: Trace) -> tuple[Tensor, ...]:
-    """Mean absolute BatchNorm scale of each channel; :func:`l1` in groups without BatchNorm.
-
-    Args:
-        trace: The traced network.
-
-    Returns:
-        Saliencies per group, each (C,), float32, on the device of the weights.
-    """
+    """Mean absolute BatchNorm scale of each channel, as :func:`l1`, which serves where none is."""
     return tuple(_bn_gamma(trace, group) for group in trace.groups)
 
 
@@ -68,7 +56,7 @@ def taylor(
         trace: The traced network.
         images: Labelled images.
         count: Number of images, chosen so that each class keeps its share.
-        seed: Which ones.
+        seed: Seed of their choice.
         device: Where to compute; CUDA where there is one.
 
     Returns:

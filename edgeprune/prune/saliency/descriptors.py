@@ -30,30 +30,13 @@ class Descriptors:
     saliency: Tensor
     cosine: Tensor
 
-    def to(self, device: torch.device) -> "Descriptors":
-        """The same descriptors on ``device``."""
-        return Descriptors(
-            self.representative.to(device),
-            self.discriminative.to(device),
-            self.saliency.to(device),
-            self.cosine.to(device),
-        )
-
 
 @one_thread()
 def aggregation(masks: Tensor, descriptors: Descriptors, redundancy: float = 0.1) -> Tensor:
-    """Score a population of channel sets of one group by matrix products.
+    """Score channel sets (P, C), bool or 0/1, of one group by matrix products: float32, (P,).
 
     The kept share of all saliency, less ``redundancy`` times the mean absolute cosine
-    between two kept channels (0 where fewer than two are kept).
-
-    Args:
-        masks: Kept channels, shape (P, C), bool or 0/1, on the device of ``descriptors``.
-        descriptors: The group's.
-        redundancy: Weight b of the cosine term.
-
-    Returns:
-        Scores, shape (P,), float32; higher is better.
+    between two kept channels (0 where fewer than two are kept); higher is better.
     """
     kept = masks.to(descriptors.saliency.dtype)
     share = descriptors.saliency / descriptors.saliency.sum().clamp_min(TINY)
@@ -68,7 +51,7 @@ def scatter_ratio(vectors: Tensor, labels: Tensor) -> Tensor:
     """Fisher's ratio of between-class to within-class scatter, mean over the features.
 
     Each feature is thereby measured in units of its own within-class standard deviation: one
-    of little energy that tells the classes apart counts as much as one of much energy.
+    of little energy that separates the classes counts as much as one of much energy.
 
     Args:
         vectors: Features of each channel, shape (N, C, D).

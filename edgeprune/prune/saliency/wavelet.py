@@ -37,7 +37,7 @@ class WaveletOptions:
         wavelet: A discrete wavelet that PyWavelets knows.
         balance: Weight a of the representative term, 0..1; the discriminative has 1 - a.
         images: Calibration images, chosen so that each class keeps its share.
-        seed: Which images.
+        seed: Seed of their choice.
     """
 
     wavelet: str = "haar"
@@ -85,7 +85,9 @@ def describe(
     chosen = images.subset(stratified(images.labels, options.images, options.seed)).to(device)
     found = [producers(trace, group) for group in trace.groups]
     tallies = {
-        producer.node.name: _Tally(options.wavelet) for group in found for producer in group
+        producer.node.name: _Tally(wavelet=options.wavelet)
+        for group in found
+        for producer in group
     }
     observer = _Observer(copy.deepcopy(trace.graph).to(device).eval(), tallies)
     with torch.no_grad():
@@ -148,7 +150,7 @@ def _energy(coefficients: Tensor) -> Tensor:
     return torch.sum(coefficients.square(), (-2, -1))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Tally:
     """What is kept of one node's maps: energies per image, and the signatures' Gram matrix."""
 
@@ -203,14 +205,13 @@ def _merged(
     representative, discriminative, cosine = (
         torch.stack(values).mean(0) for values in zip(*described, strict=True)
     )
-    standing = [
-        balance * ranks(representing) + (1 - balance) * ranks(telling)
-        for representing, telling, _ in described
+    saliencies = [
+        balance * ranks(energy) + (1 - balance) * ranks(ratio) for energy, ratio, _ in described
     ]
     return Descriptors(
         representative.float(),
         discriminative.float(),
-        torch.stack(standing).mean(0).float(),
+        torch.stack(saliencies).mean(0).float(),
         cosine.float(),
     )
 

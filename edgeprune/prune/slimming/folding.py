@@ -26,11 +26,6 @@ def fold_into(slim: nn.Module, traced: Trace, kept: Kept) -> None:
 
     The result equals the dense model with the BatchNorm weights of removed channels at zero and
     their BatchNorm biases as they were, up to the places where folding is not exact.
-
-    Args:
-        slim: Without folding so far; modified.
-        traced: The dense model.
-        kept: What of it stays.
     """
     shifts = _Shifts(traced, kept)
     for node, shift in shifts.measure().items():

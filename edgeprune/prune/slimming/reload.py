@@ -17,10 +17,6 @@ from edgeprune.prune.space.plan import PruningPlan
 def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Checkpoint]:
     """Rebuild what a model.pt holds: build the dense network, apply the plan, load the weights.
 
-    Args:
-        path: A model.pt.
-        trust_factory: Import and call the ``module:factory`` that the file names.
-
     Returns:
         The network with rewritten shortcuts, in evaluation mode, on the CPU; and the record.
 

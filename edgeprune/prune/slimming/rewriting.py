@@ -14,12 +14,7 @@ from edgeprune.prune.tracing.trace import Layout, Trace
 
 
 class Kept:
-    """Which channels of a traced model stay.
-
-    Args:
-        traced: The dense model.
-        indices: Channels that stay, per group.
-    """
+    """Which channels of a traced dense model stay: those at ``indices``, per group."""
 
     def __init__(self, traced: Trace, indices: Sequence[Ints]) -> None:
         self._traced = traced
@@ -52,13 +47,7 @@ class Kept:
 
 
 def rewrite(new: fx.Node, dense: fx.Node, kept: Kept) -> None:
-    """Adapt one node of the slim graph; nodes without sizes in them stay as they are.
-
-    Args:
-        new: The node, in the slim graph.
-        dense: The same node in the dense graph.
-        kept: What stays.
-    """
+    """Adapt a node of the slim graph to that of the dense one; without sizes it stays as it is."""
     if new.op not in ("call_function", "call_method"):
         return
     name = operation(dense)

@@ -41,8 +41,7 @@ class Limits:
 
 def over(ratios: Floats, limits: Floats) -> Floats:
     """Relative violation of each limit, 0 where it holds, shape (P, 3)."""
-    found: Floats = np.maximum(ratios / limits - 1.0, 0.0)
-    return found
+    return np.maximum(ratios / limits - 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,7 @@ class Costs:
     predictors: tuple[Predict, Predict, Predict]
 
     def ratios(self, widths: Widths) -> Floats:
-        """Shares of the dense costs.
-
-        Args:
-            widths: Kept channels per group, shape (P, G).
-
-        Returns:
-            Latency, MACs and params over those of the dense model, shape (P, 3).
-        """
+        """Latency, MACs and params over those of the dense model, (P, 3), at widths (P, G)."""
         both = np.concatenate([self.dense[None], widths])  # (1 + P, G), one call for all
         columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
         return np.stack([column[1:] / column[0] for column in columns], 1)

@@ -29,9 +29,6 @@ class _Term:
     right: Width
     block: int | None
 
-    def times(self, factor: int) -> "_Term":
-        return _Term(self.scale * factor, self.left, self.right, self.block)
-
 
 class CostModel:
     """MACs and parameters of width vectors; counts are those of the slim model, exact.
@@ -40,31 +37,18 @@ class CostModel:
     the parameters of all its layers. The frozen 0/1 convolutions that stand for zero-padded
     shortcuts are left out, as published figures do, and counted apart.
 
-    Args:
-        trace: The traced dense model.
+    Attributes:
+        macs: Settled widths (``PruningSpace.settle``), (P, G), to multiply-accumulates per image,
+            (P,), int64.
+        params: Settled widths to parameters, (P,), int64.
+        shortcut_macs: Settled widths to MACs of the frozen 0/1 convolutions, which ``macs`` lacks.
     """
 
     def __init__(self, trace: Trace) -> None:
         published, padding = _weights(trace)
-        self._macs = _Sum(_macs(trace, published), trace.groups, trace.blocks)
-        self._params = _Sum(list(published.values()), trace.groups, trace.blocks)
-        self._shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
-
-    def macs(self, widths: Ints) -> Ints:
-        """Multiply-accumulates per image, int64, shape (P,).
-
-        Args:
-            widths: Settled widths (``PruningSpace.settle``), shape (P, G).
-        """
-        return self._macs(widths)
-
-    def params(self, widths: Ints) -> Ints:
-        """Parameters, int64, shape (P,); ``widths`` as for :meth:`macs`."""
-        return self._params(widths)
-
-    def shortcut_macs(self, widths: Ints) -> Ints:
-        """MACs of the frozen 0/1 shortcut convolutions, not part of :meth:`macs`."""
-        return self._shortcut_macs(widths)
+        self.macs = _Sum(_macs(trace, published), trace.groups, trace.blocks)
+        self.params = _Sum(list(published.values()), trace.groups, trace.blocks)
+        self.shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
 
 
 class _Sum:
@@ -166,11 +150,10 @@ def _macs(trace: Trace, weights: dict[str, _Term]) -> list[_Term]:
     inside = {node: i for i, block in enumerate(trace.blocks) for node in block.branch}
     terms = []
     for node in trace.graph.graph.nodes:
-        if node.op == "call_module" and f"{node.target}.weight" in weights:
-            positions = _positions(trace, node)
-            if positions:
-                weight = weights[f"{node.target}.weight"].times(positions)
-                terms.append(_Term(weight.scale, weight.left, weight.right, inside.get(node)))
+        weight = weights.get(f"{node.target}.weight") if node.op == "call_module" else None
+        if weight and (positions := _positions(trace, node)):
+            scale = weight.scale * positions
+            terms.append(_Term(scale, weight.left, weight.right, inside.get(node)))
     return terms
 
 

@@ -31,6 +31,14 @@ class PruningSpace:
         """Widths of the dense model, shape (G,)."""
         return np.array([group.width for group in self.groups], np.int64)
 
+    @property
+    def stages(self) -> tuple[tuple[int, ...], ...]:
+        """Group indices of each stage, concrete to abstract."""
+        numbers = sorted({group.stage for group in self.groups})
+        return tuple(
+            tuple(i for i, group in enumerate(self.groups) if group.stage == n) for n in numbers
+        )
+
     @cached_property
     def _shares_block(self) -> Bools:
         blocks = [g.block if g.droppable else None for g in self.groups]
@@ -38,11 +46,7 @@ class PruningSpace:
         return np.array(same, np.bool_).reshape(len(blocks), len(blocks))
 
     def settle(self, widths: Widths) -> Widths:
-        """Width 0 in one group of a branch drops the branch: 0 in all of its groups.
-
-        Args:
-            widths: Shape (P, G).
-        """
+        """Widths (P, G) with 0 in all groups of a branch where one of them is 0: it is dropped."""
         dropped = (widths == 0) @ self._shares_block
         return np.where(dropped, 0, widths)
 
@@ -62,7 +66,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
     (grouped convolutions) takes the widths w for which w * k is on the grid.
 
     Args:
-        groups: From ``channels.trace``.
+        groups: Channel groups of a trace.
         grid: Widths the device rewards, such as (8, 16, 24, 32); wider ones continue in its
             last step.
 
@@ -76,7 +80,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
 
 
 def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
-    share = _channels_per_member(group)
+    share = channels_per_member(group)
     last = steps[-1]
     step = last - steps[-2] if len(steps) > 1 else last  # continues the grid behind its last width
     beyond = range(last + step, group.width * share, step)
@@ -86,6 +90,7 @@ def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:
     return (*legal, group.width)
 
 
-def _channels_per_member(group: ChannelGroup) -> int:
+def channels_per_member(group: ChannelGroup) -> int:
+    """Channels of a layer that one channel of the group owns; the least where layers differ."""
     made = [s.positions.shape[1] for s in group.slices if s.axis == 0]
     return min(made, default=1)

@@ -149,18 +149,17 @@ def _about_type(propagation: Propagation, call: Call) -> Value:
 
 
 def _getitem(propagation: Propagation, call: Call) -> Value:
-    owner, index = call.args[0], call.args[1]
+    (owner, index), value = call.args[:2], call.node.meta["value"]
     if isinstance(owner, Flow):
         return MOVEMENTS["getitem"](propagation, call)
-    if isinstance(owner, Plain):
-        if owner.parts and isinstance(index, (int, slice)):
-            chosen = owner.parts[index]
-            if isinstance(index, int):
-                return Plain(call.node.meta["value"], owner.parts[index])
-            return Plain(call.node.meta["value"], owner.depends, tuple(chosen))
-        return Plain(call.node.meta["value"], depends((owner, index)))
-    part: Value = owner[index]
-    return part
+    if not isinstance(owner, Plain):
+        part: Value = owner[index]
+        return part
+    if owner.parts and isinstance(index, int):
+        return Plain(value, owner.parts[index])
+    if owner.parts and isinstance(index, slice):
+        return Plain(value, owner.depends, owner.parts[index])
+    return Plain(value, depends((owner, index)))
 
 
 _ELEMENTWISE = "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt"

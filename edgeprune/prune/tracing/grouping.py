@@ -139,10 +139,7 @@ def stages(
         node = inside[index].join if index in inside else nodes[0]
         if blocks and position[node] < first:
             node = blocks[0].join
-        sizes.append(_resolution(flows[node]))
+        shape, axis = flows[node].shape, flows[node].axis
+        sizes.append(math.prod(shape[1:]) // (shape[axis] if axis else 1))
     order = sorted(set(sizes), reverse=True)
     return [order.index(size) for size in sizes]
-
-
-def _resolution(flow: Flow) -> int:
-    return math.prod(flow.shape[1:]) // (flow.shape[flow.axis] if flow.axis else 1)

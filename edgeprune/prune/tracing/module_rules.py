@@ -113,7 +113,7 @@ def _per_channel(propagation: Propagation, call: Call) -> Flow:
 
 
 def _group_norm(propagation: Propagation, call: Call) -> Flow:
-    """A group's mean and variance mix its channels, so whole groups live or die."""
+    """A group's mean and variance mix its channels, so whole groups stay or go."""
     layer = cast("nn.GroupNorm", call.module)
     flow = call.flow()
     _channels_on(flow, 1, call)

@@ -87,7 +87,7 @@ def _channel_shuffle(propagation: Propagation, call: Call) -> Value:
 
 
 def _pixel_shuffle(propagation: Propagation, call: Call) -> Value:
-    """Spreads each run of r * r channels over space: the run lives or dies whole."""
+    """Spreads each run of r * r channels over space: the run stays or goes whole."""
     flow = call.flow()
     if flow.axis is None:
         return fixed(call.shape)

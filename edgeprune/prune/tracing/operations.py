@@ -14,8 +14,6 @@ _ALIASES = {
     **{"div": "truediv", "subtract": "sub", "multiply": "mul", "divide": "truediv"},
     **{"concat": "cat", "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose"},
 }
-
-
 _STOCHASTIC_DEPTH = "torchvision.ops.stochastic_depth"
 
 

@@ -1,4 +1,4 @@
-"""Producers of a channel group: layers whose outputs, after addition and ReLU, are its own."""
+"""Producers of a channel group: the layers that make its channels, up to their ReLU."""
 
 from dataclasses import dataclass
 
@@ -29,14 +29,9 @@ class Producer:
 
 
 def producers(trace: Trace, group: ChannelGroup) -> tuple[Producer, ...]:
-    """Find the producers of a group: one for a branch, one per addition for a residual stream.
+    """The producers of a group, in the order of the graph, at least one.
 
-    Args:
-        trace: The traced network.
-        group: One of its groups.
-
-    Returns:
-        Producers in the order of the graph, at least one.
+    There is one for a branch, and one per addition for a residual stream.
 
     Raises:
         InputError: No layer of its own makes the channels.

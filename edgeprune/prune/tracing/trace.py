@@ -32,7 +32,7 @@ class TensorSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelGroup:
-    """Channels that live or die together, interchangeable among each other.
+    """Channels that are pruned together, interchangeable among each other.
 
     Attributes:
         name: Unique: the layer that makes the channels, or the path of a residual stream.

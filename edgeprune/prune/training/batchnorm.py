@@ -54,9 +54,7 @@ def recalibrate(
 def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set BatchNorm's running statistics to their plain averages over batches, in place.
 
-    Args:
-        network: In evaluation mode, which it is left in; without BatchNorm nothing is run.
-        batches: Images, (N, 3, H, W) each, on the device of the network.
+    The network is left in evaluation mode; batches (N, 3, H, W) lie on its device.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -64,7 +62,7 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a plain average
+        norm.momentum = None  # means a plain average
         norm.train()
     with torch.inference_mode(False), torch.no_grad():
         for pixels in batches:

@@ -56,7 +56,7 @@ def obtain(
     """Load the dense model, or train it on the training images and keep it for the next time.
 
     Args:
-        spec: Which network.
+        spec: The network to build.
         data: Images; only ``train`` is trained on.
         weights: A checkpoint; without one the model is trained.
         recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.
@@ -89,7 +89,7 @@ def _trained(
     trained = train(
         model, data.train, recipe, progress=renamed(progress, "training the dense model")
     )
-    _keep(path, _as_checkpoint(spec, data, trained.model))
+    _keep(path, dense_record(spec, data, trained.model))
     return trained.model, "trained"
 
 
@@ -102,17 +102,17 @@ def _keep(path: Path, trained: Checkpoint) -> None:
         _log.warning("the trained dense model was not kept for the next time: %s", error)
 
 
-def _as_checkpoint(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint:
+def dense_record(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint:
+    """What a model.pt holds of a dense network; its history is empty."""
     return Checkpoint(
         model=spec.name,
-        kwargs={"num_classes": spec.num_classes, **spec.kwargs},
+        kwargs={**spec.kwargs, "num_classes": len(data.classes)},
         plan=None,
         state_dict=model.state_dict(),
         input_shape=data.input_shape,
         mean=data.normalisation.mean,
         std=data.normalisation.std,
         classes=data.classes,
-        history={},
     )
 
 

@@ -79,7 +79,7 @@ class Ranks:
         if self.count == 1:
             yield
         elif not self.leads:
-            code = self._told(0)
+            code = self._highest(0)
             if code:
                 raise SystemExit(code)
             yield
@@ -87,11 +87,12 @@ class Ranks:
             try:
                 yield
             except BaseException as error:
-                self._told(getattr(error, "exit_code", EdgepruneError.exit_code))
+                self._highest(getattr(error, "exit_code", EdgepruneError.exit_code))
                 raise
-            self._told(0)
+            self._highest(0)
 
-    def _told(self, code: int) -> int:
+    def _highest(self, code: int) -> int:
+        """The highest exit code that a process gives."""
         # Not a broadcast: its sender could be gone before the others have read it.
         sent = torch.tensor([code], device=self.device)
         dist.all_reduce(sent, dist.ReduceOp.MAX)

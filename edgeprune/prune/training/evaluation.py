@@ -37,9 +37,6 @@ def evaluate(
         images: At least one.
         device: Where to run; CUDA where there is one.
 
-    Returns:
-        Accuracy, loss and logits.
-
     Raises:
         InputError: There are no images, or the network does not take images of this shape or
             has fewer outputs than there are classes.

@@ -89,13 +89,7 @@ def batch_size(wanted: int, count: int) -> int:
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T**2 times the mean divergence of the student's softened classes from the teacher's.
 
-    Args:
-        student: Logits (B, classes).
-        teacher: Logits (B, classes), without gradient.
-        temperature: T; the factor T**2 keeps gradients of one size whatever T is.
-
-    Returns:
-        A scalar, 0 where both agree.
+    Both logits are (B, classes); the factor T**2 keeps gradients of one size whatever T is.
     """
     soft = F.log_softmax(student / temperature, dim=1)
     target = F.log_softmax(teacher / temperature, dim=1)

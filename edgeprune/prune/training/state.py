@@ -1,9 +1,8 @@
 """State files of interrupted trainings: written whole, read without running code, checked."""
 
-import dataclasses
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ class Keep:
 
     Attributes:
         path: The state file. Where it exists the training goes on from it.
-        task: What the training is of, plain: the hash of the model file, the images, ...
+        task: Identity of the training as plain values: hash of the model file, images, ...
             The recipe is added to it.
         every: Steps between two writes; every pass over the images without one.
     """
@@ -58,7 +57,7 @@ def write(path: Path, task: Mapping[str, Any], state: State) -> None:
     Raises:
         MachineError: The disk refuses.
     """
-    values = {f.name: getattr(state, f.name) for f in dataclasses.fields(State)}
+    values = {f.name: getattr(state, f.name) for f in fields(State)}
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "task": dict(task), **values}, buffer)
     write_whole(path, buffer.getvalue())
@@ -73,7 +72,7 @@ def read(path: Path, task: Mapping[str, Any]) -> State | None:
     content = _content(path)
     if content is None:
         return None
-    names = [f.name for f in dataclasses.fields(State)]
+    names = [f.name for f in fields(State)]
     if not isinstance(content, dict) or not {"format", "task", *names} <= set(content):
         raise unusable(path)
     if content["format"] != FORMAT or not isinstance(content["task"], dict):

@@ -38,7 +38,7 @@ def test_tables_are_the_sum_over_the_blocks(
     residual_net: Callable[[int], Network], depth: int
 ) -> None:
     network, random = residual_net(depth), np.random.default_rng(0)
-    blocks = [variant.both for variant in variants(network, GRID)]
+    blocks = variants(network, GRID)
     forms = [[[random_form(f, random) for _ in range(3)] for f in block] for block in blocks]
     tables, constant = tables_of(
         network,

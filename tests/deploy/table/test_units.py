@@ -16,22 +16,22 @@ Net = Callable[[int], Network]
 @pytest.fixture
 def family(residual_net: Net) -> Family:
     """The first residual block, with its branch."""
-    return variants(residual_net(1), GRID)[1].whole
+    return variants(residual_net(1), GRID)[1][0]
 
 
 def test_only_blocks_with_a_branch_come_without_it(residual_net: Net) -> None:
     found = variants(residual_net(1), GRID)
-    assert [len(variant.both) for variant in found] == [1, 2, 2, 2, 1]  # stem, blocks, head
-    assert [family.leads for variant in found for family in variant.both] == [True] + [False] * 7
+    assert [len(variant) for variant in found] == [1, 2, 2, 2, 1]  # stem, blocks, head
+    assert [family.leads for variant in found for family in variant] == [True] + [False] * 7
 
 
 def test_equal_blocks_are_one_family_and_share_their_units(residual_net: Net) -> None:
     found = variants(residual_net(3), GRID)
-    second, third = found[2].whole, found[3].whole
+    second, third = found[2][0], found[3][0]
     assert second.groups != third.groups
     assert second.identity == third.identity
     assert second.units().keys() == third.units().keys()
-    assert second.identity != found[2].both[1].identity  # without its branch
+    assert second.identity != found[2][1].identity  # without its branch
 
 
 def test_points_are_widths_of_the_levels_and_no_point_comes_twice(family: Family) -> None:

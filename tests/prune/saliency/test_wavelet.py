@@ -19,7 +19,7 @@ from edgeprune.prune.saliency.wavelet import (
     wavelet_level,
     wavelet_maps,
 )
-from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, Wavelet
+from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import Trace, trace
@@ -206,7 +206,7 @@ def _stage(traced: Trace, described: tuple[Descriptors, ...], weight: float) -> 
         costs=costs,
         members=members,
         fixed=space.full,
-        wavelet=Wavelet(redundancy=weight),
+        redundancy=weight,
     )
 
 

@@ -23,13 +23,9 @@ def fronts(objectives: Objectives, count: int) -> list[list[int]]:
 
     Feasible beats infeasible, then the smaller violation, then dominance.
 
-    Args:
-        objectives: Objectives of P genomes, comparable as they are. Takes memory for P x P
-            booleans.
-        count: Number of genomes that are wanted.
-
     Returns:
-        Indices front by front, best first, as many fronts as hold ``count`` genomes.
+        Indices front by front, best first, as many fronts as hold ``count`` of the P genomes.
+        It takes memory for P x P booleans.
     """
     beats = _beats(objectives)
     beaten_by = beats.sum(0)  # (P,), how many others beat each
@@ -43,7 +39,7 @@ def fronts(objectives: Objectives, count: int) -> list[list[int]]:
 
 
 def _beats(objectives: Objectives) -> Bools:
-    """Who beats whom, shape (P, P)."""
+    """Whether genome i beats genome j, shape (P, P)."""
     violation = objectives.violation
     no_worse = violation[:, None] == violation
     better = np.zeros_like(no_worse)

@@ -31,7 +31,7 @@ from edgeprune.prune.search.engine.population import (
 class _Fitness(base.Fitness):  # type: ignore[misc]
     """Deb's rules: feasible beats infeasible, then the smaller violation, then dominance.
 
-    DEAP's own ConstrainedFitness never tells two infeasible points apart.
+    DEAP's own ConstrainedFitness takes all infeasible points for equal.
     """
 
     violation = math.inf
@@ -81,7 +81,8 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
     Returns:
         The final front; the same for the same arguments.
     """
-    run = _Run(evaluate, tuple(choices), settings, repair, screen)
+    genes = tuple(choices)
+    run = _Run(evaluate=evaluate, choices=genes, settings=settings, repair=repair, screen=screen)
     with _seeded(settings.seed):
         population = run.start(seeds)
         for done in range(1, settings.generations + 1):
@@ -101,7 +102,7 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """What stays the same over the generations, and the genomes that were evaluated."""
 
@@ -127,7 +128,16 @@ class _Run:
         return self._survivors(parents + self._scored(self._screened(fresh)))
 
     def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
-        return _selected(individuals, self.settings.population)
+        """NSGA-II's survivors; DEAP's selNSGA2 compares pairs in Python, seconds for a brood."""
+        chosen: list[_Individual] = []
+        count = self.settings.population
+        for indices in fronts(_worth(individuals), count):
+            front = [individuals[i] for i in indices]
+            tools.emo.assignCrowdingDist(front)
+            if len(chosen) + len(front) > count:
+                front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
+            chosen += front
+        return chosen[:count]
 
     def _repaired(self, genomes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         """Each once: else a small space fills up with copies of one genome."""
@@ -167,18 +177,6 @@ def _individuals(genomes: Iterable[Sequence[int]], objectives: Objectives) -> li
     return individuals
 
 
-def _selected(individuals: list[_Individual], count: int) -> list[_Individual]:
-    """NSGA-II's survivors; DEAP's selNSGA2 compares each two in Python, seconds for a brood."""
-    chosen: list[_Individual] = []
-    for indices in fronts(_worth(individuals), count):
-        front = [individuals[i] for i in indices]
-        tools.emo.assignCrowdingDist(front)
-        if len(chosen) + len(front) > count:
-            front.sort(key=lambda individual: individual.fitness.crowding_dist, reverse=True)
-        chosen += front
-    return chosen[:count]
-
-
 def _worth(individuals: list[_Individual]) -> Objectives:
     fits = [individual.fitness for individual in individuals]
     return Objectives(
@@ -204,10 +202,7 @@ def mutated(genes: Sequence[int], choices: Sequence[int], chance: float) -> list
 
     DEAP's mutUniformInt redraws a gene among all values: of two, half the draws change nothing.
 
-    Args:
-        genes: A value of each gene.
-        choices: For each gene, how many values it takes; one of a single value stays.
-        chance: Probability per gene.
+    ``choices`` says how many values each gene takes; one of a single value stays.
     """
     changed = list(genes)
     for place, count in enumerate(choices):

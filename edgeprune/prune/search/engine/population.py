@@ -1,9 +1,4 @@
-"""Populations of NSGA-II: settings, objectives, fronts, seeds of its stages.
-
-Reference:
-    K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, A fast and elitist multiobjective genetic
-    algorithm: NSGA-II, IEEE Transactions on Evolutionary Computation 6(2), 2002.
-"""
+"""Populations of NSGA-II: settings, objectives, fronts, seeds of its stages."""
 
 import math
 from collections.abc import Callable
@@ -81,12 +76,8 @@ def spawned(seed: int, count: int) -> list[int]:
 def comparable(objectives: Objectives) -> Objectives:
     """Numbers that compare alike whatever noise their last bits hold.
 
-    Args:
-        objectives: As an evaluation gave them.
-
-    Returns:
-        Values to 4 decimals; violations too, but never 0 where one was above it. A genome with
-        NaN or infinity anywhere gets the largest values there are and an infinite violation.
+    Values to 4 decimals; violations too, but never 0 where one was above it. A genome with NaN or
+    infinity anywhere gets the largest values there are and an infinite violation.
     """
     sound = np.isfinite(objectives.values).all(1) & np.isfinite(objectives.violation)
     values = np.where(sound[:, None], _rounded(objectives.values), np.finfo(np.float64).max)

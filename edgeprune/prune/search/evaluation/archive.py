@@ -12,11 +12,11 @@ from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
-_NEAR = 0.05  # an aim that measuring tightened moves by a few percent, another budget by more
+_NEAR = 0.05  # limits tightened after measuring move by a few percent, other limits by more
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Archive:
     """Genomes with their F1 scores, and how many more may be scored.
 
@@ -50,8 +50,8 @@ class Archive:
     def begin(self, limits: Limits) -> int:
         """Begin with other limits: how many networks may be scored for them.
 
-        The first budget has all that is left of the effort, another one a quarter of it, and
-        one that is only an aim tightened a little a tenth.
+        The first limits have all that is left of the effort, others a quarter of it, and those
+        that are only tightened a little a tenth.
         """
         effort = self.problem.effort.evaluations
         before = self.begun[-1] if self.begun else None
@@ -84,14 +84,11 @@ class Archive:
         return ordered
 
     def decided(self, finalists: Genomes) -> Choice:
-        """The best finalist by F2, or by F1 where the effort has no distillation.
+        """The best of finalists (P, 2 G) by F2, or by F1 where the effort has no distillation.
 
         Successive halving: all are distilled, the best of them for longer. What recovers fast is
         not always what recovers furthest: 20 steps would already let the wrong ones go, and the
-        last few are told apart near the length of a real fine-tuning.
-
-        Args:
-            finalists: Scored genomes, shape (P, 2 G).
+        last few are distinguished near the length of a real fine-tuning.
 
         References:
             K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
@@ -109,8 +106,7 @@ class Archive:
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""
-        shares: Floats = self.problem.costs.ratios(self.encoding.widths(genomes))
-        return shares
+        return self.problem.costs.ratios(self.encoding.widths(genomes))
 
     def macs(self, genomes: Genomes) -> Floats:
         """Share of the MACs that is kept, shape (P,)."""

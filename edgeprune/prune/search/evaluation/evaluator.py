@@ -1,6 +1,5 @@
 """Scores of slim networks: after BatchNorm recalibration (F1) or some distillation (F2)."""
 
-import copy
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -11,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.images.held import Images, stratified
-from edgeprune.prune.models.placement import best_device, in_layout
+from edgeprune.prune.images.held import Batch, Images, stratified
+from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
@@ -21,7 +20,6 @@ from edgeprune.prune.training.batchnorm import estimate, recalibrate
 from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
 
-Batch = tuple[Tensor, Tensor]
 PlainPlan = tuple[tuple[str, tuple[int, ...]], ...]
 _BATCH = 256
 _DIVERGED = 1e3
@@ -124,7 +122,7 @@ class Evaluator:
         return Score(**self._memo.recall("F2", given, lambda: vars(self._trained(plan, recipe))))
 
     def _recalibrated(self, plan: PruningPlan) -> Score:
-        network = _ready(slim(self._trace, plan), self._device)
+        network = working_copy(slim(self._trace, plan), self._device).eval()
         with _narrow(self._device):
             estimate(network, (pixels for pixels, _ in self._calibration))
         return self._judge(network, self._judged, self._expected)
@@ -137,7 +135,7 @@ class Evaluator:
             trained = train(start, train_images, recipe, teacher=teacher, device=self._device)
         except DivergenceError:  # one network less, not the end of the search
             return Score(_DIVERGED, 0.0)
-        network = _ready(trained.model, self._device)
+        network = working_copy(trained.model, self._device).eval()
         return self._judge(network, self._examined(), self._expected_examined)
 
     def _examined(self) -> Iterator[Batch]:
@@ -150,7 +148,7 @@ class Evaluator:
 
     def _of_dense(self, batches: Iterable[Batch]) -> list[Tensor]:
         """Logits of the dense network, a batch each."""
-        dense = _ready(self._trace.model, self._device)
+        dense = working_copy(self._trace.model, self._device).eval()
         with torch.inference_mode(), _narrow(self._device):
             return [dense(pixels).float() for pixels, _ in batches]
 
@@ -184,11 +182,6 @@ def _served(
         _BATCH, generator=order if augment else None, augment=augment
     ):
         yield pixels.contiguous(memory_format=torch.channels_last), labels
-
-
-def _ready(network: nn.Module, device: torch.device) -> nn.Module:
-    copied = copy.deepcopy(network).to(device)
-    return in_layout(copied, torch.channels_last).eval()
 
 
 def _narrow(device: torch.device) -> AbstractContextManager[None]:

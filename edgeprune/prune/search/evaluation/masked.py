@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -51,7 +52,7 @@ class MaskedNetwork:
     Args:
         trace: The dense network.
         images: Held-out images that are run; :data:`IMAGES` of them, fewer where maps are large.
-        seed: Which ones.
+        seed: Seed of their choice.
         device: Where to compute; CUDA where there is one.
     """
 
@@ -86,30 +87,22 @@ class MaskedNetwork:
         """
         stay = Kept(self.trace, [mask.nonzero().flatten().numpy() for mask in masks])
         dropped = {block.join: block for block in self.trace.blocks if stay.dropped(block)}
-        run = _Run(self._network, self.trace.graph.graph, _Cuts(self._scales(stay), dropped))
+        run = _Run(self._network, self.trace.graph.graph, self._scales(stay), dropped)
         run.fresh = fresh
         return run.values(self._pixels, known or {}, want)
 
     def dense(self, want: Sequence[fx.Node]) -> dict[fx.Node, Tensor]:
         """Values of the dense network at the nodes in ``want``, and of the output."""
-        return _Run(self._dense, self.trace.graph.graph, _Cuts({}, {})).values(
-            self._pixels, {}, want
-        )
+        return _Run(self._dense, self.trace.graph.graph, {}, {}).values(self._pixels, {}, want)
 
     def span(self, members: Sequence[int]) -> Span:
         """The sub-network that these groups make up, given their indices."""
-        changed = [
-            self._places[node]
-            for node in self._made
-            if set(members) & set(self.trace.layouts[node].group.tolist())
-        ]
-        carried = [
-            self._places[node]
-            for node, layout in self.trace.layouts.items()
-            if set(members) & set(layout.group.tolist())
-        ]
-        behind = [n for n in _through(self._nodes) if self._places[n] > max(carried)]
-        return Span(self._nodes[min(changed)], behind[0])
+        layouts = self.trace.layouts
+        carriers = [node for node in layouts if np.isin(layouts[node].group, members).any()]
+        first = min(self._places[node] for node in carriers if node in self._made)
+        last = max(self._places[node] for node in carriers)
+        behind = [n for n in _through(self._nodes) if self._places[n] > last]
+        return Span(self._nodes[first], behind[0])
 
     def damage(self, span: Span, standing: Masks) -> "Damage":
         """A measure of cuts inside ``span`` while the rest stays as it stands."""
@@ -199,22 +192,27 @@ def _logits(values: Mapping[fx.Node, Tensor]) -> Tensor:
     return next(value for node, value in values.items() if node.op == "output")
 
 
-@dataclass(frozen=True)
-class _Cuts:
-    """Nodes whose values are scaled channel by channel, and additions that lose a branch."""
-
-    scales: Mapping[fx.Node, Tensor]
-    dropped: Mapping[fx.Node, Block]
-
-
 class _Run(fx.Interpreter):
-    """One pass over the graph, from what is known on."""
+    """One pass over the graph, from what is known on.
+
+    Args:
+        network: Holds the layers.
+        graph: Its graph.
+        scales: What to multiply the values of nodes by.
+        dropped: Branches that are left out, by their additions.
+    """
 
     fresh = False
 
-    def __init__(self, network: nn.Module, graph: fx.Graph, cuts: _Cuts) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        graph: fx.Graph,
+        scales: Mapping[fx.Node, Tensor],
+        dropped: Mapping[fx.Node, Block],
+    ) -> None:
         super().__init__(network, graph=graph)
-        self._cuts = cuts
+        self._scales, self._dropped = scales, dropped
         self._found: dict[fx.Node, Tensor | None] = {}
 
     def values(
@@ -224,7 +222,7 @@ class _Run(fx.Interpreter):
         self._found = dict.fromkeys(want)
         # Copies: what follows may write into its input.
         given = {node: value.clone() for node, value in known.items()}
-        gone = [node for block in self._cuts.dropped.values() for node in block.branch]
+        gone = [node for block in self._dropped.values() for node in block.branch]
         skipped = {node: None for node in gone if node.op != "get_attr"}
         with torch.inference_mode():
             self.run(pixels, initial_env={**given, **skipped}, enable_io_processing=False)
@@ -232,10 +230,10 @@ class _Run(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """A node's value, less what is cut; noted where it is wanted."""
-        block = self._cuts.dropped.get(n)
+        block = self._dropped.get(n)
         value = super().run_node(n) if block is None else self.env[block.kept].clone()
-        if n in self._cuts.scales:
-            value = value * self._cuts.scales[n]
+        if n in self._scales:
+            value = value * self._scales[n]
         if n in self._found or n.op == "output":
             self._found[n] = value.clone()
         return value
@@ -243,15 +241,11 @@ class _Run(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A layer's value; BatchNorm's from the statistics of its input where they are fresh."""
         norm = self.submodules[target]
-        if self.fresh and isinstance(norm, _Norm) and _many(args[0]):
+        # A variance needs more than one value of each channel.
+        if self.fresh and isinstance(norm, _Norm) and args[0].numel() > args[0].shape[1]:
             scale, shift = norm.weight, norm.bias
             return F.batch_norm(args[0], None, None, scale, shift, training=True, eps=norm.eps)
         return super().call_module(target, args, kwargs)
-
-
-def _many(value: Tensor) -> bool:
-    """Whether each channel has more than one value, as its variance needs."""
-    return value.numel() > value.shape[1]
 
 
 def _made(trace: Trace) -> list[fx.Node]:

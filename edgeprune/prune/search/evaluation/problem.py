@@ -40,7 +40,7 @@ class Problem:
         wavelet: How channels are described.
         criteria_names: Which criteria may rank channels; fewer for ablations.
         folder: Where unfinished searches keep what they know; nowhere without one.
-            progress: Told how far the search is.
+        progress: Called as the search goes on.
         model: Name of the dense network.
         latency_error: Mean relative error of the predicted latency on networks that the table
             was not fitted to.

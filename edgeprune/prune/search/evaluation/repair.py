@@ -21,7 +21,7 @@ class Repair:
     Attributes:
         encoding: What the genomes mean.
         costs: Predicted costs of widths.
-        limits: What must hold.
+        limits: Limits that must hold.
         sensitivity: Loss that each move adds.
     """
 
@@ -50,8 +50,8 @@ class Repair:
             best = price.argmin(1)  # (R,), a move of each broken genome
             able = np.isfinite(price[np.arange(len(rows)), best])  # (R,)
             if not able.any():
-                # No single group saves anything: all give way at once.
-                genomes[rows] = self._smallest
+                # No single group saves anything: all go to their smallest widths at once.
+                genomes[rows] = self.encoding.canonical(np.zeros_like(genomes[:1]))
                 break
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
         return genomes
@@ -102,13 +102,6 @@ class Repair:
         return genomes
 
     @cached_property
-    def _smallest(self) -> Ints:
-        """The genome of all groups at their smallest legal widths, shape (2 G,)."""
-        genomes = self.encoding.canonical(np.zeros((1, 2 * self.encoding.groups), np.int64))
-        smallest: Ints = genomes[0]
-        return smallest
-
-    @cached_property
     def _places(self) -> Ints:
         """Every (group, level), shape (M, 2)."""
         pairs = [
@@ -155,5 +148,4 @@ class Repair:
 
     def _by_move(self, of: Callable[[Genomes], Floats], moved: Genomes) -> Floats:
         """A value of each genome of ``moved`` (P, M, 2 G), shape (P, M)."""
-        values: Floats = of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])
-        return values
+        return of(moved.reshape(-1, moved.shape[2])).reshape(moved.shape[:2])

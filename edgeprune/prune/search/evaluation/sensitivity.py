@@ -48,14 +48,10 @@ class Sensitivity:
 
 
 def measure(encoding: Encoding, losses: Losses) -> Sensitivity:
-    """Slim one group at a time and score the network.
+    """Slim one group at a time and score the network by ``losses``, (P, 2 G) to (P,).
 
     Of a group's levels at most :data:`MEASURED_LEVELS` are measured, the ends among them, and
     all criteria at the middle one alone; what lies between is interpolated.
-
-    Args:
-        encoding: What the genomes mean.
-        losses: Genomes (P, 2 G) to losses (P,).
     """
     full = encoding.full
     dense = float(losses(full[None])[0])
@@ -98,10 +94,7 @@ def _of_group(encoding: Encoding, group: int, most: int, added: Losses) -> Float
 
 
 def alone(
-    encoding: Encoding,
-    group: int,
-    levels: Sequence[int] | Ints,
-    criteria: Sequence[int] | Ints,
+    encoding: Encoding, group: int, levels: Sequence[int] | Ints, criteria: Sequence[int] | Ints
 ) -> Genomes:
     """Genomes of the dense network but for one group, at some levels, by a criterion each."""
     genomes = np.repeat(encoding.full[None], len(levels), 0)

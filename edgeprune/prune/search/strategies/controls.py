@@ -18,7 +18,7 @@ _REDRAWS = 20  # what was drawn before does not count again; a small space has n
 
 @dataclass
 class Uniform:
-    """One share of all widths; which channels stay is said by the L1 criterion."""
+    """One share of all widths; the L1 criterion ranks the channels."""
 
     problem: Problem
 
@@ -64,7 +64,7 @@ class Depth:
 
     @cached_property
     def _harms(self) -> dict[str, float]:
-        archive = Archive(self.problem, self._encoding)
+        archive = Archive(problem=self.problem, encoding=self._encoding)
         blocks = {g.block: i for i, g in enumerate(self.problem.space.groups) if g.droppable}
         alone = np.repeat(self.problem.space.full[None], len(blocks), 0)
         alone[np.arange(len(blocks)), list(blocks.values())] = 0
@@ -104,4 +104,6 @@ class Random:
     @cached_property
     def _archive(self) -> Archive:
         encoding = Encoding(self.problem.space, tuple(self.problem.criteria.values()))
-        return Archive(self.problem, encoding, expected_scores(self.problem))
+        return Archive(
+            problem=self.problem, encoding=encoding, expected=expected_scores(self.problem)
+        )

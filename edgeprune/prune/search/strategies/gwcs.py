@@ -50,7 +50,7 @@ def search(
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
-    stages = _stages(space)
+    stages = space.stages
     seeds = spawned(settings.seed, len(stages))
     kept = {group.name: tuple(range(group.width)) for group in space.groups}
     widths = costs.dense.copy()
@@ -85,13 +85,9 @@ def search(
 def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
     """Aggregation lost and latency share kept, both minimised; violation of the stage's limits.
 
-    Args:
-        fitness: The stage.
-        genomes: Bits, shape (P, C) over all channels of the stage.
-
-    Returns:
-        Values (P, 2) and summed relative violation (P,), which counts the stage's limits and
-        what the stages ahead could no longer make good.
+    Genomes are bits, (P, C), over all channels of the stage. The values are (P, 2); the summed
+    relative violation (P,) counts the stage's limits and what the stages ahead could no longer
+    make good.
     """
     masks, widths = fitness.decode(genomes)
     ratios = fitness.costs.ratios(widths)  # (P, 3)
@@ -99,15 +95,6 @@ def objectives(fitness: StageFitness, genomes: Genomes) -> Objectives:
     excess = over(ratios, fitness.limits)
     hopeless = over(fitness.least(widths), fitness.budget)
     return Objectives(np.stack([lost, ratios[:, 0]], 1), (excess + hopeless).sum(1))
-
-
-def _stages(space: PruningSpace) -> list[tuple[int, ...]]:
-    """Group indices per stage, concrete to abstract."""
-    numbers = sorted({group.stage for group in space.groups})
-    return [
-        tuple(i for i, group in enumerate(space.groups) if group.stage == number)
-        for number in numbers
-    ]
 
 
 def _seeds(genes: int, settings: Settings) -> Genomes:

@@ -14,17 +14,6 @@ from edgeprune.prune.space.budget import Costs, narrowed
 from edgeprune.prune.space.widths import PruningSpace
 
 
-@dataclass(frozen=True)
-class Wavelet:
-    """Weights of the wavelet channel aggregation (our reconstruction, docs/search.md).
-
-    Attributes:
-        redundancy: Weight b of the mean absolute cosine between kept channels' signatures.
-    """
-
-    redundancy: float = 0.1
-
-
 @one_thread()
 def decode_bits(bits: Tensor, saliency: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Bring bit strings of one group onto the device's width grid.
@@ -75,7 +64,7 @@ class StageFitness:
         members: Indices of the groups the bits belong to, in genome order.
         fixed: Width of every group before this stage, shape (G,).
         limits: Highest shares of the dense costs (latency, MACs, params), shape (3,).
-        wavelet: Weights of the aggregation.
+        redundancy: Weight of the mean absolute cosine between kept channels (docs/search.md).
         budget: Limits of the whole network when all stages are done, shape (3,).
         ahead: Indices of the groups of the stages still to come.
     """
@@ -86,7 +75,7 @@ class StageFitness:
     members: tuple[int, ...]
     fixed: Widths
     limits: Floats = field(default_factory=lambda: np.full(3, np.inf))
-    wavelet: Wavelet = Wavelet()
+    redundancy: float = 0.1
     budget: Floats = field(default_factory=lambda: np.full(3, np.inf))
     ahead: tuple[int, ...] = ()
 
@@ -121,7 +110,7 @@ class StageFitness:
     def aggregation(self, masks: Sequence[Tensor]) -> Floats:
         """Wavelet aggregation of a population, (P,), groups weighted by their dense width."""
         scores = [
-            aggregation(mask, self.descriptors[member], self.wavelet.redundancy)
+            aggregation(mask, self.descriptors[member], self.redundancy)
             * self.space.groups[member].width
             for member, mask in zip(self.members, masks, strict=True)
         ]

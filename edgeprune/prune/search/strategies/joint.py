@@ -2,7 +2,7 @@
 
 Stages are solved from concrete to abstract, their fronts joined by a knapsack on latency, and
 the whole is polished among the best that the rules can do with the same budget. Three
-fidelities: F0 adds up what each group was measured to cost alone and screens offspring, F1
+fidelities: F0 adds up the loss that each group was measured to add alone and screens offspring, F1
 slims, recalibrates and scores, F2 distils a little. Every rule stays in the running, so the search
 ends no worse than the best of them but for the error of F2.
 
@@ -39,21 +39,16 @@ _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keepin
 
 def expected_scores(problem: Problem) -> int:
     """About how many networks ``joint`` scores for its first budget; ``random`` gets as many."""
-    effort, groups = problem.effort, problem.space.groups
-    needed = _OF_GROUP * len(groups) + effort.evaluations // 5
+    effort, space = problem.effort, problem.space
+    needed = _OF_GROUP * len(space.groups) + effort.evaluations // 5
     if effort.stage_generations:
-        stages = len({group.stage for group in groups})
-        needed += stages * _POPULATION * (effort.stage_generations + 1)
+        needed += len(space.stages) * _POPULATION * (effort.stage_generations + 1)
     return max(effort.evaluations, needed)
 
 
 @dataclass
 class Joint:
-    """A joint search; what it finds out for one budget serves the next.
-
-    Attributes:
-        problem: The network, its widths and costs, images and criteria.
-    """
+    """A joint search; what it finds out for one budget serves the next."""
 
     problem: Problem
 
@@ -65,7 +60,9 @@ class Joint:
     @cached_property
     def archive(self) -> Archive:
         """Every network scored so far."""
-        return Archive(self.problem, self.encoding, expected_scores(self.problem))
+        return Archive(
+            problem=self.problem, encoding=self.encoding, expected=expected_scores(self.problem)
+        )
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
@@ -73,14 +70,7 @@ class Joint:
         return sensitivity.measure(self.encoding, self.archive.losses)
 
     def __call__(self, limits: Limits) -> Choice:
-        """The best network under the limits.
-
-        Args:
-            limits: Budgets as shares of the dense model, predicted.
-
-        Returns:
-            The choice; where nothing on the grid keeps the limits, the one that comes closest.
-        """
+        """The best network under the limits, or the one that comes closest to them."""
         repair = self._repair(limits)
         rules = self.rules(limits)
         self._polish(repair, self._seeds(repair, rules))
@@ -193,13 +183,14 @@ class Joint:
     @cached_property
     def _stage_fronts(self) -> list[tuple[Genomes, Floats]]:
         """Per stage the front of (F1 loss, latency) with the others at full width, dense first."""
-        numbers = sorted({group.stage for group in self.problem.space.groups})
-        seeds = spawned(self.problem.settings.seed, len(numbers))
-        pairs = zip(numbers, seeds, strict=True)
-        return [self._stage_front(number, seed) for number, seed in pairs]
+        stages = self.problem.space.stages
+        seeds = spawned(self.problem.settings.seed, len(stages))
+        pairs = zip(stages, seeds, strict=True)
+        return [self._stage_front(groups, seed) for groups, seed in pairs]
 
-    def _stage_front(self, stage: int, seed: int) -> tuple[Genomes, Floats]:
-        encoding, members = self.encoding, self._members(stage)
+    def _stage_front(self, groups: tuple[int, ...], seed: int) -> tuple[Genomes, Floats]:
+        encoding = self.encoding
+        members = [*groups, *(encoding.groups + i for i in groups)]  # levels, then criteria
         choices = [encoding.choices[gene] for gene in members]
 
         def whole(part: Genomes) -> Genomes:
@@ -226,11 +217,6 @@ class Joint:
         )
         genomes = np.concatenate([encoding.full[None], whole(front.genomes)])
         return genomes, self.archive.losses(genomes) - self.sensitivity.dense
-
-    def _members(self, stage: int) -> list[int]:
-        """Genes of a stage: its groups' levels and criteria."""
-        groups = [i for i, g in enumerate(self.problem.space.groups) if g.stage == stage]
-        return groups + [self.encoding.groups + i for i in groups]
 
     def _joined(self, repair: Repair) -> Genome:
         """The stage fronts joined by a knapsack."""
@@ -271,5 +257,4 @@ class Joint:
         ranked = archive.ranked(repair.limits)[:wanted]
         in_turn = np.concatenate([best_rules, entrants, ranked])
         firsts = np.sort(np.unique(in_turn, axis=0, return_index=True)[1])[:wanted]
-        finalists: Genomes = in_turn[firsts]
-        return finalists
+        return in_turn[firsts]

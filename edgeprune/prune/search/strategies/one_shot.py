@@ -1,10 +1,7 @@
 """One-shot pruning rules (uniform, ranked, depth) and random walks, brought to a budget.
 
-References:
-    H. Li et al., Pruning filters for efficient ConvNets, ICLR 2017 (L1).
-    Z. Liu et al., Learning efficient convolutional networks through network slimming,
-    ICCV 2017 (BatchNorm scale).
-    P. Molchanov et al., Importance estimation for neural network pruning, CVPR 2019 (Taylor).
+The rules return the smallest widths that they try where nothing keeps the limits. Papers on the
+criteria that rank channels are named in saliency/criteria.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +18,7 @@ _SHARES = 400  # finer than the steps of any grid
 
 
 def uniform(space: PruningSpace, costs: Costs, limits: Limits) -> Widths:
-    """The largest common share of all widths that keeps the limits, rounded up to the grid.
-
-    Args:
-        space: Groups and grids; no branch is dropped.
-        costs: Predicted costs.
-        limits: What must hold; the smallest widths where nothing holds it.
-
-    Returns:
-        Widths, shape (G,).
-    """
+    """Widths (G,) at the largest common share that keeps the limits; no branch is dropped."""
     shares = np.linspace(1, 0, _SHARES)[:, None]  # (N, 1), widest first
     return _first_within(space, costs, limits, shares * space.full)
 
@@ -43,18 +31,15 @@ def ranked(
     *,
     relative: bool,
 ) -> Widths:
-    """One threshold for the saliencies of all groups, as high as the limits demand.
+    """Widths (G,) under one threshold for all groups, as high as the limits demand.
 
     Args:
         space: Groups and grids; no branch is dropped.
         costs: Predicted costs.
-        limits: What must hold; the smallest widths where nothing holds it.
+        limits: Limits that must hold.
         saliencies: Saliency of each group's channels, (C,).
         relative: Divide each group's by its mean first, for criteria whose scale differs
             between layers.
-
-    Returns:
-        Widths, shape (G,).
     """
     scores = [s.double().cpu().numpy() for s in saliencies]
     if relative:
@@ -67,16 +52,9 @@ def ranked(
 
 
 def depth(space: PruningSpace, costs: Costs, limits: Limits, harms: dict[str, float]) -> Widths:
-    """Whole residual branches dropped, the least harmful first, everything else at full width.
+    """Widths (G,) with branches dropped, by the least of ``harms``, everything else at full width.
 
-    Args:
-        space: Groups and grids.
-        costs: Predicted costs.
-        limits: What must hold; all branches dropped where nothing holds it.
-        harms: Loss added by dropping each branch alone.
-
-    Returns:
-        Widths, shape (G,).
+    ``harms`` holds the loss that dropping each branch alone adds.
     """
     steps = [space.full]
     for block in sorted(harms, key=lambda name: harms[name]):

@@ -28,19 +28,15 @@ def _gwcs(problem: Problem) -> Searcher:
     return search
 
 
-def _ranked(criterion: str) -> Callable[[Problem], Searcher]:
-    return lambda problem: Ranked(problem, criterion)
-
-
 _KNOWN: dict[str, Callable[[Problem], Searcher]] = {
     "joint": Joint,
     "gwcs": _gwcs,
     "smoea": lambda problem: partial(smoea.search, problem),
     "random": Random,
     "uniform": Uniform,
-    "l1": _ranked("l1"),
-    "bn": _ranked("bn"),
-    "taylor": _ranked("taylor"),
+    "l1": partial(Ranked, criterion="l1"),
+    "bn": partial(Ranked, criterion="bn"),
+    "taylor": partial(Ranked, criterion="taylor"),
     "depth": Depth,
 }
 NAMES = tuple(_KNOWN)
@@ -60,11 +56,7 @@ def refuse_unknown(name: str) -> None:
 
 
 def searcher(name: str, problem: Problem) -> Searcher:
-    """A search by one strategy; it may keep what it found out between two limits.
-
-    Args:
-        name: One of :data:`NAMES`.
-        problem: The network, its widths and costs, images and criteria.
+    """A search by one of :data:`NAMES`; it may keep what it found out between two limits.
 
     Returns:
         From limits to the best choice that keeps them. Where nothing does, the choice that

@@ -3,14 +3,14 @@
 Our reconstruction of Li, Sun, Huang, Chen, arXiv 2211.01957, 2022, of which only the
 abstract was at hand: the multi-objective problem is posed on a sub-network of the full model,
 convolution layers are pruned progressively in groups, and a compromise is picked from each
-front. The genome, the damage, the layers of a group, the share of the budget that each owes, the
-seeds and the rounds are ours.
+front. The genome, the damage, the layers of a group, each one's share of the budget, the seeds
+and the rounds are ours.
 
 A sub-network is about :data:`LAYERS` groups of one stage; a residual branch is never split.
 NSGA-II weighs its damage against the predicted cost of the whole network while the rest stays as
 it is; the knee of the front is taken, BatchNorm recalibrated, and the next sub-network
 follows. In the first round a sub-network gains nothing by saving more than its share of the
-budget; the last round owes what is left of it. Every budget that the smallest legal widths keep
+budget; the last round saves what is left of it. Every budget that the smallest legal widths keep
 is kept; below them the choice ends on these widths.
 """
 
@@ -63,7 +63,8 @@ def search(problem: Problem, limits: Limits) -> Choice:
     history = digest(f"held-out images of seed {seed}")
     scores: dict[str, float] = {}
     for done, (turn, number) in enumerate(steps):
-        if number == 0 and turn and _kept(problem, masks, limits):
+        ratios = problem.costs.ratios(widths_of(masks)[None])[0]
+        if number == 0 and turn and (ratios <= limits.vector()).all():
             break
         # BatchNorm was recalibrated after each choice before: the damage depends on all of them.
         place = f"{history} {parts[number]}"
@@ -102,13 +103,11 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
     together, since they are dropped together.
     """
     parts: list[tuple[int, ...]] = []
-    for stage in sorted({group.stage for group in space.groups}):
+    for stage in space.stages:
         units: dict[str, list[int]] = {}
-        for index, group in enumerate(space.groups):
-            if group.stage == stage:
-                units.setdefault(group.block or f"#{index}", []).append(index)
-        total = sum(map(len, units.values()))
-        fair = total / -(-total // LAYERS)
+        for index in stage:
+            units.setdefault(space.groups[index].block or f"#{index}", []).append(index)
+        fair = len(stage) / -(-len(stage) // LAYERS)
         shared: dict[int, list[int]] = {}
         before = 0
         for unit in units.values():
@@ -118,12 +117,8 @@ def subnetworks(space: PruningSpace) -> tuple[tuple[int, ...], ...]:
     return tuple(parts)
 
 
-def _kept(problem: Problem, masks: Masks, limits: Limits) -> bool:
-    return bool((problem.costs.ratios(widths_of(masks)[None])[0] <= limits.vector()).all())
-
-
 def _settings(asked: Settings, seed: int) -> Settings:
-    """Those of one sub-network."""
+    """Settings of the evolution of one sub-network."""
     return replace(
         asked,
         population=min(asked.population, POPULATION),

@@ -36,7 +36,7 @@ class Task:
         number: Index in ``parts`` of this one.
         standing: Masks of all groups as they stand.
         limits: Budgets of the whole network.
-        damage: Stands for the accuracy that masks of all groups lose; asked for one mask of
+        damage: Estimate of the accuracy that masks of all groups lose; called for one mask of
             the sub-network more than once.
         last: Whether the share of the budget must be kept, not only approached.
     """
@@ -105,12 +105,8 @@ class Task:
         What saves more than this sub-network's share of the budget counts as no cheaper. The
         cost is the mean over those of latency, MACs and params with a limit, else latency.
 
-        Args:
-            genomes: Shape (P, genes).
-
-        Returns:
-            Values (P, 2) and summed relative violation (P,): of the budget even with all that is
-            ahead at its smallest, and in the last round of the share.
+        Values are (P, 2) and the summed relative violation (P,): of the budget even with all that
+        is ahead at its smallest, and in the last round of the share.
         """
         masks, widths = self.decode(genomes)
         violation = self._violation(widths)
@@ -152,7 +148,7 @@ class Task:
 
     @cached_property
     def asked(self) -> Floats:
-        """Cost shares that this sub-network owes, infinite where there is no limit, (3,)."""
+        """Cost shares that this sub-network must reach, infinite where there is no limit, (3,)."""
         problem = self.problem
         widths, ahead = widths_of(self.standing), list(self.parts[self.number :])
         limits = self.limits.vector()

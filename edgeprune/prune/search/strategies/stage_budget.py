@@ -8,11 +8,7 @@ from edgeprune.prune.space.widths import PruningSpace
 
 
 def stage_limits(
-    space: PruningSpace,
-    costs: Costs,
-    widths: Widths,
-    stages: list[tuple[int, ...]],
-    limit: Floats,
+    space: PruningSpace, costs: Costs, widths: Widths, stages: list[tuple[int, ...]], limit: Floats
 ) -> Floats:
     """Cost shares that the first of ``stages`` must bring the network down to, shape (3,).
 
@@ -24,7 +20,7 @@ def stage_limits(
     Args:
         space: All groups and their grids.
         costs: Predicted costs.
-        widths: As they stand, shape (G,).
+        widths: Widths after the stages before, shape (G,).
         stages: Group indices of this stage and of those ahead, in the order they are solved.
         limit: Budget of the whole network (latency, MACs, params); infinite where there is none.
 
@@ -38,8 +34,8 @@ def stage_limits(
     power = _additive_power(now, np.stack(floors), least)
     savings = np.maximum(now**power - np.stack(floors) ** power, 0.0)  # (S, 3)
     share = savings[0] / np.maximum(savings.sum(0), 1e-12)
-    aim = np.clip(limit, least, now)
-    left = np.maximum(now**power - share * (now**power - aim**power), 0.0)
+    within = np.clip(limit, least, now)
+    left = np.maximum(now**power - share * (now**power - within**power), 0.0)
     asked = left ** (1 / power)
     if len(stages) == 1:
         asked = limit
@@ -50,9 +46,9 @@ def _additive_power(now: Floats, floors: Floats, least: Floats) -> Floats:
     """The power of each cost on whose scale the stages' savings come closest to adding up.
 
     Args:
-        now: Cost shares as they stand, shape (3,).
-        floors: With one stage at its floor, shape (S, 3).
-        least: With all of them at their floors, shape (3,).
+        now: Cost shares after the stages before, shape (3,).
+        floors: Cost shares with one stage at its floor, shape (S, 3).
+        least: Cost shares with all of them at their floors, shape (3,).
 
     Returns:
         Shape (3,): 1 where costs add up, near 0 (a logarithm) where they multiply.

@@ -13,7 +13,8 @@ from edgeprune.prune.space.budget import Limits
 def archived(judged_problem):
     def make(kind="residual", **given):
         problem = judged_problem(kind, **given)
-        return Archive(problem, Encoding(problem.space, tuple(problem.criteria.values())))
+        encoding = Encoding(problem.space, tuple(problem.criteria.values()))
+        return Archive(problem=problem, encoding=encoding)
 
     return make
 

@@ -112,7 +112,7 @@ def test_a_population_scores_as_its_individuals_do_one_by_one(stage):
     whole = stage.aggregation(masks)
     for i in range(len(genomes)):
         alone = sum(
-            4 * float(aggregation(mask[i : i + 1], stage.descriptors[m], stage.wavelet.redundancy))
+            4 * float(aggregation(mask[i : i + 1], stage.descriptors[m], stage.redundancy))
             for m, mask in zip(stage.members, masks, strict=True)
         )
         assert whole[i] == pytest.approx(alone / 8)

@@ -1,0 +1,48 @@
+"""What a delivery notes beside the verdicts."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from edgeprune.run import delivery
+
+
+def context(*, seen=False):
+    return SimpleNamespace(
+        origin=SimpleNamespace(seen_validation=seen), request=SimpleNamespace(strategy="joint")
+    )
+
+
+def report(*verdicts):
+    return SimpleNamespace(verdicts=verdicts)
+
+
+KEPT = {"val_before_finetune": 0.90, "val_slim": 0.95}
+MISSED = SimpleNamespace(name="accuracy_drop", outcome="missed", value=2.5, limit=1.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdicts", "accuracy", "words"),
+    [
+        (False, (), KEPT, []),
+        (True, (), KEPT, ["may have seen the validation images"]),
+        (False, (MISSED,), KEPT, ["loses 2.50 points, 1 were allowed"]),
+        (False, (), {**KEPT, "val_slim": 0.896}, []),  # within what a seed moves
+        (False, (), {**KEPT, "val_slim": 0.89}, ["from 90.00% to 89.00%"]),
+    ],
+)
+def test_what_must_be_known_is_noted(seen, verdicts, accuracy, words):
+    notes = delivery._notes(context(seen=seen), report(*verdicts), accuracy)
+    assert len(notes) == len(words)
+    assert all(part in note for part, note in zip(words, notes, strict=True))
+
+
+def test_the_steps_to_the_lowest_latency_are_one_note():
+    steps = [
+        {"latency": 0.9, "lost_points": 0.25, "kept": True},
+        {"latency": 0.8, "lost_points": 1.5, "kept": False},
+        {"latency": 0.85, "kept": False, "reason": "..."},
+    ]
+    (note,) = delivery._walked(steps)
+    assert note.endswith("0.9x 0.25, 0.8x 1.50 (too much), 0.85x not reached")
+    assert delivery._walked([]) == ()
