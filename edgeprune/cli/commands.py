@@ -407,10 +407,12 @@ def channels(
     """Show which channels of a model must be pruned together."""
     _needs_search("channels")
     from edgeprune.cli import console
+    from edgeprune.export.inspection import traced
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.inspection import traced
+    from edgeprune.run.defaults import side
 
-    console.show_channels(traced(ModelSpec(model, classes, dict(model_arg or ())), image_size))
+    spec = ModelSpec(model, classes, dict(model_arg or ()))
+    console.show_channels(traced(spec, side(model, image_size)))
 
 
 @app.command()
@@ -428,13 +430,15 @@ def probe(
     """Measure the latency table of a model's search space on a device."""
     _needs_search("probe")
     from edgeprune.cli import console
+    from edgeprune.export.inspection import probed
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.inspection import probed
+    from edgeprune.run.defaults import side
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
+    size = side(model, image_size, profile)
     with console.progress() as progress:
-        report = probed(spec, image_size, profile, device, rebuild=rebuild, progress=progress)
+        report = probed(spec, size, profile, device, rebuild=rebuild, progress=progress)
     console.show_probe(report)
 
 

@@ -45,7 +45,7 @@ class Request:
         wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``registry.NAMES``.
-        family: Latency ratios, falling; one model each. None for a single model.
+        family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
 
     Raises:

@@ -1,11 +1,11 @@
 from edgeprune.deploy.table import probe as probing
+from edgeprune.export import inspection
 from edgeprune.prune.models.zoo import ModelSpec
-from edgeprune.run import inspection
 from edgeprune.target import load_target
 
 
 def test_a_named_network_is_traced_with_its_shortcuts_rewritten():
-    trace = inspection.traced(ModelSpec("resnet20"), None)
+    trace = inspection.traced(ModelSpec("resnet20"), 32)
     assert trace.groups[0].width == 16
     assert not trace.unfollowed
 

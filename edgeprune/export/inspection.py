@@ -10,22 +10,17 @@ from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.tracing.trace import Trace, trace
-from edgeprune.run.defaults import side
 from edgeprune.target import TargetProfile
 
 
-def traced(spec: ModelSpec, image_size: int | None, target: TargetProfile | None = None) -> Trace:
-    """The channel groups of a network with random weights.
-
-    Without ``image_size`` (pixels a side) or a target that pins it, the family's own counts.
-    """
-    size = side(spec.name, image_size, target)
-    return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, size, size))
+def traced(spec: ModelSpec, side: int) -> Trace:
+    """The channel groups of a network with random weights; ``side`` of its input in pixels."""
+    return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, side, side))
 
 
 def probed(
     spec: ModelSpec,
-    image_size: int | None,
+    side: int,
     target: TargetProfile,
     device: str,
     *,
@@ -34,5 +29,5 @@ def probed(
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
-    network = blocks.to_network(traced(spec, image_size, target))
+    network = blocks.to_network(traced(spec, side))
     return probe.probe(network, target, options)
