@@ -103,6 +103,13 @@ def search(
             min=1,
         ),
     ] = None,
+    compensate: Annotated[
+        options.Compensation,
+        typer.Option(
+            help="Whether layers that stay are solved for, without labels, to take over what was "
+            "removed: refit, none, or auto, which refits before at most 200 steps of training."
+        ),
+    ] = options.Compensation.auto,
     wavelet: Annotated[
         str,
         typer.Option(help="Wavelet of the wavelet criterion, such as haar, db2 or sym4."),
@@ -168,6 +175,7 @@ def search(
         wavelet=WaveletOptions(wavelet=wavelet),
         device=device,
         strategy=strategy or registry.DEFAULT,
+        compensate=compensate.value,
         family=family or (),
         latency_ms=max_latency_ms,
     )

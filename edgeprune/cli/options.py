@@ -25,6 +25,14 @@ class GitHub(StrEnum):
     off = "off"
 
 
+class Compensation(StrEnum):
+    """What the layers that stay do about what was removed, before any training."""
+
+    auto = "auto"
+    refit = "refit"
+    none = "none"
+
+
 class Ratios(tuple[float, ...]):
     """Latency ratios of a family, falling."""
 

@@ -9,11 +9,10 @@ from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.search.strategies import registry
-from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.slimming.compensation import Compensated, Method, compensate
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan, check
-from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, train_in
@@ -26,6 +25,7 @@ from edgeprune.run.setup import RunContext
 from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
+REFIT_STEPS = 200  # after 400 nothing of its lead is left: docs/recovery.md has the figures
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Pruner:
         """Slim, recalibrate, distil; an interrupted training goes on."""
         context, images = self.context, self.context.images
         plan = chosen.choice.plan(context.problem.model)
-        slimmed = recalibrate(slim(context.problem.trace, plan), images.train)
-        before = evaluate(slimmed, images.val).accuracy
+        start = self._compensated(plan)
+        before = evaluate(start.model, images.val).accuracy
         task = {"plan": digest(plan.model_dump_json()), "basis": context.basis}
         setting = Setting(
             teacher=context.dense.model,
@@ -107,14 +107,33 @@ class Pruner:
             ranks=Ranks(device=best_device()),
             keep=Keep(folder.path / RECOVERY, task),
         )
-        trained = train_in(slimmed, images.train, context.request.recovery, setting)
+        trained = train_in(start.model, images.train, context.request.recovery, setting)
         accuracy = {
             "val_dense": context.origin.accuracy,
             "val_before_finetune": before,
             "val_slim": evaluate(trained.model, images.val).accuracy,
         }
         context.folder.event("fine-tuned", **accuracy)
-        return Recovered(trained.model, accuracy, trained.history)
+        compensation = {"method": start.method, "divergence": start.divergence, "left": start.left}
+        return Recovered(
+            trained.model, accuracy, {**trained.history, "compensation": compensation}
+        )
+
+    def _compensated(self, plan: PruningPlan) -> Compensated:
+        """Slim and recalibrate; refit what stays where it was asked for, or training is short."""
+        context, images = self.context, self.context.images
+        method: Method = "none"
+        short = context.request.recovery.steps_on(len(images.train)) <= REFIT_STEPS
+        if context.request.compensate == "refit" or (
+            context.request.compensate == "auto" and short
+        ):
+            method = "refit"
+        start = compensate(context.problem.trace, plan, images.train, images.val, method)
+        if start.divergence:
+            context.folder.event(
+                "compensated", method=start.method, divergence=start.divergence, left=start.left
+            )
+        return start
 
 
 def pruner(context: RunContext) -> Pruner:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -45,6 +45,8 @@ class Request:
         wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``registry.NAMES``.
+        compensate: Whether layers that stay are refitted before the fine-tuning; ``auto``
+            refits before a short one.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
 
@@ -69,6 +71,7 @@ class Request:
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     device: str = "local://"
     strategy: str = registry.DEFAULT
+    compensate: Literal["auto", "refit", "none"] = "auto"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 

@@ -121,6 +121,14 @@ def test_every_step_is_told(outcome):
     assert [step for step in steps if step not in remarks][-2:] == ["searching", "fine-tuning"]
 
 
+def test_a_short_training_begins_with_a_refit_that_is_judged(outcome, here):
+    (event,) = [e for e in events(here / "run") if e["event"] == "compensated"]
+    assert event["divergence"][event["method"]] == min(event["divergence"].values())
+    assert set(event["divergence"]) == {"none", "refit"}
+    _, record = load_slim(here / "run" / "model.pt", trust_factory=True)
+    assert record.history["finetune"]["compensation"]["method"] == event["method"]
+
+
 def test_the_run_folder_holds_everything(outcome, here):
     names = {path.name for path in (here / "run").iterdir()}
     assert names == {

@@ -147,7 +147,7 @@ class _Run:
                 f"a batch of {self.batch} images cannot be shared by {self.ranks.count} processes"
             )
         self.per_epoch = max(1, len(images) // self.batch)
-        self.total = recipe.epochs * self.per_epoch if recipe.steps is None else recipe.steps
+        self.total = recipe.steps_on(len(images))
         self.optimizer = torch.optim.SGD(
             [p for p in self.model.parameters() if p.requires_grad],
             lr=recipe.lr,

@@ -68,6 +68,12 @@ class Recipe:
             if not legal:
                 raise InputError(f"recipe: {name} cannot be {getattr(self, name)}")
 
+    def steps_on(self, count: int) -> int:
+        """Number of training steps on ``count`` images."""
+        if self.steps is not None:
+            return self.steps
+        return self.epochs * max(1, count // batch_size(self.batch, count))
+
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:
     """Rate of one step: a linear rise, then a cosine that would reach 0 at step ``total``."""

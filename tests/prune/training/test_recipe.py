@@ -61,3 +61,17 @@ def test_an_impossible_recipe_is_refused(wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(InputError, match=f"recipe: {name} cannot be"):
         Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "count", "steps"),
+    [
+        (Recipe(steps=7), 1000, 7),
+        (Recipe(epochs=10, batch=64), 1021, 150),
+        (Recipe(epochs=2, batch=128), 45_000, 702),
+        (Recipe(epochs=3), 5, 3),
+        (Recipe(epochs=0), 100, 0),
+    ],
+)
+def test_the_number_of_steps_is_that_of_whole_batches(recipe, count, steps):
+    assert recipe.steps_on(count) == steps

@@ -1,0 +1,33 @@
+from types import SimpleNamespace
+
+import pytest
+
+from edgeprune.prune.slimming.compensation import Compensated
+from edgeprune.prune.training.recipe import Recipe
+from edgeprune.run import pruner
+from edgeprune.run.pruner import REFIT_STEPS, Pruner
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "method"),
+    [
+        ("auto", 0, "refit"),
+        ("auto", REFIT_STEPS, "refit"),
+        ("auto", REFIT_STEPS + 1, "none"),
+        ("refit", 10_000, "refit"),
+        ("none", 0, "none"),
+    ],
+)
+def test_a_refit_comes_before_a_short_training_or_where_it_was_asked_for(
+    monkeypatch, asked, steps, method
+):
+    def compensate(trace, plan, train, held_out, wanted):
+        return Compensated(None, wanted, {}, {})
+
+    monkeypatch.setattr(pruner, "compensate", compensate)
+    request = SimpleNamespace(compensate=asked, recovery=Recipe(steps=steps))
+    images = SimpleNamespace(train=range(500), val=range(100))
+    context = SimpleNamespace(
+        request=request, images=images, problem=SimpleNamespace(trace=None), folder=None
+    )
+    assert Pruner(context, None)._compensated(None).method == method
