@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,29 +11,12 @@ import torch
 from onnx import TensorProto, helper
 
 from edgeprune.cli import commands
-from edgeprune.cli.main import main
 from edgeprune.deploy.gate.verdicts import Report, Verdict
-from edgeprune.errors import InputError, MachineError, PromiseError
-from edgeprune.interrupt import interrupt
+from edgeprune.errors import InputError
 from edgeprune.run import pipeline
 from edgeprune.run.family import Family, Member
 from edgeprune.run.outcome import Outcome, Row
 from edgeprune.target import RelativeBudget, load_target, with_budgets
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*words):
-        monkeypatch.setattr(sys, "argv", ["edgeprune", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return command
 
 
 def network(path, seed=0):
@@ -161,29 +143,6 @@ def test_a_model_at_chance_hints_at_normalisation(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
-    [
-        (InputError("x"), 2, "x"),
-        (PromiseError("y"), 1, "y"),
-        (MachineError("z"), 3, "z"),
-        (KeyboardInterrupt(), 130, ""),
-        (MemoryError(), 3, "out of memory"),
-        (OSError(28, "No space left on device", "f"), 3, "f: No space left"),
-        (ZeroDivisionError("n/0"), 70, "internal error"),
-    ],
-)
-def test_exit_codes(run, monkeypatch, error, code, said):
-    def fail(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(pipeline, "run_search", fail)
-    found = run("search")
-    assert found[0] == code
-    assert said in found[2]
-    assert "Traceback" not in found[2]
-
-
-@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["search", "--epochs", "-1"], "--epochs"),
@@ -217,27 +176,6 @@ def test_a_pinned_shape_that_no_search_can_use_is_refused_at_once(run, tmp_path)
         refused(run("search", "--target", "./t.toml"), 2, "input.shape")
     (tmp_path / "t.toml").write_text('schema = 1\nname = "t"\n[input]\nshape = [1, 3, 32, 32]\n')
     refused(run("search", "--target", "./t.toml", "--image-size", "64"), 2, "--image-size 64")
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-)
-def test_an_interrupt_that_surfaces_as_another_error_is_still_one(
-    run, monkeypatch, number, code, word
-):
-    def confused(*args, **kwargs):
-        interrupt.advice = "--resume goes on"
-        try:
-            os.kill(os.getpid(), number)
-        except KeyboardInterrupt:
-            raise ImportError("a library made this of it") from None
-
-    monkeypatch.setattr(interrupt, "number", None)
-    monkeypatch.setattr(interrupt, "advice", "")
-    monkeypatch.setattr(pipeline, "run_search", confused)
-    ended, _, err = run("search")
-    assert (ended, err) == (code, f"edgeprune: {word}; --resume goes on\n")
 
 
 def test_a_version_in_the_environment_ends_no_check(run, monkeypatch):
