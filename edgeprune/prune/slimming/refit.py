@@ -191,6 +191,9 @@ class _Lockstep:
             wanted = wanted - self._values[0][target.shortcut]
         self._release(target)
         fitted = fit(layer, self._values[0][node.all_input_nodes[0]], wanted)
+        if fitted is None:
+            self.left[str(node.target)] = "what it reads or has to return is not finite"
+            return
         norm = target.norm and self._graphs[0].get_submodule(target.norm)
         if isinstance(norm, _BatchNorm) and norm.affine:
             norm.weight.copy_(fitted.deviation)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -31,3 +32,34 @@ def test_groups_are_solved_for_by_themselves():
         least_squares.fit(grouped, images, wanted)
         together = torch.cat([layer.weight for layer in alone])
     assert torch.allclose(grouped.weight, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_dual_form_is_the_same_solution(groups):
+    generator = torch.Generator().manual_seed(0)
+    old = torch.randn(groups, 4, 6, generator=generator, dtype=torch.float64)
+    u, y = (torch.randn(groups, n, 30, generator=generator) for n in (6, 4))
+    primal = least_squares._primal(
+        old, iter([(u[..., :11], y[..., :11]), (u[..., 11:], y[..., 11:])])
+    )
+    dual = least_squares._dual(old, iter([(u, y)]))
+    assert all(torch.allclose(p, d, atol=1e-5) for p, d in zip(primal, dual, strict=True))
+
+
+def test_a_layer_wider_than_there_are_samples_takes_no_matrix_of_its_width():
+    layer = nn.Linear(40_000, 3)  # a Gram matrix of it would take 12.8 GB
+    images, wanted = torch.randn(8, 40_000), torch.randn(8, 3)
+    before = (layer(images) - wanted).square().mean()
+    with torch.no_grad():
+        assert least_squares.fit(layer, images, wanted) is not None
+    assert (layer(images) - wanted).square().mean() < 0.1 * before
+
+
+def test_what_is_not_finite_leaves_the_layer_as_it_was():
+    layer = nn.Linear(5, 3)
+    before = layer.weight.detach().clone()
+    images = torch.randn(20, 5)
+    images[3, 2] = torch.inf
+    with torch.no_grad():
+        assert least_squares.fit(layer, images, torch.randn(20, 3)) is None
+    assert torch.equal(layer.weight, before)
