@@ -11,17 +11,15 @@ from torch import Tensor, nn
 
 from edgeprune.arrays import Widths
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.evaluator import Effort, Score
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs
-from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import PruningPlan
-from edgeprune.prune.space.widths import PruningSpace, build
-from edgeprune.prune.tracing.trace import trace
+from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
+from tests.problems import noise_data, tiny_problem
 
 
 class Judged(nn.Module):
@@ -210,60 +208,13 @@ def judged_problem() -> Callable[..., Problem]:
     return make
 
 
-class Sealed:
-    """Test images: whoever touches them in a search has failed."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"the test images were touched: {name}")
-
-    def __len__(self) -> int:
-        raise AssertionError("the test images were counted")
-
-
-def noise_images(count: int, seed: int) -> HeldImages:
-    """Noise with a tint that tells its class, 8x8."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 5
-    pixels = torch.randint(0, 120, (count, 3, 8, 8), generator=generator)
-    tinted = pixels + 25 * labels.view(-1, 1, 1, 1) * torch.tensor([1, 0, 1]).view(1, 3, 1, 1)
-    return HeldImages(tinted.to(torch.uint8), labels)
-
-
 @pytest.fixture
 def noise() -> DataSet:
     """Images to search with; those to test with are sealed."""
-    return DataSet(
-        name="noise",
-        classes=tuple("abcde"),
-        train=noise_images(48, 0),
-        val=noise_images(40, 1),
-        test=cast(Any, Sealed()),
-        size=8,
-        normalisation=IMAGENET,
-        fingerprint="noise-1",
-    )
-
-
-STEPS = {"resnet": (8, 16), "vgg": (4, 8), "bottleneck": (6, 12)}  # few networks, soon scored
+    return noise_data()
 
 
 @pytest.fixture
-def real_problem(tiny: Callable[[str], tuple[nn.Module, Tensor]], noise: DataSet) -> Any:
-    """A problem on one of the tiny networks with the true evaluator, and little effort."""
-
-    def make(name: str, **given: Any) -> Problem:
-        model, example = tiny(name)
-        traced = trace(model.float(), example.float())
-        space, counts = build(traced.groups, STEPS[name]), CostModel(traced)
-        costs = Costs(space.full, (lambda w: 2000 + counts.macs(w), counts.macs, counts.params))
-        effort = Effort(
-            evaluations=16, calibration=16, judged=20, finalists=3, rungs=((2, 2), (5, 1))
-        )
-        usual = {
-            "effort": effort,
-            "settings": Settings(population=6, generations=2),
-            "criteria_names": ("l1",),
-        }
-        return Problem(trace=traced, space=space, costs=costs, images=noise, **{**usual, **given})
-
-    return make
+def real_problem() -> Callable[..., Problem]:
+    """Makes a problem on one of the tiny networks with the true evaluator, and little effort."""
+    return tiny_problem

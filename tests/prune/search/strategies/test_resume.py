@@ -12,6 +12,7 @@ from edgeprune.prune.models.placement import one_thread
 from edgeprune.prune.search.evaluation.masked import Damage
 from edgeprune.prune.search.strategies.registry import searcher
 from edgeprune.prune.space.budget import Limits
+from tests.problems import tiny_problem
 
 LIMITS = (Limits(latency=0.85), Limits(latency=0.7))
 MEMOISED = ("joint", "smoea", "random")
@@ -79,24 +80,34 @@ def test_gwcs_keeps_no_scores_and_runs_again(real_problem, tmp_path):
     assert searched(real_problem("resnet", folder=tmp_path), "gwcs") == expected
 
 
+class Killing:
+    """Progress that ends its own process as ``kill -9`` does after so many steps."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def __call__(self, step, done, total):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def search_until_killed(folder, name, count):
+    with one_thread():
+        searched(tiny_problem("resnet", folder=folder, progress=Killing(count)), name)
+
+
 @pytest.mark.parametrize("name", [*MEMOISED, "gwcs"])
-@one_thread()  # a forked process has no threads of its parent's pool: it would wait for them
+@one_thread()  # scores to the bit, whatever the number of threads
 def test_a_killed_process_is_gone_on_from(real_problem, tmp_path, name):
     """kill -9 after a third and after two thirds of all steps, then to the end."""
     steps = []
     expected = searched(real_problem("resnet", progress=lambda *step: steps.append(step)), name)
-
-    def killed_after(count):
-        def progress(step, done, total):
-            told.append(step)
-            if len(told) == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        told = []
-        searched(real_problem("resnet", folder=tmp_path, progress=progress), name)
-
     for count in (len(steps) // 3, 2 * len(steps) // 3):
-        process = multiprocessing.get_context("fork").Process(target=killed_after, args=(count,))
+        # A process of its own: autograd works in no fork of one in which it has worked.
+        process = multiprocessing.get_context("spawn").Process(
+            target=search_until_killed, args=(tmp_path, name, count)
+        )
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
