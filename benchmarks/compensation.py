@@ -21,7 +21,7 @@ import numpy as np
 from contest.network import DenseNetwork, dense_network, unpacked
 from torch import nn
 
-from edgeprune.prune.images.held import stratified
+from edgeprune.prune.images.datasets import sample
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.refit import refit
@@ -108,9 +108,7 @@ def distilled(dense: DenseNetwork, name: str, plan: PruningPlan, lengths: list[i
 
 
 def refitted(dense: DenseNetwork, plan: PruningPlan, draw: int) -> nn.Module:
-    train_images = dense.images.train
-    some = train_images.subset(stratified(train_images.labels, IMAGES, draw))
-    pixels, _ = next(iter(some.batches(IMAGES)))
+    pixels, _ = next(iter(sample(dense.images.train, IMAGES, seed=draw).batches(IMAGES)))
     return recalibrated(dense, refit(slim(dense.trace, plan), dense.trace, plan, pixels).model)
 
 

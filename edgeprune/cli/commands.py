@@ -133,6 +133,8 @@ def search(
     from edgeprune.prune.search.engine.population import Settings
     from edgeprune.prune.search.strategies import registry
     from edgeprune.run import defaults, pipeline
+    from edgeprune.run.family import Family
+    from edgeprune.run.request import Request
     from edgeprune.target import load_target
 
     if weights and not data:
@@ -140,7 +142,7 @@ def search(
     if family and not (max_latency_ratio is None and max_latency_ms is None):
         raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
     profile, source = load_target(target), data or "digits"
-    request = pipeline.Request(
+    request = Request(
         target=profile,
         model=ModelSpec(model, kwargs=dict(model_arg or ())),
         budget=defaults.budget(
@@ -181,7 +183,7 @@ def search(
     )
     with console.progress() as progress:
         outcome = pipeline.run_search(request, progress)
-    if isinstance(outcome, pipeline.Family):
+    if isinstance(outcome, Family):
         console.show_family(outcome, request, target)
     else:
         console.show_outcome(outcome, request, target)

@@ -8,7 +8,7 @@ from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
 from edgeprune.prune.models import zoo
 from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
-from edgeprune.prune.training.dense import DIGITS, FROM_SCRATCH
+from edgeprune.prune.training.dense import DIGITS, usual_recipe
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import RelativeBudget, TargetProfile
 
@@ -72,8 +72,8 @@ def effort(source: str, evaluations: int | None, finalists: int | None) -> Effor
 
 
 def dense_recipe(source: str, epochs: int | None, seed: int) -> Recipe:
-    """How a dense model without weights is trained; the digits are few and need less."""
-    usual = DIGITS if source == "digits" else FROM_SCRATCH
+    """How a dense model without weights is trained; None leaves the usual number of epochs."""
+    usual = usual_recipe(source)
     return replace(usual, epochs=epochs or usual.epochs, seed=seed)
 
 

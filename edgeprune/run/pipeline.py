@@ -20,8 +20,6 @@ from edgeprune.run.request import Request, refuse_other
 from edgeprune.run.setup import RunContext, set_up
 from edgeprune.target import Budget
 
-__all__ = ["Family", "Outcome", "Request", "run_search"]
-
 MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
 
 

@@ -9,7 +9,7 @@ from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.search.strategies import registry
-from edgeprune.prune.slimming.compensation import Compensated, Method, compensate
+from edgeprune.prune.slimming.compensation import Compensated, compensate
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan, check
@@ -114,25 +114,19 @@ class Pruner:
             "val_slim": evaluate(trained.model, images.val).accuracy,
         }
         context.folder.event("fine-tuned", **accuracy)
-        compensation = {"method": start.method, "divergence": start.divergence, "left": start.left}
-        return Recovered(
-            trained.model, accuracy, {**trained.history, "compensation": compensation}
-        )
+        history = {**trained.history, "compensation": start.to_plain()}
+        return Recovered(trained.model, accuracy, history)
 
     def _compensated(self, plan: PruningPlan) -> Compensated:
         """Slim and recalibrate; refit what stays where it was asked for, or training is short."""
         context, images = self.context, self.context.images
-        method: Method = "none"
-        short = context.request.recovery.steps_on(len(images.train)) <= REFIT_STEPS
-        if context.request.compensate == "refit" or (
-            context.request.compensate == "auto" and short
-        ):
-            method = "refit"
+        method = context.request.compensate
+        if method == "auto":
+            steps = context.request.recovery.steps_on(len(images.train))
+            method = "refit" if steps <= REFIT_STEPS else "none"
         start = compensate(context.problem.trace, plan, images.train, images.val, method)
         if start.divergence:
-            context.folder.event(
-                "compensated", method=start.method, divergence=start.divergence, left=start.left
-            )
+            context.folder.event("compensated", **start.to_plain())
         return start
 
 

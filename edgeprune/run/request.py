@@ -16,6 +16,7 @@ from edgeprune.prune.saliency.wavelet import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
@@ -71,7 +72,7 @@ class Request:
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     device: str = "local://"
     strategy: str = registry.DEFAULT
-    compensate: Literal["auto", "refit", "none"] = "auto"
+    compensate: Method | Literal["auto"] = "auto"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 

@@ -1,13 +1,13 @@
 """Compensates for removed channels without training: a refit where it proves better."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.prune.images.held import Images, stratified
+from edgeprune.prune.images.datasets import sample
+from edgeprune.prune.images.held import Images
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.slimming.refit import refit
 from edgeprune.prune.slimming.slim import slim
@@ -15,6 +15,7 @@ from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.recipe import distillation
 
 Method = Literal["refit", "none"]
 
@@ -39,6 +40,10 @@ class Compensated(NamedTuple):
     divergence: Mapping[str, float]
     left: Mapping[str, str]
 
+    def to_plain(self) -> dict[str, Any]:
+        """What was done and how it was judged, as plain JSON."""
+        return {"method": self.method, "divergence": self.divergence, "left": self.left}
+
 
 def compensate(
     traced: Trace, plan: PruningPlan, train: Images, held_out: Images, method: Method
@@ -59,31 +64,22 @@ def compensate(
     plain = recalibrate(slimmed, train)
     if method == "none" or not isinstance(slimmed, torch.fx.GraphModule):
         return Compensated(plain, "none", {}, {})
-    solved = refit(slimmed, traced, plan, _pixels(train))
+    solved = refit(slimmed, traced, plan, _pixels(train, traced))
     candidates = {"none": plain, "refit": recalibrate(solved.model.cpu(), train)}
-    judged = held_out
-    if len(held_out) > _JUDGED:
-        judged = held_out.subset(stratified(held_out.labels, _JUDGED, 0))
+    judged = sample(held_out, _JUDGED)
     dense = evaluate(traced.model, judged).logits
     divergence = {
-        name: _divergence(evaluate(model, judged).logits, dense)
+        name: float(distillation(evaluate(model, judged).logits, dense, 1.0))
         for name, model in candidates.items()
     }
     best: Method = "refit" if divergence["refit"] < divergence["none"] else "none"
     return Compensated(candidates[best], best, divergence, solved.left)
 
 
-def _pixels(images: Images) -> Tensor:
+def _pixels(images: Images, traced: Trace) -> Tensor:
     """Unlabelled training images, evenly from all classes, as many as the memory bound allows."""
-    side = images.subset(stratified(images.labels, 1, 0))
-    shape = next(iter(side.batches(1)))[0].shape  # (1, C, H, W)
-    count = min(_MOST_IMAGES, max(_LEAST_IMAGES, _PIXELS // (shape[2] * shape[3])))
-    chosen = images.subset(stratified(images.labels, min(count, len(images)), 0))
-    pixels, _ = next(iter(chosen.batches(count)))
+    entry = next(node for node in traced.graph.graph.nodes if node.op == "placeholder")
+    _, _, height, width = entry.meta["tensor_meta"].shape
+    count = min(_MOST_IMAGES, max(_LEAST_IMAGES, _PIXELS // (height * width)))
+    pixels, _ = next(iter(sample(images, count).batches(count)))
     return pixels.to(best_device())
-
-
-def _divergence(logits: Tensor, dense: Tensor) -> float:
-    """KL(dense || slim), logits each (N, classes), in nats an image."""
-    slim, target = F.log_softmax(logits, 1), F.log_softmax(dense, 1)
-    return float(F.kl_div(slim, target, reduction="batchmean", log_target=True))

@@ -97,7 +97,10 @@ class _Lockstep:
         self._dense_nodes = {node.name: node for node in traced.graph.graph.nodes}
         # The dense graph's own nodes, as the layouts know them, on the weights of the copy.
         nodes = slim.graph, traced.graph.graph
-        self._runners = tuple(map(_runner, self._graphs, nodes))
+        self._runners = tuple(
+            fx.Interpreter(module, graph=graph)
+            for module, graph in zip(self._graphs, nodes, strict=True)
+        )
         self._values: tuple[dict[fx.Node, Any], dict[fx.Node, Any]] = {}, {}
         self._changed: dict[fx.Node, bool] = {}
         self._targets = self._find_targets(traced)
@@ -238,14 +241,9 @@ class _Lockstep:
             targets[end] = _Target(block.join, others[0], norm)
 
 
-def _runner(module: fx.GraphModule, graph: fx.Graph) -> fx.Interpreter:
-    return fx.Interpreter(module, graph=graph)
-
-
 def _unsolvable(layer: Any, node: fx.Node) -> str:
     """Why a layer keeps its weights; empty where it can be solved for."""
-    owner = node.graph
-    calls = sum(n.op == "call_module" and n.target == node.target for n in owner.nodes)
+    calls = sum(n.op == "call_module" and n.target == node.target for n in node.graph.nodes)
     if calls > 1:
         return "it is called more than once"
     if isinstance(layer, nn.Linear):
