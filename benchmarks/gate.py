@@ -28,7 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.deploy.gate.check import Options, check
-from edgeprune.deploy.timing.protocol import Setting, compare_many
+from edgeprune.deploy.timing.protocol import compare_many
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.target import TargetProfile
 
 PROFILE = TargetProfile.model_validate({"schema": 1, "name": "gate-benchmark"})

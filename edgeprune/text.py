@@ -19,6 +19,12 @@ def one_line(text: object) -> str:
     return " ".join("".join(shown).split())
 
 
+def shortened(text: str, most: int = 400) -> str:
+    """At most so many characters of a line; a report in JSON has all of them."""
+    rest = " ... (all of it in the JSON report)"
+    return text if len(text) <= most else text[: most - len(rest)].rstrip() + rest
+
+
 def error_line(error: BaseException) -> str:
     """The kind and the words of an error that others raised, as one line."""
     return one_line(f"{type(error).__name__}: {error}")

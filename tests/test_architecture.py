@@ -20,8 +20,9 @@ def test_the_map_lists_every_file_once_with_its_own_first_line():
 
 def test_no_file_holds_two_ideas():
     long = {p.name: len(p.read_text("utf-8").splitlines()) for p in modules()}
-    # The commands are one list; every other file stays under 300 lines.
-    assert {name for name, lines in long.items() if lines > 300} <= {"commands.py"}
+    # The commands are one list, and the runner is one file because it is copied to devices;
+    # every other file stays under 300 lines.
+    assert {name for name, lines in long.items() if lines > 300} <= {"commands.py", "runner.py"}
 
 
 def test_each_library_has_one_home():

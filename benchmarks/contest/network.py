@@ -17,7 +17,7 @@ from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import probe
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.timing import protocol
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError
 from edgeprune.export import blocks

@@ -171,6 +171,7 @@ def provenance(
         params=history["params"],
         accuracy_dense=history.get("accuracy_dense"),
         accuracy_slim=history.get("accuracy_slim"),
+        answers=history.get("answers"),
         dense_sha256=history.get("dense_sha256"),
         checkpoint_sha256=file_sha256(parent) if parent else None,
         versions={

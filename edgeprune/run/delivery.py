@@ -5,14 +5,17 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.verdicts import Report
-from edgeprune.deploy.timing.protocol import Setting, compare
+from edgeprune.deploy.timing.protocol import compare
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
 from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.training.evaluation import kept_answers, paired
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
 from edgeprune.run.setup import RunContext
@@ -32,10 +35,11 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     files of these names in ``folder`` are replaced.
     """
     recovered = model.recovered
-    slim_accuracy = context.test_accuracy(recovered.model)
-    accuracy = {"dense": context.dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
+    right = context.dense_right, context.test_right(recovered.model)
+    dense_accuracy, slim_accuracy = (float(each.double().mean()) for each in right)
+    accuracy = {"dense": dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
     target = context.request.target
-    dense, slim = _records(context, model, accuracy)
+    dense, slim = _records(context, model, accuracy, right)
     dense_file = ship(context.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
@@ -88,19 +92,27 @@ def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _records(
-    context: RunContext, model: PrunedModel, accuracy: Mapping[str, float]
+    context: RunContext,
+    model: PrunedModel,
+    accuracy: Mapping[str, float],
+    right: tuple[Tensor, Tensor],
 ) -> tuple[Checkpoint, Checkpoint]:
-    """What the dense and the slim file say of themselves."""
+    """What the dense and the slim file say of themselves; ``right`` is (N,) of bool for each."""
     record, chosen = context.record, model.chosen.choice
     widths = np.stack([context.problem.space.full, chosen.widths])
     counts = [getattr(context.counts, name)(widths).tolist() for name in COUNTS]
     dense_counts, slim_counts = (
         dict(zip(COUNTS, column, strict=True)) for column in zip(*counts, strict=True)
     )
-    history = {**record.history, "accuracy_dense": accuracy["dense"]}
+    history = {
+        **record.history,
+        "accuracy_dense": accuracy["dense"],
+        "dense_answers": kept_answers(right[0], context.images.fingerprint),
+    }
     slim_history = {
         **history,
         "accuracy_slim": accuracy["slim"],
+        "answers": paired(*right),
         "accuracy": dict(accuracy),
         "finetune": dict(model.recovered.finetune),
         **slim_counts,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.deploy.artifact.seal import file_sha256
 from edgeprune.errors import InputError
@@ -20,7 +20,12 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.distributed import Ranks, together
-from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.evaluation import (
+    evaluate,
+    kept_answers,
+    known_answers,
+    paired,
+)
 from edgeprune.prune.training.loop import Setting, Trained, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
@@ -244,11 +249,11 @@ def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:
 def _written(request: FinetuneRequest, prepared: _Prepared, trained: Trained) -> FinetuneResult:
     """Judge on the validation images, and once on the test images; write; let the state go."""
     val = evaluate(trained.model, prepared.images.val).accuracy
-    test = evaluate(trained.model, prepared.images.test).accuracy
+    right = evaluate(trained.model, prepared.images.test).right
     record = replace(
         prepared.record,
         state_dict=trained.model.state_dict(),
-        history=_history(prepared, trained, val, test),
+        history=_history(prepared, trained, val, right),
     )
     checkpoint.write(request.file, record, overwrite=request.overwrite)
     with disk_errors(request.state):
@@ -258,19 +263,34 @@ def _written(request: FinetuneRequest, prepared: _Prepared, trained: Trained) ->
     )
 
 
-def _history(prepared: _Prepared, trained: Trained, val: float, test: float) -> dict[str, Any]:
-    """The old history, with what is new in place of what no longer holds."""
+def _history(prepared: _Prepared, trained: Trained, val: float, right: Tensor) -> dict[str, Any]:
+    """The old history, with what is new in place of what no longer holds.
+
+    ``right`` says which test images are answered right, (N,) of bool.
+    """
     old, images = dict(prepared.record.history), prepared.images
     if old.get("data") != images.name:
         # Shares of other images are no measure beside the new ones.
         old = {name: kept for name, kept in old.items() if not name.startswith("accuracy")}
     which = "dense" if prepared.record.plan is None else "slim"
+    test = float(right.double().mean())
     accuracy = {f"val_{which}": val, "val_before_finetune": prepared.before, which: test}
     return {
-        **old,
+        **{name: kept for name, kept in old.items() if name not in ("answers", "dense_answers")},
+        **_answers(old.get("dense_answers"), which, right, images.fingerprint),
         "data": images.name,
         f"accuracy_{which}": test,
         "accuracy": {**old.get("accuracy", {}), **accuracy},
         "finetune": {**trained.history, "task": dict(prepared.task)},
         "finetuned_from": {"sha256": prepared.task["model"], "finetune": old.get("finetune")},
     }
+
+
+def _answers(kept: object, which: str, right: Tensor, fingerprint: str) -> dict[str, Any]:
+    """The dense network's answers to the test images, and the slim one's paired with them."""
+    if which == "dense":
+        return {"dense_answers": kept_answers(right, fingerprint)}
+    dense = known_answers(kept, fingerprint)
+    if dense is None or len(dense) != len(right):  # of other images: they cannot be paired
+        return {}
+    return {"dense_answers": kept, "answers": paired(dense, right)}

@@ -9,7 +9,7 @@ from torch import nn
 from edgeprune.arrays import Floats
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.timing import protocol
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError, PromiseError
 from edgeprune.export.exporter import to_onnx

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
@@ -80,13 +80,13 @@ class RunContext:
         return found.hexdigest()[:16]
 
     @cached_property
-    def dense_accuracy(self) -> float:
-        """Top-1 on the test images, 0..1; they are read when it is first asked for, at the end."""
-        return self.test_accuracy(self.dense.model)
+    def dense_right(self) -> Tensor:
+        """The dense model's :meth:`test_right`; the images are read when it is first asked for."""
+        return self.test_right(self.dense.model)
 
-    def test_accuracy(self, network: nn.Module) -> float:
-        """Top-1 on the test images, 0..1; nothing may be decided by it."""
-        return evaluate(network, self.images.test).accuracy
+    def test_right(self, network: nn.Module) -> Tensor:
+        """Which test images a network gets right, (N,) of bool; nothing may be decided by it."""
+        return evaluate(network, self.images.test).right
 
     @property
     def record(self) -> Checkpoint:

@@ -92,7 +92,11 @@ class Recorded:
         reference_ns: Time of the reference.
         graphs: Optimised graphs, by index of the model.
         memory: ``load_ns`` and ``peak_bytes`` per footprint job.
+        run_seconds: How long a run takes, as the gate plans by.
+        seconds: How far ``clock`` goes on with each epoch.
+        finite: Whether each model answers with numbers.
         jobs: What was asked, in order.
+        clock: Time on the device, in s.
     """
 
     ratios: Sequence[float] = (0.5,)
@@ -101,8 +105,17 @@ class Recorded:
     memory: Sequence[tuple[int, int]] = ((2_000_000, 5_000_000),)
     machine: dict[str, Any] = field(default_factory=lambda: dict(MACHINE))
     counters: dict[str, float] = field(default_factory=dict)
+    run_seconds: float = 0.001
+    seconds: float = 0.0
+    finite: Sequence[bool] = (True, True)
     jobs: list[Job] = field(default_factory=list)
+    clock: float = 0.0
     uri: str = "recorded://"
+
+    @property
+    def timed(self) -> list[Job]:
+        """The jobs that timed something, without those that set the pace alone."""
+        return [job for job in self.jobs if any(epoch.burst > 1 for epoch in job.epochs)]
 
     def __post_init__(self) -> None:
         self._ratios = itertools.chain(self.ratios, itertools.repeat(self.ratios[-1]))
@@ -119,6 +132,9 @@ class Recorded:
             yield {"kind": "memory", "model": model, "load_ns": load, "peak_bytes": peak}
         quiet = {"cpu_ns": 99, "wall_ns": 100, "ticks": 10, "steal_ticks": 0, "throttled_us": 0}
         for number, epoch in enumerate(job.epochs):
+            if epoch.burst == 1:
+                yield self._pilot(number, len(epoch.open)) | quiet
+                continue
             ratio, last = next(self._ratios), len(job.models) - 1
             row = []
             for place in epoch.sequence:
@@ -127,7 +143,14 @@ class Recorded:
                 row.append([ns + 1000, ns][: epoch.burst])
             samples = [row] * epoch.rounds
             line = {"kind": "epoch", "epoch": number, "samples": samples, "load": 0.5}
+            self.clock += self.seconds
             yield line | quiet | self.counters
+
+    def _pilot(self, number: int, count: int) -> Line:
+        """An epoch of one run each, which sets the pace and takes none of the ratios."""
+        ns, opened = round(self.run_seconds * 1e9), [0] * count
+        line = {"kind": "epoch", "epoch": number, "samples": [[[ns]] * count], "load": 0.5}
+        return line | {"opened_ns": opened, "finite": list(self.finite[:count])}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from torch import nn
 
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.deploy.timing import protocol
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import PromiseError
 from edgeprune.export.exporter import to_onnx

@@ -2,9 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from edgeprune.deploy.artifact.parity_samples import ParitySamples
 from edgeprune.errors import InputError, PromiseError
@@ -16,6 +24,50 @@ _TEXTS = {"version", "model", "target", "precision", *_HASHES}  # all else is JS
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class PairedCounts(BaseModel):
+    """On how many test images the dense and the slim network were right.
+
+    Attributes:
+        both: Images that both got right.
+        dense: Images that only the dense network got right.
+        slim: Images that only the slim network got right.
+        neither: Images that both got wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    both: NonNegativeInt
+    dense: NonNegativeInt
+    slim: NonNegativeInt
+    neither: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.images:
+            raise ValueError("no image was answered")
+        return self
+
+    @property
+    def images(self) -> int:
+        """All test images."""
+        return self.both + self.dense + self.slim + self.neither
+
+    @property
+    def dense_share(self) -> float:
+        """Top-1 of the dense network, 0..1."""
+        return (self.both + self.dense) / self.images
+
+    @property
+    def slim_share(self) -> float:
+        """Top-1 of the slim network, 0..1."""
+        return (self.both + self.slim) / self.images
+
+    @property
+    def lost(self) -> float:
+        """Top-1 lost by slimming, as a share of the images."""
+        return (self.dense - self.slim) / self.images
 
 
 class Provenance(BaseModel):
@@ -36,6 +88,7 @@ class Provenance(BaseModel):
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
         accuracy_slim: Top-1 of the slim network on the same images, 0..1.
+        answers: Both networks' answers on those images, counted in pairs.
         dense_sha256: Hash of the dense.onnx exported beside a slim file.
         checkpoint_sha256: Hash of the checkpoint that was exported.
         versions: Versions of torch, onnx and onnxruntime at export.
@@ -59,6 +112,7 @@ class Provenance(BaseModel):
     params: NonNegativeInt
     accuracy_dense: Fraction | None = None
     accuracy_slim: Fraction | None = None
+    answers: PairedCounts | None = None
     dense_sha256: Sha256 | None = None
     checkpoint_sha256: Sha256 | None = None
     versions: dict[str, str] = {}
@@ -91,6 +145,20 @@ def parse(entries: Mapping[str, str]) -> Provenance:
     except ValidationError as error:
         where, words = first_problem(error)
         raise PromiseError(f"entry {PREFIX}{where}: {words}") from None
+
+
+def paired_counts(recorded: Mapping[str, str]) -> PairedCounts | None:
+    """The counts of answers among a file's entries, names without prefix; None without any.
+
+    Counts that cannot be read, or that contradict the accuracies beside them, are none.
+    """
+    try:
+        counts = PairedCounts.model_validate_json(recorded["answers"])
+        dense, slim = float(recorded["accuracy_dense"]), float(recorded["accuracy_slim"])
+    except (KeyError, ValueError):
+        return None
+    agree = abs(dense - counts.dense_share) < 1e-9 and abs(slim - counts.slim_share) < 1e-9
+    return counts if agree else None
 
 
 def compact(value: Any) -> str:

@@ -42,7 +42,8 @@ class Device(Protocol):
         * ``graph``: ``model``, ``onnx``: the optimised graph in base64, without weights.
         * ``memory``: ``model``, ``load_ns``, ``peak_bytes``.
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
-          nanoseconds of the job's clock, ``opened_ns`` per session, and the growth of
+          nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
+          neither NaN nor infinity) per session, and the growth of
           ``cpu_ns``, ``wall_ns``, ``ticks``, ``steal_ticks``, ``throttled_us`` over the epoch.
 
         Closing the generator stops the device; nothing stays behind there.

@@ -25,6 +25,7 @@ import base64
 import contextlib
 import gc
 import json
+import math
 import os
 import platform
 import re
@@ -87,6 +88,7 @@ class Sessions:
         """Refuse a provider that this onnxruntime was not built with."""
         self.runtime, self.job = runtime, job
         self.clock = time.thread_time_ns if job["clock"] == "cpu" else time.perf_counter_ns
+        self.finite = dict[int, bool]()  # by model: its first run gave neither NaN nor infinity
         self.names = job.get("names") or [Path(path).name for path in job["models"]]
         self.there = there = runtime.get_available_providers()
         if lacking := set(job["providers"]) - set(there):
@@ -127,7 +129,7 @@ class Sessions:
         run = partial(session.run, names, feed)
         try:
             feed |= {node.name: self._array(node, model) for node in session.get_inputs()}
-            run()
+            self.finite[model] = all(_is_finite(output) for output in run())
         except Exception as error:  # also an input type that numpy does not have
             raise JobError("model", f"{self.names[model]}: {_one_line(error)}") from error
         return run
@@ -166,7 +168,9 @@ class Sessions:
         samples = [self._round(order, burst) for _ in range(epoch["rounds"])]
         after = counters()
         spent = {name: after[name] - before[name] for name in after if name != "load"}
-        return {"opened_ns": opened, "samples": samples, "load": after["load"], **spent}
+        finite = [self.finite[model] for model in epoch["open"]]
+        first = {"opened_ns": opened, "finite": finite, "samples": samples}
+        return {**first, "load": after["load"], **spent}
 
     def _round(self, order: list[Any], burst: range) -> list[list[int]]:
         clock, row = self.clock, list[list[int]]()
@@ -279,6 +283,12 @@ def _text(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _is_finite(output: Any) -> bool:
+    # Extremes are NaN where one element is; an array of answers would raise the peak memory.
+    floats = getattr(getattr(output, "dtype", None), "kind", "") == "f" and output.size
+    return not floats or all(map(math.isfinite, (output.min(), output.max())))
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,29 +3,21 @@
 Counts gate on any machine, milliseconds and memory only on the device that the profile names.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 from edgeprune.deploy.artifact.facts import Facts
-from edgeprune.deploy.gate.verdicts import (
-    DRIFT,
-    PERCENTILE_LOOKS,
-    Verdict,
-    by_percentile,
-    by_spread,
-    of_value,
-    slowdown,
-)
-from edgeprune.deploy.timing.protocol import Setting, measure
+from edgeprune.deploy.gate.percentiles import PERCENTILES, judged
+from edgeprune.deploy.gate.verdicts import Verdict, by_spread, of_value
+from edgeprune.deploy.timing.protocol import measure
 from edgeprune.deploy.timing.samples import LatencyReport
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import percentile
 from edgeprune.errors import MachineError
 from edgeprune.target import AbsoluteBudget
 
-PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
 # Field of the runner's answer, what it is divided by, unit.
 FOOTPRINTS = {"load_ms": ("load_ns", 1e6, " ms"), "peak_bytes": ("peak_bytes", 1.0, " bytes")}
 
@@ -62,7 +54,7 @@ def percentiles(
     here: Here,
     known: LatencyReport | None,
 ) -> tuple[list[Verdict], LatencyReport | None]:
-    """p50 and p90: the exact binomial test on the device, an estimate elsewhere.
+    """p50 and p90: a test over sessions on the device, an estimate elsewhere.
 
     Args:
         candidate: The model.
@@ -73,6 +65,9 @@ def percentiles(
 
     Returns:
         The verdicts, and what was measured for them.
+
+    Raises:
+        MachineError: the time does not reach for the sessions that a verdict needs.
     """
     limits = _limits(budget, PERCENTILES)
     if not limits:
@@ -82,8 +77,7 @@ def percentiles(
         report = known or measure(candidate.path, setting)
         values = {name: percentile(report.samples_ms, PERCENTILES[name]) for name in limits}
         return [estimate(name, limits[name], values[name], " ms", here) for name in limits], report
-    reports = _reports(candidate, limits, setting)
-    return _percentiles(limits, reports), reduce(LatencyReport.joined, reports)
+    return judged(candidate, limits, setting)
 
 
 def footprints(
@@ -117,7 +111,11 @@ def estimate(name: str, limit: float, value: float, unit: str, here: Here) -> Ve
 
     It carries no range: how far two machines lie apart is not known before both were measured.
     """
-    said = f"measured on {here.fingerprint}; says nothing about the device, measure there"
+    said = (
+        f"measured on {here.fingerprint}; says nothing about the device, measure there: "
+        "`edgeprune devices check ssh://...` prints its budget.absolute.fingerprint for the "
+        "profile, --device ssh://... gates on it"
+    )
     return replace(of_value(name, limit, value, unit, said), outcome="estimate", rule="estimate")
 
 
@@ -139,42 +137,6 @@ def _spread(name: str, limit: float, values: list[float], unit: str) -> Verdict:
         rule="spread",
         raw={"values": values},
     )
-
-
-def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
-    runs = [report.samples_ms for report in reports]
-    return [_percentile(name, limit, runs) for name, limit in limits.items()]
-
-
-def _percentile(name: str, limit: float, runs: Sequence[list[float]]) -> Verdict:
-    percent = PERCENTILES[name]
-    every = [ms for run in runs for ms in run]
-    over, warming = sum(ms > limit for ms in every), slowdown(runs)
-    said = f"{over} of {len(every)} runs in {len(runs)} processes took longer, on the device"
-    if warming > DRIFT:
-        said += f"; it grew {warming - 1:.0%} slower while measuring: let it cool down"
-    return Verdict(
-        name=name,
-        outcome=by_percentile(runs, percent, limit),
-        limit=limit,
-        value=percentile(every, percent),
-        unit=" ms",
-        evidence=said,
-        rule="percentile",
-        raw={"percentile": percent, "runs_ms": list(runs)},
-    )
-
-
-def _reports(candidate: Facts, limits: dict[str, float], setting: Setting) -> list[LatencyReport]:
-    end = setting.now() + setting.max_seconds
-    # A user waits in wall time, so that is what a budget in milliseconds means.
-    wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
-    found: list[LatencyReport] = []
-    while len(found) < PERCENTILE_LOOKS[-1] and (not found or setting.now() < end):
-        found.append(measure(candidate.path, wall, epochs=4))  # a new process each time
-        if all(verdict.outcome != "inconclusive" for verdict in _percentiles(limits, found)):
-            break
-    return found
 
 
 def _footprint(candidate: Facts, setting: Setting) -> dict[str, Any]:

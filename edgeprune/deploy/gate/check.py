@@ -3,9 +3,7 @@
 import hashlib
 import math
 import time
-from base64 import b64decode
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,13 +16,22 @@ from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, relative
 from edgeprune.deploy.gate.absolute import Here
-from edgeprune.deploy.gate.kernel_layout import Layout, layout
+from edgeprune.deploy.gate.accuracy import accuracy
+from edgeprune.deploy.gate.inspection import inspect
+from edgeprune.deploy.gate.kernel_layout import Layout
 from edgeprune.deploy.gate.relative import check_limit
-from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
-from edgeprune.deploy.timing.protocol import Comparison, Setting
+from edgeprune.deploy.gate.verdicts import (
+    FileRecord,
+    Policy,
+    Report,
+    Verdict,
+    of_value,
+)
+from edgeprune.deploy.timing.protocol import Comparison
 from edgeprune.deploy.timing.samples import Health, LatencyReport
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.target import TargetProfile
+from edgeprune.target import Measure, TargetProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,8 @@ class Options:
             model, when it is the one that the model records.
         max_ratio: Limit of the latency ratio.
         on_inconclusive: What an undecided budget means.
-        max_seconds: Longest time for each timed budget.
+        max_seconds: Longest time for each timed budget. None: the profile's; where that is the
+            default, slow models may have longer.
         device: Where to measure.
         now: Seconds that only grow; tests pass their own.
     """
@@ -62,6 +70,7 @@ class Options:
             device=self.device,
             clock=profile.measure.clock,
             max_seconds=seconds,
+            raisable=self.max_seconds is None and seconds == Measure().max_seconds,
             shape=shape,
             now=self.now,
         )
@@ -73,7 +82,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     Raises:
         InputError: a file or a limit that cannot be judged, or a relative budget without a
             reference.
-        MachineError: the device cannot measure.
+        MachineError: the device cannot measure, or not in the time that it has.
     """
     options = options or Options()
     start = options.now()
@@ -81,14 +90,20 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     candidate = read(path, profile.input.shape)
     reference = _reference(candidate, profile, options, needed=limit is not None)
     setting = options.setting(profile, candidate.input_shape)
-    machine, layouts = _inspect(candidate, reference, setting)  # candidate's layout first
+    seen = inspect(candidate, reference, setting)
+    machine, layouts = seen.machine, seen.layouts
     timed = None
     if reference and limit:
-        timed = relative.latency(candidate, reference, setting, limit)
-    verdicts = _as_sealed(candidate, profile, options)
+        paired = replace(setting, paces=seen.paces)
+        timed = relative.latency(candidate, reference, paired, limit)
+    verdicts = [*_as_sealed(candidate, profile, options), *relative.outputs(seen.finite)]
     if timed:
         verdicts.append(timed.verdict)
     verdicts += _relative(candidate, reference, profile, layouts)
+    asked = profile.budget.relative
+    shares = {"latency": limit, "macs_ratio": asked.macs, "params_ratio": asked.params}
+    verdicts = relative.with_doubt(verdicts, candidate, reference, shares)
+    setting = replace(setting, paces=seen.paces[:1])
     limits, name = profile.budget.absolute, identify(machine)
     here = Here(name, name == limits.fingerprint)
     last = timed.attempts[-1] if timed else None
@@ -109,7 +124,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         on_inconclusive=options.on_inconclusive,
         notes=(
             *_device_notes(profile, machine, layouts, reference),
-            *_notes(candidate, reference, profile, health),
+            *_notes(profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
         health=health,
@@ -133,7 +148,8 @@ def _reference(
     budget = profile.budget.relative
     reference = _baseline(candidate, profile, options)
     if reference is None:
-        if needed or budget.macs or budget.params:
+        beside = _beside(candidate).is_file()  # another one: undecided
+        if not beside and (needed or budget.macs or budget.params):
             raise InputError(
                 f"{candidate.path} has a budget relative to a dense model, and no dense.onnx that "
                 "it records lies beside it; name one with --baseline"
@@ -151,7 +167,7 @@ def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Fac
     """The named reference; else the dense.onnx beside the file, when it is the recorded one."""
     if options.baseline is not None:
         return read(options.baseline, profile.input.shape)
-    beside = candidate.path.with_name("dense.onnx")
+    beside = _beside(candidate)
     recorded = candidate.recorded.get("dense_sha256")
     if not recorded or not beside.is_file():
         return None
@@ -161,15 +177,8 @@ def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Fac
     return read(beside, profile.input.shape, content)
 
 
-def _inspect(
-    candidate: Facts, reference: Facts | None, setting: Setting
-) -> tuple[dict[str, Any], list[Layout]]:
-    models = [candidate.path, *([reference.path] if reference else [])]
-    job = replace(setting.job(models, []), graphs=tuple(range(len(models))))
-    with closing(setting.device.run(job)) as answer:
-        lines = list(answer)
-    graphs = [layout(b64decode(line["onnx"])) for line in lines if line["kind"] == "graph"]
-    return lines[0]["machine"], graphs  # the machine's line always comes first
+def _beside(candidate: Facts) -> Path:
+    return candidate.path.with_name("dense.onnx")
 
 
 def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> list[Verdict]:
@@ -196,32 +205,20 @@ def _relative(
 ) -> list[Verdict]:
     budget, found = profile.budget.relative, []
     if reference:
-        limits = {"macs": budget.macs, "params": budget.params}
-        for name, limit in limits.items():
+        for name, limit in {"macs": budget.macs, "params": budget.params}.items():
             if limit is not None:
                 found.append(relative.counts(candidate, reference, name, limit))
     if budget.accuracy_drop is not None:
-        lost = relative.accuracy(candidate, budget.accuracy_drop)
-        found += [lost] if lost else []
+        found.append(accuracy(candidate, budget.accuracy_drop))
     if reference:
         found.append(relative.kernels(*layouts))
     return found
 
 
-def _notes(
-    candidate: Facts, reference: Facts | None, profile: TargetProfile, health: Health | None
-) -> list[str]:
+def _notes(profile: TargetProfile, health: Health | None) -> list[str]:
     notes = []
     if profile.proxy_for:
         notes.append(f"{profile.name} stands in for {profile.proxy_for}")
-    recorded = candidate.recorded.get("dense_sha256")
-    if reference is not None and recorded is None:
-        notes.append("the file records no dense model: the baseline is taken on trust")
-    elif reference is not None and recorded != reference.sha256:
-        notes.append("the baseline is not the dense model that the file records")
-    unknown = {"accuracy_dense", "accuracy_slim"} - candidate.recorded.keys()
-    if profile.budget.relative.accuracy_drop is not None and unknown:
-        notes.append("accuracy_drop is not judged: the file records no accuracy")
     if health:
         notes += [f"this machine was not quiet: {doubt}" for doubt in health.doubts]
     return notes

@@ -1,14 +1,18 @@
-"""Verdicts on the budgets relative to the dense model: latency, MACs, params, accuracy, layout."""
+"""Verdicts on the budgets relative to the dense model: latency, MACs, params, layout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout
-from edgeprune.deploy.gate.verdicts import Verdict, by_ratio, of_value
-from edgeprune.deploy.timing.protocol import Comparison, Setting, compare
-from edgeprune.deploy.timing.sequential import Decision
-from edgeprune.errors import InputError
+from edgeprune.deploy.gate.verdicts import Verdict, by_ratio, of_value, undecided
+from edgeprune.deploy.timing.pacing import SPARE, rounded_up
+from edgeprune.deploy.timing.protocol import Comparison, compare
+from edgeprune.deploy.timing.sequential import Decision, cap, sessions_needed
+from edgeprune.deploy.timing.setting import Setting
+from edgeprune.errors import InputError, MachineError
+
+FAR = 1.05  # so far over its limit a ratio may not pass for want of time
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,12 @@ def check_limit(limit: float, name: str) -> float:
 
 
 def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) -> Timed:
-    """Compare until the limit is settled; a miss is measured once more in a new process."""
+    """Compare until the limit is settled; a miss is measured once more in a new process.
+
+    Raises:
+        MachineError: the time does not reach for the first look, or ended so early that a ratio
+            far over the limit stayed undecided.
+    """
     paths = candidate.path, reference.path
     attempts = [compare(*paths, setting, limit=limit)]
     decisions = [attempts[0].decide(limit)]
@@ -57,14 +66,14 @@ def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) 
         value=shown.ratio,
         unit="x",
         interval=(interval.low, interval.high) if interval else None,
-        evidence=_evidence(attempts, decisions),
+        evidence=_evidence(attempts, decisions, limit),
         rule="ratio",
         raw=raw,
     )
     return Timed(verdict, tuple(attempts))
 
 
-def _evidence(attempts: Sequence[Comparison], decisions: Sequence[Decision]) -> str:
+def _evidence(attempts: Sequence[Comparison], decisions: Sequence[Decision], limit: float) -> str:
     shown = attempts[-1]
     ours, theirs = shown.candidate, shown.reference
     clock = "CPU time of the thread" if shown.clock == "cpu" else "wall time"
@@ -74,9 +83,39 @@ def _evidence(attempts: Sequence[Comparison], decisions: Sequence[Decision]) -> 
         f"{len(ours.samples_ms)} runs each in {len(shown.epochs)} fresh {sessions}, "
         f"{sum(a.seconds for a in attempts):.1f} s"
     )
-    if len(attempts) == 1:
-        return said
-    return f"{said}; the first process said {decisions[0].status}, a second {decisions[1].status}"
+    parts = [said, shown.plan.raised]
+    if len(attempts) > 1:
+        first, second = (decision.status for decision in decisions)
+        parts.append(f"the first process said {first}, a second {second}")
+    if decisions[-1].status == "inconclusive":
+        parts.append(_reason(shown, limit))
+    elif decisions[0].status != decisions[-1].status:
+        parts.append("the machine is not steady: check again where less else runs")
+    return "; ".join(filter(None, parts))
+
+
+def _reason(comparison: Comparison, limit: float) -> str:
+    """Why these epochs settle nothing, and what to do.
+
+    Raises:
+        MachineError: the time ended early, and the ratio is far over the limit.
+    """
+    epochs, clock, count = comparison.epochs, comparison.clock, len(comparison.epochs)
+    most, ratio = cap(epochs, clock), comparison.ratio
+    needed = sessions_needed([epoch.value for epoch in epochs], limit)
+    if count < most and needed is not None:
+        longer = rounded_up(SPARE * comparison.seconds / count * needed)
+        reached = f"{comparison.plan.max_seconds:g} s reached for {count} of {most} sessions"
+        advice = f"{reached}; raise --max-seconds to about {longer}"
+        if ratio > FAR * limit:
+            raise MachineError(
+                f"latency {ratio:.2f}x is far over its limit of {limit:g}x and undecided: {advice}"
+            )
+        return advice
+    return (
+        f"{abs(ratio / limit - 1):.1%} from the limit is less than {most} sessions tell apart "
+        "here; move the limit, or check where less else runs (--self-test says what shows)"
+    )
 
 
 def counts(candidate: Facts, reference: Facts, name: str, limit: float) -> Verdict:
@@ -95,18 +134,51 @@ def counts(candidate: Facts, reference: Facts, name: str, limit: float) -> Verdi
     return of_value(f"{name}_ratio", limit, ratio, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
 
 
-def accuracy(candidate: Facts, limit: float) -> Verdict | None:
-    """Percentage points lost, where the file records both accuracies; else None."""
-    dense, slim = candidate.number("accuracy_dense"), candidate.number("accuracy_slim")
-    if dense is None or slim is None:
-        return None
-    lost = round(100 * (dense - slim), 6)  # 0.95 - 0.94 is 0.010000000000000009
-    said = f"{dense:.2%} dense, {slim:.2%} slim, as the file records it"
-    return of_value("accuracy_drop", limit, lost, " points", said)
-
-
 def kernels(candidate: Layout, reference: Layout) -> Verdict:
     """No convolution may leave the blocked layout that the reference's keep."""
     left = candidate.left(reference)
     names = f"left the blocked layout: {', '.join(left)}; " if left else ""
     return of_value("kernel_layout", 0, len(left), "", names + candidate.describe())
+
+
+def outputs(finite: Sequence[bool]) -> list[Verdict]:
+    """Missed where candidate or reference, in this order, answers with NaN or infinity."""
+    names = ("the model", "the baseline")[: len(finite)]
+    bad = [name for name, good in zip(names, finite, strict=True) if not good]
+    if not bad:
+        return []
+    said = f"{' and '.join(bad)} gives NaN or infinity for seeded normal input"
+    return [of_value("outputs", 0, len(bad), "", said)]
+
+
+def with_doubt(
+    verdicts: list[Verdict],
+    candidate: Facts,
+    reference: Facts | None,
+    limits: Mapping[str, float | None],
+) -> list[Verdict]:
+    """The verdicts, with a word on those that rest on a baseline that the file does not record.
+
+    Without ``--baseline`` such a reference is none, and those budgets are undecided.
+
+    Args:
+        verdicts: All verdicts so far.
+        candidate: The model.
+        reference: The baseline that was named or that the model records; None without one.
+        limits: Budgets relative to the reference, by the names of their verdicts.
+    """
+    recorded = candidate.recorded.get("dense_sha256")
+    if reference is None:
+        reason = "dense.onnx beside the file is not the dense model it records; name --baseline"
+        return verdicts + [
+            undecided(name, bar, "x", reason) for name, bar in limits.items() if bar is not None
+        ]
+    if recorded == reference.sha256:
+        return verdicts
+    said = "the baseline is not the dense model that the file records"
+    if recorded is None:
+        said = "the file records no dense model: the baseline is taken on trust"
+    return [
+        replace(each, evidence=f"{each.evidence}; {said}") if each.name in limits else each
+        for each in verdicts
+    ]

@@ -9,9 +9,8 @@ from edgeprune.deploy.artifact.facts import read
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.timing.protocol import Comparison, compare_many
-from edgeprune.deploy.timing.sequential import ALPHA, FLOOR, LOOKS
+from edgeprune.deploy.timing.sequential import ALPHA, FLOOR, LOOKS, OVERALL
 from edgeprune.deploy.timing.statistics import Interval, mean_interval
-from edgeprune.errors import MachineError
 from edgeprune.target import TargetProfile
 
 USABLE = 1.05  # a gate that does not resolve 5 % says nothing
@@ -78,15 +77,10 @@ def self_test(path: Path, profile: TargetProfile, options: Options | None = None
     options = options or Options()
     facts = read(path, profile.input.shape)
     setting = options.setting(profile, facts.input_shape)
-    comparison = compare_many([path], path, setting, epochs=LOOKS[-1])[0]
+    comparison = compare_many([path], path, setting, epochs=LOOKS[-1], least=LOOKS[0])[0]
     values = [epoch.value for epoch in comparison.epochs]
     looks = [look for look in LOOKS if look <= len(values)]
-    ratio = comparison.interval
-    if ratio is None or not looks:
-        raise MachineError(
-            f"{setting.max_seconds:.0f} s reach for {len(values)} epochs and the self-test needs "
-            f"{LOOKS[0]}; raise --max-seconds"
-        )
+    ratio = Interval(*map(math.exp, mean_interval(values, OVERALL, FLOOR)))
     # Intervals of the log ratio, as the gate takes them.
     logs = {look: mean_interval(values[:look], ALPHA, FLOOR) for look in looks}
     settles = {look: math.exp(log.high - log.mid) for look, log in logs.items()}

@@ -10,16 +10,17 @@ from statistics import median
 from typing import Any, Literal, TypedDict
 
 from edgeprune.deploy.timing.samples import Health
-from edgeprune.deploy.timing.sequential import ALPHA
-from edgeprune.deploy.timing.statistics import Interval, Status, against, percentile_verdict
-from edgeprune.text import one_line
+from edgeprune.deploy.timing.statistics import Interval, Status, against, betting_verdict
+from edgeprune.text import one_line, shortened
 
 SCHEMA = "edgeprune.check/1"
-PERCENTILE_LOOKS = (3, 4, 6, 8, 12)  # processes
+ALPHA = 0.01  # chance of a wrong "met" of a percentile over all looks, and of a wrong "missed"
+PROCESSES = 3  # before a percentile is judged: fewer show no drift
 DRIFT = 1.05  # how much slower a device may grow while its percentiles are measured
 
 Outcome = Literal["met", "missed", "inconclusive", "estimate"]
 Policy = Literal["warn", "fail", "pass"]
+Sessions = Sequence[Sequence[float]]  # times in ms of each session's runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +31,18 @@ class Verdict:
         name: The budget: ``latency``, ``p90_ms``, ``macs``, ...
         outcome: ``estimate`` is a number of another machine than the device: never a pass.
         limit: Largest value that meets the budget.
-        value: What was found.
+        value: What was found; None where it cannot be known.
         unit: ``x``, `` ms``, `` bytes``, `` points`` or empty for counts.
         interval: Range of the value, where it is measured.
         evidence: Where the value comes from: one line, as names from the judged file may be in it.
-        rule: How the outcome was drawn: value, ratio, percentile, spread or estimate.
+        rule: How the outcome was drawn: value, ratio, percentile, paired, spread or estimate.
         raw: What it was drawn from, as plain JSON.
     """
 
     name: str
     outcome: Outcome
     limit: float
-    value: float
+    value: float | None
     unit: str
     interval: tuple[float, float] | None = None
     evidence: str
@@ -51,6 +52,8 @@ class Verdict:
     @property
     def value_text(self) -> str:
         """The value with its range and unit."""
+        if self.value is None:
+            return "unknown"
         span = ", ".join(map(self._text, self.interval or ()))
         return f"{self._text(self.value)}{self.unit}{f' [{span}]' if span else ''}"
 
@@ -61,13 +64,14 @@ class Verdict:
 
     @property
     def message(self) -> str:
-        """One line: outcome, value, range, limit and the distance to it."""
+        """One line of at most 400 characters: outcome, value, range, limit, distance, evidence."""
         if self.rule == "value" and not self.limit and not self.unit:
             # A budget of yes or no: its number would be noise.
-            return f"{self.outcome}: {self.name}; {self.evidence}"
-        compares = self.limit and self.outcome != "estimate"
-        beyond = f" ({self.value / self.limit - 1:+.1%})" if compares else ""
-        return (
+            return shortened(f"{self.outcome}: {self.name}; {self.evidence}")
+        beyond = ""
+        if self.limit and self.value is not None and self.outcome != "estimate":
+            beyond = f" ({self.value / self.limit - 1:+.1%})"
+        return shortened(
             f"{self.outcome}: {self.name} {self.value_text}, limit {self.limit_text}{beyond}; "
             f"{self.evidence}"
         )
@@ -165,6 +169,20 @@ def of_value(name: str, limit: float, value: float, unit: str, evidence: str) ->
     )
 
 
+def undecided(name: str, limit: float, unit: str, reason: str) -> Verdict:
+    """The verdict on a budget whose value cannot be known: neither met nor missed."""
+    return Verdict(
+        name=name,
+        outcome="inconclusive",
+        limit=limit,
+        value=None,
+        unit=unit,
+        evidence=one_line(reason),
+        rule="value",
+        raw={"value": None},
+    )
+
+
 def by_ratio(statuses: Sequence[Status]) -> Status:
     """The outcome of the sequential tests; a miss stands only when a second process misses too."""
     if statuses[0] == "missed" and list(statuses[1:]) != ["missed"]:
@@ -172,22 +190,25 @@ def by_ratio(statuses: Sequence[Status]) -> Status:
     return statuses[0]
 
 
-def by_percentile(runs: Sequence[Sequence[float]], percent: int, limit: float) -> Status:
-    """The exact binomial test after 3, 4, ... processes; ``runs`` holds each one's times in ms.
+def by_percentile(runs: Sequence[Sessions], percent: int, limit: float) -> Status:
+    """The test by betting after 3, 4, ... processes; ``runs`` holds the sessions of each.
 
-    A device that slows down by more than 5 % while measuring may not be done with it: its limit
-    is kept only when it holds for runs as much slower again, and missed only when it does for
-    runs as much faster.
+    The session is the unit, because its runs share an offset (about 1 %) that more of them never
+    remove. A device that slows down by more than 5 % while measuring may not be done with it: its
+    limit is kept only when it holds for runs as much slower again, and missed only when it does
+    for runs as much faster.
     """
-    for look in PERCENTILE_LOOKS:
-        if look > len(runs):
-            break
-        every = [ms for run in runs[:look] for ms in run]
+    chance = (100 - percent) / 100
+    for look in range(PROCESSES, len(runs) + 1):
         slower = slowdown(runs[:look])
         guard = slower if slower > DRIFT else 1.0  # it may go on as it did
         for status, at in (("met", limit / guard), ("missed", limit * guard)):
-            over = sum(ms > at for ms in every)
-            if percentile_verdict(len(every), over, percent, ALPHA) == status:
+            shares = [
+                sum(ms > at for ms in session) / len(session)
+                for process in runs[:look]
+                for session in process
+            ]
+            if betting_verdict(shares, chance, ALPHA) == status:
                 return status
     return "inconclusive"
 
@@ -197,9 +218,12 @@ def by_spread(values: Sequence[float], limit: float) -> Status:
     return against(Interval(min(values), median(values), max(values)), limit)
 
 
-def slowdown(runs: Sequence[Sequence[float]]) -> float:
+def slowdown(runs: Sequence[Sessions]) -> float:
     """Median of the last third of the processes over that of the first third."""
     third = max(1, len(runs) // 3)  # processes
-    first = sorted(ms for run in runs[:third] for ms in run)
-    last = sorted(ms for run in runs[-third:] for ms in run)
-    return last[len(last) // 2] / first[len(first) // 2]
+    return _middle(runs[-third:]) / _middle(runs[:third])
+
+
+def _middle(runs: Sequence[Sessions]) -> float:
+    ordered = sorted(ms for process in runs for session in process for ms in session)
+    return ordered[len(ordered) // 2]

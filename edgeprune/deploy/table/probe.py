@@ -24,7 +24,7 @@ from edgeprune.deploy.table.network import Block, Network
 from edgeprune.deploy.table.stopwatch import Pace, Times, machine_of, time_units
 from edgeprune.deploy.table.storage import Conditions, Table, TimedNetworks, rounded
 from edgeprune.deploy.table.units import variants
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.progress import Progress, renamed, silent
 from edgeprune.target import TargetProfile

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeprune.arrays import Floats
 from edgeprune.deploy.devices.job import Epoch, Line
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import MachineError
 from edgeprune.progress import Progress
 

@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, locked, write_whole
 from edgeprune.target import data_folder

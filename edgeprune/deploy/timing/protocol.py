@@ -13,72 +13,30 @@ Reference:
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.job import Epoch, Job, Line, Model
+from edgeprune.deploy.timing import pacing
+from edgeprune.deploy.timing.pacing import Pace, Plan
 from edgeprune.deploy.timing.samples import Health, LatencyReport, PairedEpoch, counted, latency
-from edgeprune.deploy.timing.sequential import MORE_LOOKS, Decision, cap, decide, ratio_of
+from edgeprune.deploy.timing.sequential import (
+    ALPHA,
+    LOOKS,
+    MORE_LOOKS,
+    OVERALL,
+    Decision,
+    cap,
+    decide,
+    ratio_of,
+)
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
-from edgeprune.errors import InputError, MachineError
-from edgeprune.target import Runtime
+from edgeprune.errors import MachineError
 
 EPOCHS = 12  # when there is no limit to settle
-SMALL_BYTES = 4_000_000  # about 1 ms a run: noise inside an epoch dominates, so more rounds
-LARGE_BYTES = 20_000_000  # re-opening dominates: fewer rounds, more epochs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How and where models are timed.
-
-    Attributes:
-        runtime: Providers, threads and optimisation level, as deployed.
-        device: Where it runs.
-        clock: ``auto`` is the thread's CPU time at one CPU thread, else wall time.
-        max_seconds: No epoch is begun after so long.
-        shape: Shape of the input where the files leave it open.
-        seed: Draws the orders of opening and of starting.
-        now: Seconds that only grow; tests pass their own.
-    """
-
-    runtime: Runtime = field(default_factory=Runtime)
-    device: Device = field(default_factory=Local)
-    clock: Literal["auto", "cpu", "wall"] = "auto"
-    max_seconds: float = 60.0
-    shape: tuple[int, ...] | None = None
-    seed: int = 0
-    now: Callable[[], float] = time.monotonic
-
-    @cached_property
-    def used_clock(self) -> Literal["cpu", "wall"]:
-        """The clock that ``auto`` stands for.
-
-        Raises:
-            InputError: the CPU clock was asked for, but the work is not all on one thread.
-        """
-        alone = self.runtime.threads == 1 and self.runtime.providers == ("CPUExecutionProvider",)
-        if self.clock == "cpu" and not alone:
-            raise InputError(
-                "measure.clock = 'cpu' sees one CPU thread only; use 'wall' for this runtime"
-            )
-        return "cpu" if alone and self.clock != "wall" else "wall"
-
-    def job(self, models: Sequence[Model], epochs: Sequence[Epoch]) -> Job:
-        """A job for this setting."""
-        return Job(
-            models=tuple(models),
-            runtime=self.runtime,
-            epochs=tuple(epochs),
-            clock=self.used_clock,
-            shapes=(self.shape,) * len(models),
-            timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
-        )
 
 
 @dataclass(frozen=True)
@@ -90,17 +48,24 @@ class Comparison:
         clock: ``cpu`` or ``wall``.
         machine: The device's facts.
         seconds: Wall time it took, process start included.
+        plan: How its time was spent.
+        alpha: Chance that its interval does not hold the ratio, at one look.
     """
 
     epochs: tuple[PairedEpoch, ...]
     clock: str
     machine: dict[str, Any]
     seconds: float
+    plan: Plan
+    alpha: float = OVERALL
 
     @property
     def interval(self) -> Interval | None:
-        """Ratio candidate / reference over all epochs, at 99 %; None with fewer than two."""
-        return ratio_of([epoch.value for epoch in self.epochs])
+        """Ratio candidate / reference over all epochs, at 99 %; None with fewer than two.
+
+        Where a limit was to be settled, the 99 % hold for the intervals of all looks together.
+        """
+        return ratio_of([epoch.value for epoch in self.epochs], self.alpha)
 
     @property
     def ratio(self) -> float:
@@ -140,7 +105,8 @@ def compare(
 
     Raises:
         InputError: a model that onnxruntime cannot load or run.
-        MachineError: the device cannot measure, or not one epoch fitted into the time.
+        MachineError: the device cannot measure, or the time does not reach for the first look,
+            without a limit for one epoch.
     """
 
     def settled(epochs: Sequence[PairedEpoch]) -> bool:
@@ -149,35 +115,86 @@ def compare(
         decided = decide(epochs, limit, setting.used_clock).status != "inconclusive"
         return decided or len(epochs) >= cap(epochs, setting.used_clock)
 
-    return _run([candidate], reference, setting, MORE_LOOKS[-1], settled)[0]
+    least = 0 if limit is None else LOOKS[0]
+    planned = setting.plan(paced(setting, [candidate, reference]), least)
+    found = _run([candidate], reference, setting, planned, MORE_LOOKS[-1], settled)[0]
+    _refuse_fewer(found, least)
+    return found if limit is None else replace(found, alpha=ALPHA)
 
 
 def compare_many(
-    candidates: Sequence[Model], reference: Model, setting: Setting, *, epochs: int = EPOCHS
+    candidates: Sequence[Model],
+    reference: Model,
+    setting: Setting,
+    *,
+    epochs: int = EPOCHS,
+    least: int = 0,
 ) -> list[Comparison]:
     """Time several candidates against one reference in one process, epoch by epoch in turn.
 
     Every epoch pairs one candidate with the reference exactly as ``compare`` does, so the ratios
     compare with each other and with the gate's.
 
+    Args:
+        candidates: ONNX files or their bytes.
+        reference: ONNX file or its bytes, with inputs of the same shape.
+        setting: How and where all are timed.
+        epochs: Epochs of each candidate, unless the time is over before.
+        least: Fewer epochs of a candidate are an error.
+
     Raises:
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch each.
     """
-    return _run(candidates, reference, setting, epochs, lambda _: False)
+    planned = setting.plan(paced(setting, [candidates[0], reference]), least)
+    found = _run(candidates, reference, setting, planned, epochs, lambda _: False)
+    for each in found:
+        _refuse_fewer(each, least)
+    return found
 
 
-def measure(model: Model, setting: Setting, *, epochs: int = EPOCHS) -> LatencyReport:
+def _refuse_fewer(found: Comparison, least: int) -> None:
+    count = len(found.epochs)
+    if count < least:
+        needed = pacing.SPARE * found.seconds / count * least
+        raise pacing.short(found.plan.max_seconds, count, least, needed)
+
+
+def measure(
+    model: Model, setting: Setting, *, epochs: int = EPOCHS, planned: Plan | None = None
+) -> LatencyReport:
     """Time one model alone, each epoch in a fresh session. For a promise use ``compare``.
+
+    Args:
+        model: ONNX file or its bytes.
+        setting: How and where it is timed.
+        epochs: How many there are, unless the time is over before.
+        planned: How thorough they are. None: as the time allows.
 
     Raises:
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch.
     """
-    job = setting.job([model], [Epoch(open=(0,), sequence=(0,), rounds=_rounds([model]))] * epochs)
+    planned = planned or setting.plan(paced(setting, [model]), 0)
+    alone = replace(planned.epoch, open=(0,), sequence=(0,))
+    setting = replace(setting, max_seconds=planned.max_seconds)
+    job = setting.job([model], [alone] * epochs)
     machine, lines = collect(setting, job)
     bursts = [tuple(tuple(row[0]) for row in line["samples"]) for line in lines]
     return latency(bursts, setting.used_clock, machine, map(counted, lines))
+
+
+def paced(setting: Setting, models: Sequence[Model]) -> tuple[Pace, ...]:
+    """The pace of each model, measured by a short job of its own where it is not known.
+
+    Raises:
+        InputError: a model that onnxruntime cannot load or run.
+        MachineError: the device cannot measure.
+    """
+    if setting.paces:
+        return setting.paces
+    _, lines = collect(setting, setting.job(models, [pacing.pilot(len(models))]))
+    return pacing.paces(lines[0])
 
 
 def collect(
@@ -209,13 +226,15 @@ def _run(
     candidates: Sequence[Model],
     reference: Model,
     setting: Setting,
+    planned: Plan,
     epochs: int,
     settled: Callable[[Sequence[PairedEpoch]], bool],
 ) -> list[Comparison]:
     start, models = setting.now(), [*candidates, reference]
+    setting = replace(setting, max_seconds=planned.max_seconds)
     # Candidates take turns, so that a machine that slows down slows all of them.
     turns = [turn % len(candidates) for turn in range(epochs * len(candidates))]
-    drawn = list(_drawn(turns, len(candidates), setting.seed, _rounds(models)))
+    drawn = list(_drawn(turns, len(candidates), setting.seed, planned.epoch))
     measured: list[list[PairedEpoch]] = [[] for _ in candidates]
 
     def enough(line: Line) -> bool:
@@ -229,20 +248,14 @@ def _run(
     if not all(measured):
         raise MachineError(f"{setting.max_seconds:.0f} s do not reach for one epoch of each model")
     seconds = setting.now() - start
-    return [Comparison(tuple(each), setting.used_clock, machine, seconds) for each in measured]
+    clock = setting.used_clock
+    return [Comparison(tuple(each), clock, machine, seconds, planned) for each in measured]
 
 
-def _drawn(turns: Sequence[int], reference: int, seed: int, rounds: int) -> Iterator[Epoch]:
+def _drawn(turns: Sequence[int], reference: int, seed: int, like: Epoch) -> Iterator[Epoch]:
     # The order of opening places weights in memory, the first to run warms the caches: both
     # drawn anew each epoch, so that neither leans to one side.
     draw = random.Random(seed)
     for turn in turns:
         pair = draw.choice([(turn, reference), (reference, turn)])
-        yield Epoch(open=pair, sequence=draw.choice([(0, 1), (1, 0)]), rounds=rounds)
-
-
-def _rounds(models: Sequence[Model]) -> int:
-    sizes = [len(m) if isinstance(m, bytes) else m.stat().st_size for m in models]
-    if max(sizes) < SMALL_BYTES:
-        return 16
-    return 8 if max(sizes) <= LARGE_BYTES else 4
+        yield replace(like, open=pair, sequence=draw.choice([(0, 1), (1, 0)]))

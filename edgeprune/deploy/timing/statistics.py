@@ -1,13 +1,13 @@
-"""Small-sample statistics of a verdict: Student's t interval, exact binomial test, percentiles."""
+"""Small-sample statistics of a verdict: t interval, a test by betting, percentiles."""
 
 import math
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Sequence
 from functools import cache
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 Status = Literal["met", "missed", "inconclusive"]
+STAKES = 8  # more settle no sooner
 
 
 class Interval(NamedTuple):
@@ -71,29 +71,46 @@ def against(interval: Interval, limit: float) -> Status:
     return "missed" if interval.low > limit else "inconclusive"
 
 
-def binomial_tail(runs: int, least: int, chance: Fraction) -> Fraction:
-    """Probability of ``least`` or more events in ``runs``, exact."""
-    # In whole numbers: exact, and faster than a sum of fractions.
-    hit, miss = chance.numerator, chance.denominator - chance.numerator
-    ways = sum(
-        math.comb(runs, k) * hit**k * miss ** (runs - k) for k in range(max(0, least), runs + 1)
-    )
-    return Fraction(ways, chance.denominator**runs)
+def betting_verdict(shares: Sequence[float], chance: float, alpha: float) -> Status:
+    """Whether the mean of independent values in 0..1 lies under ``chance`` or over it.
 
+    Money is bet on each side at several stakes, fairly if the mean were ``chance``: whatever the
+    values' distribution, the chance that it ever grows ``1 / alpha``-fold is then at most
+    ``alpha``, however often one looks.
 
-def percentile_verdict(runs: int, over: int, percentile: int, alpha: float) -> Status:
-    """Whether the ``percentile`` of the run times keeps a limit that ``over`` of ``runs`` exceed.
+    Args:
+        shares: One value a session: the share of its runs over a limit.
+        chance: The mean to be told from, between 0 and 1.
+        alpha: Chance of a wrong ``met``, and of a wrong ``missed``, over all looks.
 
-    ``met`` when so few runs over the limit would be a chance of at most ``alpha``, were the
-    percentile at the limit; ``missed`` when so many would be.
+    Returns:
+        ``met`` when the mean is surely at most ``chance``, ``missed`` when surely at least.
 
     Reference:
-        MLPerf LoadGen, early stopping: the same binomial test, distribution-free.
+        I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting,
+        JRSS B 86(1), 2024, section 4 (a capital process averaged over stakes).
     """
-    chance, error = Fraction(100 - percentile, 100), Fraction(alpha)  # of a run over the limit
-    if 1 - binomial_tail(runs, over + 1, chance) <= error:
+    if _grown((chance - share) / (1 - chance) for share in shares) * alpha >= 1:
         return "met"
-    return "missed" if binomial_tail(runs, over, chance) <= error else "inconclusive"
+    grown = _grown((share - chance) / chance for share in shares)
+    return "missed" if grown * alpha >= 1 else "inconclusive"
+
+
+def _grown(gains: Iterable[float]) -> float:
+    """What 1 has grown to, averaged over stakes; a gain of -1 loses all that is staked."""
+    capital = [1.0] * STAKES
+    for gain in gains:
+        capital = [has * (1 + stake / STAKES * gain) for stake, has in enumerate(capital, 1)]
+    return fmean(capital)
+
+
+@cache
+def least_sessions(chance: float, alpha: float) -> int:
+    """Sessions without a single run over the limit that a ``met`` needs at least."""
+    sessions = 1
+    while betting_verdict([0.0] * sessions, chance, alpha) != "met":
+        sessions += 1
+    return sessions
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

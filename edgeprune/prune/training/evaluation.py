@@ -1,6 +1,7 @@
 """Accuracy, cross-entropy and logits of a network on labelled images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,13 @@ class Evaluation:
         accuracy: Share of images whose highest logit is their class, 0..1.
         loss: Mean cross-entropy in nats.
         logits: float32, shape (N, classes), in the order of the images, on the CPU.
+        right: Whether each image was answered right, bool, shape (N,), on the CPU.
     """
 
     accuracy: float
     loss: float
     logits: Tensor
+    right: Tensor
 
 
 def evaluate(
@@ -56,9 +59,28 @@ def evaluate(
             f"the model's output has shape {tuple(joined.shape[1:])}, the images have "
             f"{int(labels.max()) + 1} classes; give the model as many outputs"
         )
-    accuracy = float((joined.argmax(1) == labels).double().mean())
+    right = (joined.argmax(1) == labels).cpu()
     loss = float(nn.functional.cross_entropy(joined, labels))
-    return Evaluation(accuracy, loss, joined)
+    return Evaluation(float(right.double().mean()), loss, joined, right)
+
+
+def paired(dense: Tensor, slim: Tensor) -> dict[str, int]:
+    """Images that both networks, one alone, or neither got right; two (N,) of bool."""
+    counts = {"both": dense & slim, "dense": dense & ~slim, "slim": slim & ~dense}
+    counts["neither"] = ~(dense | slim)
+    return {name: int(which.sum()) for name, which in counts.items()}
+
+
+def kept_answers(right: Tensor, fingerprint: str) -> dict[str, str]:
+    """A network's answers (N,) of bool as plain text, with the images that they are of."""
+    return {"images": fingerprint, "right": "".join("01"[one] for one in right.int().tolist())}
+
+
+def known_answers(kept: Any, fingerprint: str) -> Tensor | None:
+    """What :func:`kept_answers` kept, shape (N,) of bool; None of other images."""
+    if not isinstance(kept, dict) or kept.get("images") != fingerprint:
+        return None
+    return torch.tensor([one == "1" for one in str(kept.get("right"))], dtype=torch.bool)
 
 
 def _forward(model: nn.Module, pixels: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ def test_what_is_written_is_read_back(sealed):
 
 
 def test_every_field_survives(tmp_path):
-    full = provenance(accuracy_slim=0.8, checkpoint_sha256=SHA, precision="fp32")
+    answers = {"both": 80, "dense": 5, "slim": 0, "neither": 15}
+    full = provenance(accuracy_slim=0.8, answers=answers, checkpoint_sha256=SHA, precision="fp32")
     assert full.model_fields_set | {"schema_"} == set(Provenance.model_fields)
     seal.write(tmp_path / "model.onnx", tiny_model(), full)
     assert seal.read(tmp_path / "model.onnx") == full

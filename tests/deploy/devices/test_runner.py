@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -41,7 +42,25 @@ def test_an_epoch_runs_the_sequence(files: tuple[Path, Path]) -> None:
     assert [[len(burst) for burst in row] for row in line["samples"]] == [[4, 4, 4, 4]] * 3
     assert all(ns > 0 for row in line["samples"] for burst in row for ns in burst)
     assert len(line["opened_ns"]) == 3
+    assert line["finite"] == [True] * 3
     assert line["wall_ns"] > 0
+
+
+@pytest.mark.parametrize(
+    ("output", "finite"),
+    [
+        (np.array([1.0, 2.0], np.float16), True),
+        (np.array([1.0, np.nan]), False),
+        (np.array([-np.inf, 1.0], np.float32), False),
+        (np.array([3e38, 3e38], np.float32), True),
+        (np.zeros((0, 4), np.float32), True),
+        (np.array([1, 2]), True),
+        (np.array(["a"]), True),
+        ([{"a": 1.0}], True),  # a sequence of maps
+    ],
+)
+def test_what_is_finite(output: Any, finite: bool) -> None:
+    assert runner._is_finite(output) is finite
 
 
 def test_sessions_are_opened_anew_in_every_epoch(files: tuple[Path, Path]) -> None:

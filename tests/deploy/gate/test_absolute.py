@@ -8,8 +8,8 @@ import pytest
 
 from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.gate.absolute import Here, counts, estimate, footprints, percentiles
-from edgeprune.deploy.timing.protocol import Setting
 from edgeprune.deploy.timing.samples import LatencyReport
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.target import AbsoluteBudget
 
 ELSEWHERE = Here("a-laptop", is_device=False)

@@ -40,6 +40,15 @@ def test_self_test(
     assert len(body["comparison"]["epochs"]) == 32
 
 
+def test_a_short_time_says_what_it_reached(
+    record: Callable[..., Any], files: tuple[Path, Path]
+) -> None:
+    device = record(ratios=[1.0], seconds=10.0)
+    found = self_test(files[0], PROFILE, Options(device=device, now=lambda: device.clock))
+    assert list(found.settles) == [4, 6]
+
+
 def test_too_little_time(record: Callable[..., Any], files: tuple[Path, Path]) -> None:
-    with pytest.raises(MachineError, match="raise --max-seconds"):
-        self_test(files[0], PROFILE, Options(device=record(), max_seconds=1e-9))
+    words = r"^10 s reach for 3 of 4 sessions; raise --max-seconds to about 15$"
+    with pytest.raises(MachineError, match=words):
+        self_test(files[0], PROFILE, Options(device=record(run_seconds=0.5), max_seconds=10))

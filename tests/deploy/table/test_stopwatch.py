@@ -9,7 +9,7 @@ import pytest
 
 from edgeprune.deploy.devices.job import Job, Line
 from edgeprune.deploy.table.stopwatch import Pace, machine_of, time_units
-from edgeprune.deploy.timing.protocol import Setting
+from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import MachineError
 
 REFERENCE = b"0"

@@ -1,0 +1,135 @@
+"""Verdicts on p50 and p90 of a model's latency on the device, with the session as the unit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+from edgeprune.deploy.artifact.facts import Facts
+from edgeprune.deploy.gate.verdicts import (
+    ALPHA,
+    DRIFT,
+    PROCESSES,
+    Sessions,
+    Verdict,
+    by_percentile,
+    slowdown,
+)
+from edgeprune.deploy.timing.pacing import SPARE, THOROUGH, Plan, rounded_up, short
+from edgeprune.deploy.timing.protocol import measure, paced
+from edgeprune.deploy.timing.samples import LatencyReport
+from edgeprune.deploy.timing.setting import Setting
+from edgeprune.deploy.timing.statistics import least_sessions, percentile
+
+PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
+SESSION = THOROUGH[2:]  # few runs each: more sessions tell more
+BATCH, MOST_PROCESSES = 16, 12  # sessions of a process, processes
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured for the percentiles, and the verdicts on it.
+
+    Attributes:
+        verdicts: One for each limit.
+        reports: One for each process.
+        planned: How the time was to be spent.
+        seconds: How long it took.
+        least: Sessions that a "met" needs at least.
+    """
+
+    verdicts: list[Verdict]
+    reports: list[LatencyReport]
+    planned: Plan
+    seconds: float
+    least: int
+
+    @property
+    def sessions(self) -> int:
+        """Sessions of all processes."""
+        return sum(len(report.epochs_ns) for report in self.reports)
+
+
+def judged(
+    candidate: Facts, limits: dict[str, float], setting: Setting
+) -> tuple[list[Verdict], LatencyReport]:
+    """The verdicts on the limits in ms, by name, and what was measured for them.
+
+    Raises:
+        MachineError: the time does not reach for the sessions that a verdict needs.
+    """
+    measured = _measured(candidate, limits, setting)
+    found = [_explained(verdict, measured) for verdict in measured.verdicts]
+    return found, reduce(LatencyReport.joined, measured.reports)
+
+
+def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _Measured:
+    """Measure in one process after another until all is settled or the time is over."""
+    # A user waits in wall time, so that is what a budget in milliseconds means.
+    wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
+    least = max(least_sessions((100 - PERCENTILES[name]) / 100, ALPHA) for name in limits)
+    planned = wall.plan(paced(wall, [candidate.path]), least, thorough=SESSION)
+    batch = -(-least // PROCESSES)
+    if PROCESSES * BATCH * planned.seconds < planned.max_seconds:
+        batch = BATCH
+    start, found, verdicts = setting.now(), list[LatencyReport](), list[Verdict]()
+    while len(found) < MOST_PROCESSES and setting.now() < start + planned.max_seconds:
+        left = start + planned.max_seconds - setting.now()
+        inside = replace(planned, max_seconds=left)
+        found.append(measure(candidate.path, wall, epochs=batch, planned=inside))
+        verdicts = _percentiles(limits, found)
+        if all(verdict.outcome != "inconclusive" for verdict in verdicts):
+            break
+    return _Measured(verdicts, found, planned, setting.now() - start, least)
+
+
+def _explained(verdict: Verdict, measured: _Measured) -> Verdict:
+    """With the reason where it is undecided, and a word on a limit that was raised."""
+    said = [verdict.evidence, measured.planned.raised]
+    if verdict.outcome == "inconclusive":
+        said.append(_reason(measured))
+    return replace(verdict, evidence="; ".join(filter(None, said)))
+
+
+def _reason(measured: _Measured) -> str:
+    """Why these sessions settle nothing, and what to do.
+
+    Raises:
+        MachineError: they are too few to settle anything.
+    """
+    if len(measured.reports) >= MOST_PROCESSES:
+        return "nearer to the limit than so many sessions tell apart; move the limit"
+    most, sessions = measured.planned.max_seconds, measured.sessions
+    missed = any(verdict.outcome == "missed" for verdict in measured.verdicts)
+    if not missed and (sessions < measured.least or len(measured.reports) < PROCESSES):
+        needed = SPARE * measured.seconds / sessions * measured.least
+        raise short(most, sessions, measured.least, needed)
+    longer = rounded_up(SPARE * measured.seconds * MOST_PROCESSES / len(measured.reports))
+    return f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
+
+
+def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:
+    runs = [[[ns / 1e6 for ns in row] for row in report.epochs_ns] for report in reports]
+    return [_percentile(name, limit, runs) for name, limit in limits.items()]
+
+
+def _percentile(name: str, limit: float, runs: Sequence[Sessions]) -> Verdict:
+    percent = PERCENTILES[name]
+    sessions = [session for process in runs for session in process]
+    every = [ms for session in sessions for ms in session]
+    over, warming = sum(ms > limit for ms in every), slowdown(runs)
+    said = (
+        f"{over} of {len(every)} runs took longer, in {len(sessions)} sessions of {len(runs)} "
+        "processes on the device"
+    )
+    if warming > DRIFT:
+        said += f"; it grew {warming - 1:.0%} slower while measuring: let it cool down"
+    return Verdict(
+        name=name,
+        outcome=by_percentile(runs, percent, limit),
+        limit=limit,
+        value=percentile(every, percent),
+        unit=" ms",
+        evidence=said,
+        rule="percentile",
+        raw={"percentile": percent, "sessions_ms": list(runs)},
+    )
