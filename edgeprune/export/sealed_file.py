@@ -23,6 +23,7 @@ from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.target import TargetProfile, load_target
+from edgeprune.text import first_problem
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,11 @@ def ship(
         atol=target.parity.atol,
         rtol=target.parity.rtol,
     )
-    sealed = provenance(network.model, record, target, parent)
+    try:
+        sealed = provenance(network.model, record, target, parent)
+    except ValidationError as error:
+        where, words = first_problem(error)
+        raise InputError(f"the checkpoint's history: {where}: {words}; write it again") from None
     sha256 = seal.write(out, network.proto, sealed, overwrite=overwrite)
     return Shipped(
         path=out,

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeprune.deploy.artifact import seal
+from edgeprune.deploy.artifact.facts import read
+from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export import sealed_file
 from edgeprune.export.sealed_file import export_checkpoint
@@ -41,6 +44,24 @@ def test_the_file_says_what_it_is(model: Path) -> None:
     assert shipped.bytes == shipped.path.stat().st_size
     assert (shipped.input_shape, shipped.parity.passed) == ((1, 3, 32, 32), True)
     with pytest.raises(InputError, match=r"model\.onnx exists"):
+        export_checkpoint(model, target="x86-gateway")
+
+
+def test_answers_travel_from_the_checkpoint_to_the_gate(model: Path) -> None:
+    counts = {"both": 50, "dense": 10, "slim": 5, "neither": 35}
+    history = {**RECORD.history, "accuracy_dense": 0.6, "accuracy_slim": 0.55, "answers": counts}
+    checkpoint.write(model, replace(RECORD, history=history), overwrite=True)
+    export_checkpoint(model, target="x86-gateway")
+    verdict = accuracy(read(model.with_name("model.onnx")), 1.0)
+    assert (verdict.outcome, verdict.value, verdict.raw) == ("inconclusive", 5.0, counts)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"answers": {"both": -1}}, {"accuracy_dense": 7}, {"macs": "x"}]
+)
+def test_a_history_that_cannot_be_right_is_named(model: Path, wrong: dict[str, Any]) -> None:
+    checkpoint.write(model, replace(RECORD, history={**RECORD.history, **wrong}), overwrite=True)
+    with pytest.raises(InputError, match=f"the checkpoint's history: {next(iter(wrong))}"):
         export_checkpoint(model, target="x86-gateway")
 
 

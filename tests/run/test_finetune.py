@@ -240,6 +240,24 @@ def test_a_network_that_was_only_slimmed_is_recalibrated(here, run):
         assert torch.equal(weights(here / "out.pt")[mean], record.state_dict[mean]) != moved
 
 
+def test_answers_are_paired_anew_where_the_images_are_the_same(here, run):
+    record = checkpoint.read(here / "run/model.pt")
+    stale = {"both": 1, "dense": 0, "slim": 0, "neither": 0}
+    nothing = ("--data", "data", "--steps", "0", "--overwrite")
+    assert run(*nothing, "--out", "dense2.pt", model="run/dense.pt")[0] == 0
+    kept = checkpoint.read(here / "dense2.pt").history["dense_answers"]
+    for answers, known in ((kept, True), ({**kept, "images": "others"}, False), (None, False)):
+        history = {**HISTORY, "answers": stale, "dense_answers": answers}
+        checkpoint.write(here / "before.pt", replace(record, history=history), overwrite=True)
+        assert run(*nothing, "--out", "after.pt", model="before.pt")[0] == 0
+        found = checkpoint.read(here / "after.pt").history
+        assert ("answers" in found) == known
+        if known:
+            assert sum(found["answers"].values()) == len(kept["right"]) == 40
+            right = found["answers"]["both"] + found["answers"]["slim"]
+            assert right / 40 == found["accuracy_slim"]
+
+
 def test_shares_of_other_images_are_not_kept(here, run):
     if not (here / "again").exists():
         (here / "again").symlink_to(here / "data")

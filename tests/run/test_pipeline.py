@@ -164,6 +164,8 @@ def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):
         (3, 16, 16),
     )
     assert slim.macs < dense.macs
+    assert slim.answers is not None and slim.answers.slim_share == slim.accuracy_slim
+    assert slim.answers.dense_share == slim.accuracy_dense
     assert slim.accuracy_slim is not None and dense.accuracy_dense == slim.accuracy_dense
     for name in ("model.onnx", "dense.onnx", "model.pt", "run.json"):
         assert str(here).encode() not in (here / "run" / name).read_bytes()

@@ -13,7 +13,7 @@ from edgeprune.prune.images.folders import Listing
 from edgeprune.prune.images.held import HeldImages
 from edgeprune.prune.models.zoo import ModelSpec, load_dense
 from edgeprune.prune.training.batchnorm import recalibrate
-from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.evaluation import evaluate, kept_answers, known_answers, paired
 from tests.images import PLAIN, sorted_by_class
 
 CPU = torch.device("cpu")
@@ -34,9 +34,27 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     found = evaluate(_Reads(), images, device=CPU)
     assert found.accuracy == pytest.approx(0.8)
     assert found.logits.argmax(1).tolist() == [0, 1, 2, 3, 3]
+    assert found.right.tolist() == [True, True, True, False, True]
     assert found.loss == pytest.approx(
         float(nn.functional.cross_entropy(found.logits, images.labels))
     )
+
+
+def test_answers_are_counted_in_pairs() -> None:
+    dense = torch.tensor([True, True, True, False, False])
+    slim = torch.tensor([True, False, False, True, False])
+    assert paired(dense, slim) == {"both": 1, "dense": 2, "slim": 1, "neither": 1}
+
+
+def test_answers_are_kept_with_the_images_that_they_are_of() -> None:
+    right = torch.tensor([True, False, True])
+    kept = kept_answers(right, "digits-1")
+    assert kept == {"images": "digits-1", "right": "101"}
+    found = known_answers(kept, "digits-1")
+    assert found is not None
+    assert torch.equal(found, right)
+    assert known_answers(kept, "others") is None
+    assert known_answers(None, "digits-1") is None
 
 
 def test_the_given_model_stays_in_its_mode() -> None:
