@@ -148,9 +148,8 @@ def main() -> None:
         )
     for images, differ in ((597, 0.0), (597, 0.02), (5000, 0.02), (10_000, 0.05), (50_000, 0.1)):
         half, most, least = accuracy_span(images, differ)
-        print(
-            f"{images} images, {differ:.0%} differ: +-{half:.2f}, met {most:+.2f}, missed {least:.2f}"
-        )
+        said = f"+-{half:.2f} at no loss, met up to {most:+.2f}, missed from {least:.2f} points"
+        print(f"{images} images, {differ:.0%} differ: {said}")
 
 
 if __name__ == "__main__":
