@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+MOST = 400  # characters of a line that is still read
+
 
 def one_line(text: object) -> str:
     """The text without line breaks, control characters or anything else that does not print.
@@ -19,10 +21,9 @@ def one_line(text: object) -> str:
     return " ".join("".join(shown).split())
 
 
-def shortened(text: str, most: int = 400) -> str:
-    """At most so many characters of a line; a report in JSON has all of them."""
-    rest = " ... (all of it in the JSON report)"
-    return text if len(text) <= most else text[: most - len(rest)].rstrip() + rest
+def shortened(text: str, rest: str = " ... (all of it in the JSON report)") -> str:
+    """At most 400 characters of a line, the last of them ``rest`` where it has more."""
+    return text if len(text) <= MOST else text[: MOST - len(rest)].rstrip() + rest
 
 
 def error_line(error: BaseException) -> str:

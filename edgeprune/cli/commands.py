@@ -3,16 +3,13 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from edgeprune import __version__
 from edgeprune.cli import options
 from edgeprune.errors import InputError, MachineError
-
-if TYPE_CHECKING:
-    from edgeprune.deploy.gate.verdicts import Report
 
 app = typer.Typer(
     name="edgeprune",
@@ -341,31 +338,30 @@ def check(
     ] = False,
 ) -> None:
     """Measure an ONNX file and say whether it keeps every budget of its target."""
+    from edgeprune.cli.reports import Reports, on_github
     from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.gate import check as gate
     from edgeprune.target import load_target, with_budgets
 
-    profile = with_budgets(load_target(target), budget or [])
-    for path in (junit, Path(json) if json and json != "-" else None):
-        if path and not path.parent.is_dir():
-            raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
-        if path and path.is_dir():
-            raise InputError(f"{path} is a folder; name a file in it")
-    checking = gate.Options(
-        baseline=baseline,
-        max_ratio=max_ratio,
-        on_inconclusive=on_inconclusive.value,
-        max_seconds=max_seconds,
-        device=connect(device),
-    )
-    if self_test:
-        from edgeprune.deploy.gate.resolution import self_test as run_self_test
+    reports = Reports(json=json, junit=junit, github=on_github(github.value))
+    reports.clear(model, baseline)
+    with reports.of_failures(model, target):
+        profile = with_budgets(load_target(target), budget or [])
+        checking = gate.Options(
+            baseline=baseline,
+            max_ratio=max_ratio,
+            on_inconclusive=on_inconclusive.value,
+            max_seconds=max_seconds,
+            device=connect(device),
+        )
+        if self_test:
+            from edgeprune.deploy.gate.resolution import self_test as run_self_test
 
-        found = run_self_test(model, profile, checking)
-        _write_json(found.to_json(), json, found.to_text())
-        raise typer.Exit(found.exit_code)
-    report = gate.check(model, profile, checking)
-    _show_report(report, json, junit, github)
+            found = run_self_test(model, profile, checking)
+            reports.write_self_test(found, model, profile.name)
+            raise typer.Exit(found.exit_code)
+        report = gate.check(model, profile, checking)
+        reports.write(report)
     raise typer.Exit(report.exit_code)
 
 
@@ -462,32 +458,6 @@ def _needs_search(command: str) -> None:
     # Read once, when torch is first imported: waiting threads give their core away. With a
     # neighbour on it, a spinning pool trains several times slower than one thread does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _show_report(
-    report: "Report", json: str | None, junit: Path | None, github: options.GitHub
-) -> None:
-    from edgeprune.deploy.gate import formats
-    from edgeprune.files import write_whole
-
-    _write_json(report.to_json(), json, formats.to_text(report))
-    if junit:
-        write_whole(junit, formats.to_junit(report).encode())
-    if github == options.GitHub.on or (
-        github == options.GitHub.auto and os.environ.get("GITHUB_ACTIONS")
-    ):
-        typer.echo(formats.to_annotations(report), nl=False, err=json == "-")
-        _append_summary(formats.to_markdown(report))
-
-
-def _append_summary(markdown: str) -> None:
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    try:
-        if summary:
-            with Path(summary).open("a", encoding="utf-8") as f:
-                f.write(markdown)
-    except OSError as error:  # the verdict does not hang on it
-        typer.echo(f"edgeprune: no step summary: {summary}: {error.strerror}", err=True)
 
 
 def _write_json(json: str, where: str | None, text: str) -> None:

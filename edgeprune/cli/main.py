@@ -7,9 +7,10 @@ from typing import NoReturn
 import typer
 
 from edgeprune.cli.commands import app
-from edgeprune.errors import EdgepruneError
+from edgeprune.cli.ending import INTERNAL, ending
+from edgeprune.cli.reports import report_usage
 from edgeprune.interrupt import interrupt
-from edgeprune.text import one_line
+from edgeprune.text import shortened
 
 INTERRUPTED = 130  # what typer makes of it
 
@@ -20,6 +21,7 @@ def main() -> NoReturn:
     try:
         code = app(auto_envvar_prefix="EDGEPRUNE", standalone_mode=False)
     except typer.TyperException as error:
+        report_usage(sys.argv[1:], error.format_message(), error.exit_code)
         _end_usage(error.format_message(), error.exit_code)
     except (Exception, KeyboardInterrupt) as error:
         _end_by(error)
@@ -32,19 +34,10 @@ def _end_by(error: BaseException) -> NoReturn:
     """Say in one line what stopped the command."""
     if interrupt.number is not None or isinstance(error, KeyboardInterrupt):
         _end(*interrupt.ending())
-    try:
+    message, code = ending(error)
+    if code == INTERNAL and os.environ.get("EDGEPRUNE_DEBUG"):
         raise error
-    except EdgepruneError as known:
-        _end(str(known), known.exit_code)
-    except MemoryError:
-        _end("out of memory; use a smaller model, fewer images or another machine", 3)
-    except OSError as refused:
-        _end(f"{refused.filename or 'system'}: {refused.strerror or refused}", 3)
-    except Exception:
-        if os.environ.get("EDGEPRUNE_DEBUG"):
-            raise
-        what = one_line(repr(error))
-        _end(f"internal error: {what}; EDGEPRUNE_DEBUG=1 shows where, please report it", 70)
+    _end(message, code)
 
 
 def _end_usage(message: str, code: int) -> NoReturn:
@@ -56,5 +49,5 @@ def _end_usage(message: str, code: int) -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"edgeprune: {message}\n")
+    sys.stderr.write(shortened(f"edgeprune: {message}", " ...") + "\n")
     sys.exit(code)

@@ -5,7 +5,9 @@ Every function returns a string; JSON is ``Report.to_json``.
 
 from xml.etree import ElementTree
 
+from edgeprune.deploy.gate.junit import Suite
 from edgeprune.deploy.gate.verdicts import Report, Verdict
+from edgeprune.text import shortened
 
 ANNOTATIONS = 10  # GitHub shows no more of a kind in one step
 SUMMARY_BYTES = 60_000  # GitHub drops a summary over 1 MB; a page of this size is still read
@@ -13,30 +15,15 @@ SUMMARY_BYTES = 60_000  # GitHub drops a summary over 1 MB; a page of this size 
 
 def to_junit(report: Report) -> str:
     """JUnit XML: one case per budget; missed is a failure, undecided and estimates are skipped."""
-    cases = report.verdicts
-    counts = {
-        "tests": len(cases),
-        "failures": sum(verdict.outcome == "missed" for verdict in cases),
-        "errors": 0,
-        "skipped": sum(verdict.outcome in ("inconclusive", "estimate") for verdict in cases),
-    }
-    shared = {key: str(value) for key, value in counts.items()}
-    root = ElementTree.Element("testsuites", {"name": "edgeprune check"})
-    suite = ElementTree.SubElement(
-        root,
-        "testsuite",
-        {"name": f"{report.model['file']} on {report.target['name']}", **shared}
-        | {"time": f"{report.seconds:.3f}", "timestamp": report.date.removesuffix("+00:00")}
-        | {"hostname": report.machine["fingerprint"]},
+    suite = Suite(
+        model=report.model["file"],
+        target=str(report.target["name"]),
+        date=report.date,
+        seconds=report.seconds,
+        hostname=report.machine["fingerprint"],
+        out="\n".join([*health_lines(report), *report.notes]),
     )
-    for verdict in cases:
-        _case(suite, verdict, report)
-    out = ElementTree.SubElement(suite, "system-out")
-    out.text = _printable("\n".join([*health_lines(report), *report.notes]))
-    ElementTree.indent(root)
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
-    )
+    return suite.document([_case(suite, verdict) for verdict in report.verdicts])
 
 
 def to_markdown(report: Report) -> str:
@@ -50,8 +37,11 @@ def to_markdown(report: Report) -> str:
     for verdict in report.verdicts:
         mark = "**missed**" if verdict.outcome == "missed" else verdict.outcome
         cells = [verdict.name, mark, verdict.value_text, verdict.limit_text]
-        lines.append(f"| {' | '.join(cells)} | {_cell(verdict.evidence)} |")
-    lines += ["", *(f"- {_cell(line)}" for line in [*report.notes, *health_lines(report)])]
+        lines.append(f"| {' | '.join(cells)} | {_cell(shortened(verdict.evidence))} |")
+    lines += [
+        "",
+        *(f"- {_cell(shortened(line))}" for line in [*report.notes, *health_lines(report)]),
+    ]
     text = "\n".join(lines) + "\n"
     if len(text.encode()) <= SUMMARY_BYTES:
         return text
@@ -70,10 +60,14 @@ def to_annotations(report: Report) -> str:
     for verdict in sorted(report.verdicts, key=lambda verdict: verdict.outcome != "missed"):
         if verdict.outcome in levels:
             title = f"{report.model['file']}: {verdict.name} {verdict.outcome}"
-            escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
-            command = f"::{levels[verdict.outcome]} title={escaped}"
-            lines.append(f"{command}::{_data(verdict.message)}")
-    return "".join(line + "\n" for line in lines[:ANNOTATIONS])
+            lines.append(annotation(levels[verdict.outcome], title, verdict.message))
+    return "".join(lines[:ANNOTATIONS])
+
+
+def annotation(level: str, title: str, message: str) -> str:
+    """One workflow command of GitHub, a line."""
+    escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={escaped}::{_data(message)}\n"
 
 
 def to_text(report: Report) -> str:
@@ -81,7 +75,7 @@ def to_text(report: Report) -> str:
     lines = [verdict.message for verdict in report.verdicts]
     lines += [f"note: {note}" for note in report.notes]
     lines += health_lines(report)
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(shortened, lines)) + "\n"
 
 
 def health_lines(report: Report) -> list[str]:
@@ -105,22 +99,11 @@ def health_lines(report: Report) -> list[str]:
     return lines
 
 
-def _case(suite: ElementTree.Element, verdict: Verdict, report: Report) -> None:
-    name = {"name": verdict.name, "classname": f"edgeprune.{report.target['name']}"}
-    timed = verdict.rule == "ratio"
-    seconds = f"{report.seconds if timed else 0:.3f}"
-    case = ElementTree.SubElement(suite, "testcase", {**name, "time": seconds})
-    said = _printable(verdict.message)
-    if verdict.outcome == "missed":
-        failure = {"message": said, "type": "missed"}
-        ElementTree.SubElement(case, "failure", failure).text = said
-    elif verdict.outcome != "met":
-        ElementTree.SubElement(case, "skipped", {"message": said})
-
-
-def _printable(text: str) -> str:
-    # XML 1.0 has no way to write most control characters, and a node's name may hold any.
-    return "".join(c if c in "\n\t" or c >= " " else "?" for c in text)
+def _case(suite: Suite, verdict: Verdict) -> ElementTree.Element:
+    tag = {"met": None, "missed": "failure"}.get(verdict.outcome, "skipped")
+    seconds = suite.seconds if verdict.rule == "ratio" else 0.0
+    ending = (tag, verdict.message, verdict.outcome) if tag else None
+    return suite.case(verdict.name, seconds, ending)
 
 
 def _cell(text: str) -> str:

@@ -1,5 +1,6 @@
 """One report in every format: valid JUnit, a table, annotations that GitHub can read."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edgeprune.deploy.gate.check import Options, check
+from edgeprune.deploy.gate.failure import Failure
 from edgeprune.deploy.gate.formats import (
     SUMMARY_BYTES,
     to_annotations,
@@ -18,6 +20,7 @@ from edgeprune.deploy.gate.formats import (
 )
 from edgeprune.deploy.gate.verdicts import Report, Verdict, of_value
 from edgeprune.target import TargetProfile
+from edgeprune.text import one_line
 
 SCHEMA = Path(__file__).with_name("data") / "junit.xsd"
 
@@ -69,6 +72,36 @@ def test_junit_is_valid(report: Report, schema: Any, evidence: str) -> None:
     assert inside == [["skipped"], ["skipped"], [], ["skipped"], ["failure"]]
 
 
+def test_lines_stay_short(report: Report) -> None:
+    long = replace(with_evidence(report, "x" * 5000), notes=("y" * 5000,))
+    assert max(map(len, to_text(long).splitlines())) == 400
+    assert max(map(len, to_annotations(long).splitlines())) < 500
+    lengths = [len(line) for line in to_markdown(long).splitlines()]
+    assert max(lengths) < 500
+    assert "x" * 5000 in long.to_json()
+
+
+@pytest.mark.parametrize(
+    "said", ["plain", 'a <b> & "c"', "bell \x07 and\nline\ufffe", "x" * 5000, ""]
+)
+@pytest.mark.parametrize("code", [2, 3, 70])
+def test_a_failure_is_read_by_machines(schema: Any, said: str, code: int) -> None:
+    failure = Failure(model="m.onnx", target="t", reason=said, exit_code=code)
+    schema.validate(failure.to_junit())
+    suite = ElementTree.fromstring(failure.to_junit())[0]
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("1", "1", "0")
+    error = suite.find("testcase/error")
+    assert error is not None
+    assert len(error.get("message") or "") <= 400
+    body = json.loads(failure.to_json())
+    assert (body["outcome"], body["exit_code"], body["verdicts"]) == ("error", code, [])
+    assert len(body["reason"]) == len(one_line(said))
+    command = failure.to_annotation()
+    assert command.startswith("::error title=m.onnx%3A ")
+    assert command.count("\n") == 1
+    assert len(command) < 500
+
+
 def test_the_schema_refuses_what_is_no_report(report: Report, schema: Any) -> None:
     broken = to_junit(report).replace('tests="5"', 'tests="four"')
     assert not schema.is_valid(broken)
@@ -91,7 +124,8 @@ def test_markdown_is_one_table(report: Report) -> None:
 
 
 def test_markdown_stays_small_enough_for_github(report: Report) -> None:
-    text = to_markdown(with_evidence(report, "é" * SUMMARY_BYTES))
+    many = replace(report, verdicts=report.verdicts * 40)
+    text = to_markdown(with_evidence(many, "é" * 1000))
     assert len(text.encode()) < SUMMARY_BYTES + 100
     assert text.endswith("(cut; see the JSON report)\n")
 
