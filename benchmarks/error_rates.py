@@ -14,7 +14,7 @@ import numpy as np
 from edgeprune.arrays import Floats
 from edgeprune.deploy.artifact.provenance import PairedCounts
 from edgeprune.deploy.gate.accuracy import paired_difference
-from edgeprune.deploy.gate.percentiles import BATCH, MOST_PROCESSES
+from edgeprune.deploy.gate.percentiles import BATCH, MOST
 from edgeprune.deploy.gate.verdicts import ALPHA as PERCENTILE_ALPHA
 from edgeprune.deploy.gate.verdicts import PROCESSES
 from edgeprune.deploy.timing.sequential import ALPHA, FLOOR, LOOKS, MORE_LOOKS
@@ -72,9 +72,9 @@ def ratio_rates(
 
 def session_times(trials: int, offset: float, run: float) -> Floats:
     """Logs of run times around their median, shape (trials, 192 sessions, 8 runs)."""
-    draw, sessions = np.random.default_rng(0), BATCH * MOST_PROCESSES
-    shared = offset * draw.standard_normal((trials, sessions, 1))
-    return shared + run * draw.standard_normal((trials, sessions, RUNS))
+    draw = np.random.default_rng(0)
+    shared = offset * draw.standard_normal((trials, MOST, 1))
+    return shared + run * draw.standard_normal((trials, MOST, RUNS))
 
 
 def percentile_rates(percent: int, over: float, offset: float, run: float, trials: int) -> Rates:
@@ -83,7 +83,7 @@ def percentile_rates(percent: int, over: float, offset: float, run: float, trial
     shares = (session_times(trials, offset, run) > limit).mean(axis=2)
     found, used = {"met": 0, "missed": 0, "inconclusive": 0}, 0
     for path in shares.tolist():
-        for look in range(PROCESSES * BATCH, MOST_PROCESSES * BATCH + 1, BATCH):
+        for look in range(PROCESSES * BATCH, MOST + 1, BATCH):
             said = betting_verdict(path[:look], 1 - percent / 100, PERCENTILE_ALPHA)
             if said != "inconclusive":
                 break

@@ -22,7 +22,8 @@ from edgeprune.deploy.timing.statistics import least_sessions, percentile
 
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
 SESSION = THOROUGH[2:]  # few runs each: more sessions tell more
-BATCH, MOST_PROCESSES = 16, 12  # sessions of a process, processes
+BATCH, MOST = 16, 192  # sessions of a process, of all of them
+QUICK = 15.0  # s that three processes of so many sessions may take; else as few as a "met" needs
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _
     least = max(least_sessions((100 - PERCENTILES[name]) / 100, ALPHA) for name in limits)
     planned = wall.plan(paced(wall, [candidate.path]), least, thorough=SESSION)
     batch = -(-least // PROCESSES)
-    if PROCESSES * BATCH * planned.seconds < planned.max_seconds:
+    if PROCESSES * BATCH * planned.seconds < QUICK:
         batch = BATCH
     start, found, verdicts = setting.now(), list[LatencyReport](), list[Verdict]()
-    while len(found) < MOST_PROCESSES and setting.now() < start + planned.max_seconds:
+    while len(found) * batch < MOST and setting.now() < start + planned.max_seconds:
         left = start + planned.max_seconds - setting.now()
         inside = replace(planned, max_seconds=left)
         found.append(measure(candidate.path, wall, epochs=batch, planned=inside))
@@ -96,14 +97,14 @@ def _reason(measured: _Measured) -> str:
     Raises:
         MachineError: they are too few to settle anything.
     """
-    if len(measured.reports) >= MOST_PROCESSES:
+    if measured.sessions >= MOST:
         return "nearer to the limit than so many sessions tell apart; move the limit"
     most, sessions = measured.planned.max_seconds, measured.sessions
     missed = any(verdict.outcome == "missed" for verdict in measured.verdicts)
     if not missed and (sessions < measured.least or len(measured.reports) < PROCESSES):
         needed = SPARE * measured.seconds / sessions * measured.least
         raise short(most, sessions, measured.least, needed)
-    longer = rounded_up(SPARE * measured.seconds * MOST_PROCESSES / len(measured.reports))
+    longer = rounded_up(SPARE * measured.seconds * MOST / measured.sessions)
     return f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
 
 
