@@ -1,13 +1,19 @@
-"""Error rates of the latency gate: ``python benchmarks/gate.py`` [--trials 100] [--no-burner].
+"""Error rates of the gate on real models: ``python benchmarks/gate.py`` [--gates 100] [--p50] ...
 
-Gates on two networks of about 1 ms (a CIFAR ResNet-20, and one with half the inner widths), with a
-process that burns the very core that measures: a model against itself at a limit of 1.03, and a
-candidate that is 2, 5 and 10 % slower than its limit, or as much faster. Every gate is a whole
-``check``: fresh processes, kernel layout, a second measurement before a miss. Last, without the
-burner, the wall time of the ``edgeprune check`` command.
+A model against itself at a limit of 1.03, and candidates a known distance from their limit. Every
+gate is a whole ``check``: fresh processes, kernel layout, a second measurement before a miss.
+
+Two networks of about 1 ms (a CIFAR ResNet-20, and one with half the inner widths); with ``--slow``
+two of about 300 ms at the default time; with ``--p50`` the ResNet-20 against a p50 in ms on this
+device's fingerprint. ``--ssh`` measures through ssh on the loopback. ``--burners all`` keeps every
+core busy meanwhile, ``core`` the one that measures.
+
+Every gate is a line of ``--out``; a second start with the same file goes on where it stopped.
+``--table FILE`` prints a file's tables and runs nothing.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -16,107 +22,209 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from gate_networks import resnet20, stack
 
+from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.deploy.gate.check import Options, check
-from edgeprune.deploy.timing.protocol import compare_many
+from edgeprune.deploy.timing.protocol import compare_many, measure
 from edgeprune.deploy.timing.setting import Setting
+from edgeprune.errors import MachineError
 from edgeprune.target import TargetProfile
 
-PROFILE = TargetProfile.model_validate({"schema": 1, "name": "gate-benchmark"})
 BURN = "while True: sum(i * i for i in range(10_000))"
 SECONDS_BAR = 3.0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of the table: what was gated, how it went, what it cost."""
-
-    name: str
-    outcomes: Counter[str]
-    seconds: Sequence[float]
-
-    def row(self) -> str:
-        """The row, as text."""
-        total = sum(self.outcomes.values())
-        shares = (f"{self.outcomes[o]:4}/{total}" for o in ("missed", "met", "inconclusive"))
-        return (
-            f"{self.name:28}"
-            + "".join(f"{s:>14}" for s in shares)
-            + (f"{statistics.median(self.seconds):9.2f} s")
-        )
+ITSELF = "against itself, limit 1.03"
+FRESH = 50  # gates that one measurement of the truth serves: a shared machine drifts
+LEAST_AT_5 = 0.97  # of the candidates 5 % over their limit that must be called missed
 
 
 def main() -> int:
-    """Print the table; 1 when a bar is not reached."""
+    """Run what is missing and print the table; 1 when a bar is not reached."""
     options = _arguments()
-    with tempfile.TemporaryDirectory() as folder, _one_core(burn=options.burner):
-        dense, slim = (Path(folder) / name for name in ("dense.onnx", "slim.onnx"))
-        dense.write_bytes(resnet20())
-        slim.write_bytes(resnet20(inner=0.5))
-        ratio = compare_many([slim], dense, Setting(), epochs=options.truth)[0].interval
-        if ratio is None:
-            raise SystemExit("--truth must be at least 2")
-        _head(options, ratio)
-        cells = [_cell("against itself, limit 1.03", dense, dense, 1.03, options.trials)]
-        print(cells[-1].row(), flush=True)
-        for percent in (-5, -2, 2, 5, 10):
-            limit = ratio.mid / (1 + percent / 100)
-            cells.append(_cell(f"{percent:+} %", slim, dense, limit, options.trials))
-            print(cells[-1].row(), flush=True)
-    return _judge(cells, _command_seconds())
+    if options.table:
+        return _print_tables(_lines(options.table))
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        uri = "local://"
+        if options.ssh:
+            from loopback import serving
+
+            uri = held.enter_context(serving())
+        held.enter_context(_burning(options.burners))
+        for row in options.rows:
+            _run_row(options, row, _models(folder, slow=options.slow), uri)
+    code = _print_tables(_lines(options.out))
+    if options.command:
+        code |= _judge_command()
+    return code
 
 
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--truth", type=int, default=96, help="epochs for the true ratio")
-    parser.add_argument("--no-burner", dest="burner", action="store_false")
-    return parser.parse_args()
+    parser.add_argument("--gates", type=int, default=100, help="gates of each row")
+    parser.add_argument("--rows", help="such as itself,-5,-2,+2,+5,+10 (percent over the limit)")
+    parser.add_argument("--truth", type=int, default=64, help="epochs for the true value")
+    parser.add_argument("--burners", choices=("none", "core", "all"), default="all")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--slow", action="store_true")
+    kinds.add_argument("--p50", action="store_true")
+    parser.add_argument("--ssh", action="store_true")
+    parser.add_argument("--command", action="store_true", help="time the command, no burners")
+    parser.add_argument("--out", type=Path, default=Path("gate.jsonl"))
+    parser.add_argument("--table", type=Path, help="print this file's tables and run nothing")
+    options = parser.parse_args()
+    usual = "-5,-2,+2,+5" if options.p50 else "itself,-5,-2,+2,+5,+10"
+    options.rows = (options.rows or usual).split(",")
+    if options.p50 and "itself" in options.rows:
+        parser.error("--p50 has no row 'itself': a p50 at its limit is undecided")
+    return options
+
+
+def _setup(options: Any) -> str:
+    kind = "p50 ms" if options.p50 else "300 ms" if options.slow else "1 ms"
+    way = "ssh loopback" if options.ssh else "local"
+    return f"{kind}, {way}, burners: {options.burners}"
+
+
+def _models(folder: Path, *, slow: bool) -> tuple[Path, Path]:
+    """The dense and the slim network as files."""
+    dense, slim = folder / "dense.onnx", folder / "slim.onnx"
+    if not dense.exists():
+        dense.write_bytes(stack(8) if slow else resnet20())
+        slim.write_bytes(stack(6) if slow else resnet20(inner=0.5))
+    return dense, slim
+
+
+def _run_row(options: Any, row: str, models: tuple[Path, Path], uri: str) -> None:
+    setup, limit = _setup(options), 0.0
+    done = sum((line["setup"], line["row"]) == (setup, row) for line in _lines(options.out))
+    for gate in range(done, options.gates):
+        if not limit or gate % FRESH == 0:
+            limit = _limit(options, row, models, connect(uri))
+        line = {
+            "setup": setup,
+            "row": row,
+            "limit": limit,
+            **_gate(options, row, models, limit, uri),
+        }
+        with options.out.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+
+
+def _limit(options: Any, row: str, models: tuple[Path, Path], device: Device) -> float:
+    """The limit that the candidate is a known distance from."""
+    if row == "itself":
+        return 1.03
+    dense, slim = models
+    setting, over = Setting(device=device, max_seconds=600.0), 1 + float(row) / 100
+    if options.p50:
+        wall = Setting(device=device, clock="wall")
+        return measure(dense, wall, epochs=options.truth).median_ms / over
+    epochs = min(options.truth, 24) if options.slow else options.truth
+    return compare_many([slim], dense, setting, epochs=epochs)[0].ratio / over
+
+
+def _gate(
+    options: Any, row: str, models: tuple[Path, Path], limit: float, uri: str
+) -> dict[str, Any]:
+    dense, slim = models
+    device, start = connect(uri), time.monotonic()
+    judged, asked = (dense if row == "itself" else slim), Options(baseline=dense, device=device)
+    budget: dict[str, Any] = {"relative": {"latency": limit}}
+    if options.p50:
+        judged, asked = dense, Options(device=device)
+        name = check_device("local://").fingerprint
+        budget = {"absolute": {"fingerprint": name, "p50_ms": limit}}
+    document = {"schema": 1, "name": "gate-benchmark", "budget": budget}
+    try:
+        verdict = check(judged, TargetProfile.model_validate(document), asked).verdicts[0]
+        outcome, value = verdict.outcome, verdict.value
+    except MachineError as error:  # the time did not reach
+        outcome, value = "exit 3", str(error)
+    found = {"outcome": outcome, "value": value, "seconds": time.monotonic() - start}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**found, "load": os.getloadavg()[0], "date": date, "machine": _machine()}
+
+
+def _machine() -> str:
+    return " ".join(os.uname()[i] for i in (0, 4)) + f", {len(os.sched_getaffinity(0))} cores"
 
 
 @contextmanager
-def _one_core(*, burn: bool) -> Iterator[None]:
-    """Pin this process and its children to one core, with or without a burner on it."""
+def _burning(where: str) -> Iterator[None]:
+    """Burners on every core; or this process and its children on one core, and a burner there."""
     if not hasattr(os, "sched_setaffinity"):
         raise SystemExit("this benchmark pins processes, which needs Linux")
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    burner = subprocess.Popen([sys.executable, "-c", BURN]) if burn else None
+    cores = {"none": set[int](), "core": {max(allowed)}, "all": allowed}[where]
+    burners = []
+    for core in sorted(cores):
+        burners.append(subprocess.Popen([sys.executable, "-c", BURN]))
+        os.sched_setaffinity(burners[-1].pid, {core})
+    if where == "core":
+        os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
-        if burner:
+        for burner in burners:
             burner.kill()
             burner.wait()
         os.sched_setaffinity(0, allowed)
 
 
-def _cell(name: str, candidate: Path, reference: Path, limit: float, trials: int) -> Cell:
-    outcomes, seconds = Counter[str](), []
-    for _ in range(trials):
-        options = Options(baseline=reference, max_ratio=limit)
-        start = time.monotonic()
-        outcomes[check(candidate, PROFILE, options).verdicts[0].outcome] += 1
-        seconds.append(time.monotonic() - start)
-    return Cell(name, outcomes, seconds)
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def _command_seconds() -> list[float]:
+def _print_tables(lines: Sequence[dict[str, Any]]) -> int:
+    """A table a setup, and the bars that are not reached; 1 when there is one."""
+    failed = []
+    for setup in dict.fromkeys(line["setup"] for line in lines):
+        mine = [line for line in lines if line["setup"] == setup]
+        dates = f"{mine[0]['date'][:10]} to {mine[-1]['date'][:10]}"
+        load = statistics.median(line["load"] for line in mine)
+        print(f"\n{setup}; {mine[0]['machine']}, {dates}, median load {load:.1f}")
+        columns = ("missed", "met", "inconclusive", "exit 3")
+        head = "".join(f"{name:>14}" for name in columns)
+        print(f"{'over its limit':>28}{head}{'median':>10}")
+        for row in dict.fromkeys(line["row"] for line in mine):
+            gates = [line for line in mine if line["row"] == row]
+            counts = Counter(line["outcome"] for line in gates)
+            cells = "".join(f"{counts[name]:>9}/{len(gates)}".rjust(14) for name in columns)
+            seconds = statistics.median(line["seconds"] for line in gates)
+            name = ITSELF if row == "itself" else f"{row} %"
+            print(f"{name:>28}{cells}{seconds:>8.1f} s")
+            failed += [f"{setup}, {name}: {bar}" for bar in _broken(row, counts)]
+    print("bars not reached: " + "; ".join(failed) if failed else "all bars reached")
+    return 1 if failed else 0
+
+
+def _broken(row: str, counts: Counter[str]) -> list[str]:
+    """The bars that a row breaks."""
+    total = sum(counts.values())
+    if row == "itself":
+        return ["missed"] if counts["missed"] else []
+    over = float(row)
+    broken = ["met"] if over > 0 and counts["met"] else []
+    broken += ["missed"] if over < 0 and counts["missed"] else []
+    if over >= 5 and counts["missed"] < LEAST_AT_5 * total:
+        broken.append("not missed")
+    return broken
+
+
+def _judge_command() -> int:
+    """Wall time of the whole command on the networks of 1 ms, without burners."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        slim, dense = (Path(folder) / name for name in ("slim.onnx", "dense.onnx"))
-        dense.write_bytes(resnet20())
-        slim.write_bytes(resnet20(inner=0.5))
+        dense, slim = _models(Path(folder), slow=False)
         command = [str(Path(sys.executable).with_name("edgeprune")), "check", str(slim)]
         command += ["--target", "mobile-cpu", "--baseline", str(dense), "--max-ratio", "0.8"]
         for _ in range(5):
@@ -125,82 +233,9 @@ def _command_seconds() -> list[float]:
             seconds.append(time.monotonic() - start)
             if done.returncode != 0:
                 raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")
-    return seconds
-
-
-def _head(options: Any, ratio: Any) -> None:
-    machine = check_device("local://")
-    burner = "a burner on the same core" if options.burner else "no burner"
-    print(f"{machine.fingerprint}, onnxruntime {machine.machine['onnxruntime']}, {burner}")
-    print(f"{datetime.now(UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}, ", end="")
-    print(f"slim / dense = {ratio.mid:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
-    columns = ("missed", "met", "inconclusive")
-    print(
-        f"{'candidate over its limit':28}" + "".join(f"{c:>14}" for c in columns) + "     median"
-    )
-
-
-def _judge(cells: list[Cell], command: list[float]) -> int:
-    median = statistics.median(command)
-    print(f"edgeprune check, whole command, no burner: median {median:.2f} s of {len(command)}")
-    failed = []
-    for cell in cells:
-        total = sum(cell.outcomes.values())
-        if cell.name == "against itself, limit 1.03" and cell.outcomes["missed"]:
-            failed.append(f"{cell.name}: {cell.outcomes['missed']} missed")
-        for name, least in (("+10 %", 1.0), ("+5 %", 0.97)):
-            short = cell.outcomes["missed"] < least * total or cell.outcomes["met"]
-            if cell.name == name and short:
-                failed.append(f"{name}: {dict(cell.outcomes)}")
-    if median > SECONDS_BAR:
-        failed.append(f"the command takes {median:.2f} s")
-    print("bars not reached: " + "; ".join(failed) if failed else "all bars reached")
-    return 1 if failed else 0
-
-
-def resnet20(inner: float = 1.0) -> bytes:
-    """A CIFAR ResNet-20 with random weights, its inner widths scaled by ``inner``."""
-    random, nodes, weights = np.random.default_rng(0), [], []
-
-    def convolution(x: str, shape: tuple[int, int, int], name: str, stride: int = 1) -> str:
-        c_in, c_out, kernel = shape
-        value = (
-            random.standard_normal((c_out, c_in, kernel, kernel)) * (2 / c_in / kernel**2) ** 0.5
-        )
-        weights.append(numpy_helper.from_array(value.astype(np.float32), name + ".w"))
-        weights.append(numpy_helper.from_array(np.zeros(c_out, np.float32), name + ".b"))
-        pads, strides = [kernel // 2] * 4, [stride] * 2
-        inputs = [x, name + ".w", name + ".b"]
-        nodes.append(helper.make_node("Conv", inputs, [name], name, pads=pads, strides=strides))
-        return name
-
-    def relu(x: str) -> str:
-        nodes.append(helper.make_node("Relu", [x], [x + ".relu"], x + ".relu"))
-        return x + ".relu"
-
-    x, c_in = relu(convolution("input", (3, 16, 3), "stem")), 16
-    for stage, width in enumerate((16, 32, 64)):
-        for block in range(3):
-            name, middle = f"layer{stage + 1}.{block}", int(width * inner)
-            stride = 2 if stage and not block else 1
-            y = relu(convolution(x, (c_in, middle, 3), name + ".conv1", stride))
-            y = convolution(y, (middle, width, 3), name + ".conv2")
-            if c_in != width:
-                x = convolution(x, (c_in, width, 1), name + ".shortcut", stride)
-            nodes.append(helper.make_node("Add", [y, x], [name], name))
-            x, c_in = relu(name), width
-    nodes.append(helper.make_node("GlobalAveragePool", [x], ["pooled"], "pool"))
-    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"))
-    value = random.standard_normal((10, c_in)).astype(np.float32)
-    weights.append(numpy_helper.from_array(value, "linear.w"))
-    nodes.append(helper.make_node("Gemm", ["flat", "linear.w"], ["logits"], "linear", transB=1))
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 32, 32])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 10])
-    graph = helper.make_graph(nodes, "resnet20", [image], [logits], weights)
-    opset = [helper.make_opsetid("", 20)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    median = statistics.median(seconds)
+    print(f"edgeprune check, whole command: median {median:.2f} s of {len(seconds)}")
+    return int(median > SECONDS_BAR)
 
 
 if __name__ == "__main__":
