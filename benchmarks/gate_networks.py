@@ -1,4 +1,4 @@
-"""The networks that benchmarks/gate.py gates: a ResNet-20 of about 1 ms, a stack of about 300 ms."""
+"""The networks of benchmarks/gate.py: a ResNet-20 of about 1 ms, a stack of about 300 ms."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""An SSH server on this machine's loopback (asyncssh), for a device that is here and yet remote."""
+"""An SSH server on this machine's loopback (asyncssh): a device that is here and yet remote."""
 
 import asyncio
 import getpass
