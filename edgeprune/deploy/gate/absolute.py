@@ -126,14 +126,17 @@ def _limits(budget: AbsoluteBudget, names: Iterable[str]) -> dict[str, float]:
 
 def _spread(name: str, limit: float, values: list[float], unit: str) -> Verdict:
     """The verdict on three ascending values: the middle one, and the range of all."""
+    said, outcome = "three fresh processes on the device", by_spread(values, limit)
+    if outcome == "inconclusive":
+        said += "; on both sides of the limit: move it, or check where less else runs"
     return Verdict(
         name=name,
-        outcome=by_spread(values, limit),
+        outcome=outcome,
         limit=limit,
         value=values[1],
         unit=unit,
         interval=(values[0], values[-1]),
-        evidence="three fresh processes on the device",
+        evidence=said,
         rule="spread",
         raw={"values": values},
     )

@@ -8,6 +8,7 @@ from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.verdicts import (
     ALPHA,
     DRIFT,
+    FAR,
     PROCESSES,
     Sessions,
     Verdict,
@@ -19,6 +20,7 @@ from edgeprune.deploy.timing.protocol import measure, paced
 from edgeprune.deploy.timing.samples import LatencyReport
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import least_sessions, percentile
+from edgeprune.errors import MachineError
 
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
 SESSION = THOROUGH[2:]  # few runs each: more sessions tell more
@@ -87,15 +89,15 @@ def _explained(verdict: Verdict, measured: _Measured) -> Verdict:
     """With the reason where it is undecided, and a word on a limit that was raised."""
     said = [verdict.evidence, measured.planned.raised]
     if verdict.outcome == "inconclusive":
-        said.append(_reason(measured))
+        said.append(_reason(verdict, measured))
     return replace(verdict, evidence="; ".join(filter(None, said)))
 
 
-def _reason(measured: _Measured) -> str:
+def _reason(verdict: Verdict, measured: _Measured) -> str:
     """Why these sessions settle nothing, and what to do.
 
     Raises:
-        MachineError: they are too few to settle anything.
+        MachineError: they are too few to settle anything, or the value is far over its limit.
     """
     if measured.sessions >= MOST:
         return "nearer to the limit than so many sessions tell apart; move the limit"
@@ -105,7 +107,13 @@ def _reason(measured: _Measured) -> str:
         needed = SPARE * measured.seconds / sessions * measured.least
         raise short(most, sessions, measured.least, needed)
     longer = rounded_up(SPARE * measured.seconds * MOST / measured.sessions)
-    return f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
+    said = f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
+    if not missed and verdict.value is not None and verdict.value > FAR * verdict.limit:
+        raise MachineError(
+            f"{verdict.name} {verdict.value_text} is far over its limit of {verdict.limit_text} "
+            f"and undecided: {said}"
+        )
+    return said
 
 
 def _percentiles(limits: dict[str, float], reports: Sequence[LatencyReport]) -> list[Verdict]:

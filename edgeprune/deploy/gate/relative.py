@@ -5,14 +5,12 @@ from dataclasses import asdict, dataclass, replace
 
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout
-from edgeprune.deploy.gate.verdicts import Verdict, by_ratio, of_value, undecided
+from edgeprune.deploy.gate.verdicts import FAR, Verdict, by_ratio, of_value, undecided
 from edgeprune.deploy.timing.pacing import SPARE, rounded_up
 from edgeprune.deploy.timing.protocol import Comparison, compare
 from edgeprune.deploy.timing.sequential import Decision, cap, sessions_needed
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, MachineError
-
-FAR = 1.05  # so far over its limit a ratio may not pass for want of time
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from edgeprune.text import one_line, shortened
 SCHEMA = "edgeprune.check/1"
 ALPHA = 0.01  # chance of a wrong "met" of a percentile over all looks, and of a wrong "missed"
 PROCESSES = 3  # before a percentile is judged: fewer show no drift
+FAR = 1.05  # so far over its limit a value may not pass for want of time
 DRIFT = 1.05  # how much slower a device may grow while its percentiles are measured
 
 Outcome = Literal["met", "missed", "inconclusive", "estimate"]

@@ -452,6 +452,14 @@ def test_percentiles_stop_after_max_seconds(record: Record, files: Files) -> Non
     assert [len(job.epochs) for job in device.timed] == [16] * 5
 
 
+def test_a_percentile_far_over_its_limit_is_never_exit_0(record: Record, files: Files) -> None:
+    device = record(ratios=[5.0, 1.0, 5.0, 1.0, 5.0] * 40, seconds=1.0)
+    limits = {"fingerprint": identify(device.machine), "p50_ms": 2.0}
+    options = Options(device=device, now=lambda: device.clock)
+    with pytest.raises(MachineError, match=r"p50_ms 5\.000 ms is far over its limit of 2\.000 ms"):
+        check(files[0], profile(absolute=limits), options)
+
+
 def test_too_few_sessions_for_a_percentile_are_an_error(record: Record, files: Files) -> None:
     device = record(ratios=[1.0], seconds=2.0)
     limits = {"fingerprint": identify(device.machine), "p90_ms": 1.5}
@@ -484,6 +492,7 @@ def test_footprint_on_the_device(record: Record, files: Files, memory: Any, outc
     limits = {"fingerprint": identify(device.machine), "load_ms": 5.0, "peak_bytes": 100}
     report = check(files[0], profile(absolute=limits), Options(device=device))
     assert outcomes(report) == {"load_ms": outcome, "peak_bytes": outcome}
+    assert ("on both sides" in report.verdicts[0].message) == (outcome == "inconclusive")
     assert len([job for job in device.jobs if job.memory]) == 3
 
 
