@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,37 @@ def test_an_epoch_runs_the_sequence(files: tuple[Path, Path]) -> None:
 )
 def test_what_is_finite(output: Any, finite: bool) -> None:
     assert runner._is_finite(output) is finite
+
+
+def test_a_child_answers_or_says_why_not() -> None:
+    def refuse() -> None:
+        raise runner.JobError("model", "no such operator")
+
+    def confuse() -> None:
+        raise ZeroDivisionError("n/0")
+
+    assert runner.in_child(lambda: {"a": [1, 2.5, True]}) == {"a": [1, 2.5, True]}
+    assert runner.in_child(os.getpid) != os.getpid()
+    for work, code, words in (
+        (refuse, "model", "no such operator"),
+        (confuse, "machine", "ZeroDivisionError n/0"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "machine", "was killed by signal 9"),
+    ):
+        with pytest.raises(runner.JobError, match=words) as refused:
+            runner.in_child(work)
+        assert refused.value.code == code
+
+
+def test_only_processors_are_forked_for(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = runner.Sessions(onnxruntime, job(*files))
+    assert sessions.forks == (sys.platform == "linux")
+    sessions.job["providers"] = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert not sessions.forks
+    monkeypatch.setattr(sys, "platform", "darwin")
+    lines = list(runner.answers(job(*files, epochs=[epoch()])))
+    assert [line["kind"] for line in lines] == ["machine", "epoch"]
 
 
 def test_sessions_are_opened_anew_in_every_epoch(files: tuple[Path, Path]) -> None:
