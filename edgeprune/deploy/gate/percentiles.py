@@ -75,9 +75,12 @@ def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _
     if PROCESSES * BATCH * planned.seconds < QUICK:
         batch = BATCH
     start, found, verdicts = setting.now(), list[LatencyReport](), list[Verdict]()
-    while len(found) * batch < MOST and setting.now() < start + planned.max_seconds:
+    share = planned.max_seconds / PROCESSES  # of three, also where starting them takes long
+    while len(found) * batch < MOST:
         left = start + planned.max_seconds - setting.now()
-        inside = replace(planned, max_seconds=left)
+        if left <= 0 and len(found) >= PROCESSES:
+            break
+        inside = replace(planned, max_seconds=share if len(found) < PROCESSES else left)
         found.append(measure(candidate.path, wall, epochs=batch, planned=inside))
         verdicts = _percentiles(limits, found)
         if all(verdict.outcome != "inconclusive" for verdict in verdicts):
@@ -103,7 +106,7 @@ def _reason(verdict: Verdict, measured: _Measured) -> str:
         return "nearer to the limit than so many sessions tell apart; move the limit"
     most, sessions = measured.planned.max_seconds, measured.sessions
     missed = any(verdict.outcome == "missed" for verdict in measured.verdicts)
-    if not missed and (sessions < measured.least or len(measured.reports) < PROCESSES):
+    if not missed and sessions < measured.least:
         needed = SPARE * measured.seconds / sessions * measured.least
         raise short(most, sessions, measured.least, needed)
     longer = rounded_up(SPARE * measured.seconds * MOST / measured.sessions)

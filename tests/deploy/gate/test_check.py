@@ -460,6 +460,17 @@ def test_a_percentile_far_over_its_limit_is_never_exit_0(record: Record, files: 
         check(files[0], profile(absolute=limits), options)
 
 
+def test_three_processes_measure_however_long_they_take_to_start(
+    record: Record, files: Files
+) -> None:
+    device = record(ratios=[1.0])
+    limits = {"fingerprint": identify(device.machine), "p50_ms": 99.0}
+    options = Options(device=device, max_seconds=2, now=lambda: 5.0 * len(device.jobs))
+    report = check(files[0], profile(absolute=limits), options)
+    assert outcomes(report) == {"p50_ms": "met"}
+    assert [len(job.epochs) for job in device.timed] == [16] * 3
+
+
 def test_too_few_sessions_for_a_percentile_are_an_error(record: Record, files: Files) -> None:
     device = record(ratios=[1.0], seconds=2.0)
     limits = {"fingerprint": identify(device.machine), "p90_ms": 1.5}
