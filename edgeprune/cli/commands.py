@@ -397,10 +397,11 @@ def check_device(
     json: options.Json = None,
 ) -> None:
     """Reach a device and print its fingerprint."""
+    from edgeprune.cli.reports import tell
     from edgeprune.deploy.devices.fingerprint import check_device as reach
 
     record = reach(uri)
-    _write_json(record.to_json(), json, record.to_text())
+    tell(record.to_json(), json, record.to_text())
 
 
 @app.command()
@@ -458,15 +459,3 @@ def _needs_search(command: str) -> None:
     # Read once, when torch is first imported: waiting threads give their core away. With a
     # neighbour on it, a spinning pool trains several times slower than one thread does.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _write_json(json: str, where: str | None, text: str) -> None:
-    """JSON alone on stdout under ``-``, so that it can be piped; else text, and JSON to a file."""
-    from edgeprune.files import write_whole
-
-    if where == "-":
-        typer.echo(json, nl=False)
-        return
-    typer.echo(text, nl=False)
-    if where:
-        write_whole(Path(where), json.encode())

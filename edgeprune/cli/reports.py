@@ -54,9 +54,7 @@ class Reports:
                 raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
             if path.is_dir():
                 raise InputError(f"{path} is a folder; name a file in it")
-            if any(
-                each and each.exists() and path.exists() and path.samefile(each) for each in read
-            ):
+            if any(each and _same(path, each) for each in read):
                 raise InputError(f"{path} is a file that is judged; name another for the report")
         for path in self.files:
             if path.is_file():
@@ -78,7 +76,7 @@ class Reports:
         """Print the verdicts, and write them wherever they are wanted."""
         from edgeprune.deploy.gate import formats
 
-        self._say(report.to_json(), formats.to_text(report))
+        tell(report.to_json(), self.json, formats.to_text(report))
         if self.junit:
             write_whole(self.junit, formats.to_junit(report).encode())
         if self.github:
@@ -87,16 +85,10 @@ class Reports:
 
     def write_self_test(self, found: "SelfTest", model: Path, target: str) -> None:
         """Print a self-test; where this machine cannot gate, JUnit and GitHub hear of it."""
-        self._say(found.to_json(), found.to_text())
+        tell(found.to_json(), self.json, found.to_text())
         if found.exit_code:
             said = found.to_text().partition("\n")[0]
             self.fail(model.name, target, said, found.exit_code, with_json=False)
-
-    def _say(self, json: str, text: str) -> None:
-        """JSON alone on stdout under ``-``, so that it can be piped; else text."""
-        typer.echo(json if self.json == "-" else text, nl=False)
-        if self.json and self.json != "-":
-            write_whole(Path(self.json), json.encode())
 
     def fail(
         self, model: str, target: str, reason: str, code: int, *, with_json: bool = True
@@ -118,6 +110,13 @@ class Reports:
 
     def _annotate(self, commands: str) -> None:
         typer.echo(commands, nl=False, err=self.json == "-")
+
+
+def tell(json: str, where: str | None, text: str) -> None:
+    """JSON alone on stdout under ``-``, so that it can be piped; else text, and JSON to a file."""
+    typer.echo(json if where == "-" else text, nl=False)
+    if where and where != "-":
+        write_whole(Path(where), json.encode())
 
 
 def _append_summary(markdown: str) -> None:

@@ -15,7 +15,7 @@ from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
 from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
-from edgeprune.prune.training.evaluation import kept_answers, paired
+from edgeprune.prune.training.evaluation import kept_answers, paired, top1
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
 from edgeprune.run.setup import RunContext
@@ -36,7 +36,7 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     """
     recovered = model.recovered
     right = context.dense_right, context.test_right(recovered.model)
-    dense_accuracy, slim_accuracy = (float(each.double().mean()) for each in right)
+    dense_accuracy, slim_accuracy = map(top1, right)
     accuracy = {"dense": dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
     target = context.request.target
     dense, slim = _records(context, model, accuracy, right)

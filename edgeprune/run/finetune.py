@@ -25,6 +25,7 @@ from edgeprune.prune.training.evaluation import (
     kept_answers,
     known_answers,
     paired,
+    top1,
 )
 from edgeprune.prune.training.loop import Setting, Trained, train_in
 from edgeprune.prune.training.recipe import Recipe
@@ -273,7 +274,7 @@ def _history(prepared: _Prepared, trained: Trained, val: float, right: Tensor) -
         # Shares of other images are no measure beside the new ones.
         old = {name: kept for name, kept in old.items() if not name.startswith("accuracy")}
     which = "dense" if prepared.record.plan is None else "slim"
-    test = float(right.double().mean())
+    test = top1(right)
     accuracy = {f"val_{which}": val, "val_before_finetune": prepared.before, which: test}
     return {
         **{name: kept for name, kept in old.items() if name not in ("answers", "dense_answers")},

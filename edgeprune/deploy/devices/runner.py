@@ -222,9 +222,8 @@ class Sessions:
 def in_child(work: Any) -> Any:
     """What ``work`` returns in a forked process, which dies with this one."""
     read, write = os.pipe()
-    with (
-        warnings.catch_warnings()
-    ):  # of the thread that waits for stdin to close: it holds nothing
+    with warnings.catch_warnings():
+        # Of the thread that waits for stdin to close: it holds nothing.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:

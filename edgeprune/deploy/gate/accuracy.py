@@ -49,11 +49,11 @@ def accuracy(candidate: Facts, limit: float) -> Verdict:
 def _unpaired(candidate: Facts, limit: float) -> Verdict:
     """Missed where the recorded accuracies say so, else undecided."""
     dense, slim = candidate.number("accuracy_dense"), candidate.number("accuracy_slim")
-    known = dense is not None and slim is not None
-    # 0.95 - 0.94 is 0.010000000000000009
-    lost = round(100 * (dense - slim), 6) if dense is not None and slim is not None else None
-    said = f"{dense:.2%} dense, {slim:.2%} slim; {NO_COUNTS}" if known else NO_COUNTS
-    if not candidate.recorded:
+    lost, said = None, NO_COUNTS
+    if dense is not None and slim is not None:
+        lost = round(100 * (dense - slim), 6)  # 0.95 - 0.94 is 0.010000000000000009
+        said = f"{dense:.2%} dense, {slim:.2%} slim; {NO_COUNTS}"
+    elif not candidate.recorded:
         said = "the file records nothing of its accuracy: only a file of edgeprune's export does"
     return Verdict(
         name="accuracy_drop",

@@ -20,13 +20,7 @@ from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.deploy.gate.inspection import inspect
 from edgeprune.deploy.gate.kernel_layout import Layout
 from edgeprune.deploy.gate.relative import check_limit
-from edgeprune.deploy.gate.verdicts import (
-    FileRecord,
-    Policy,
-    Report,
-    Verdict,
-    of_value,
-)
+from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
 from edgeprune.deploy.timing.protocol import Comparison
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.deploy.timing.setting import Setting

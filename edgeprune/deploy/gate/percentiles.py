@@ -13,14 +13,14 @@ from edgeprune.deploy.gate.verdicts import (
     Sessions,
     Verdict,
     by_percentile,
+    far_over,
     slowdown,
 )
 from edgeprune.deploy.timing.pacing import SPARE, THOROUGH, Plan, rounded_up, short
-from edgeprune.deploy.timing.protocol import measure, paced
+from edgeprune.deploy.timing.protocol import measure, plan_for
 from edgeprune.deploy.timing.samples import LatencyReport
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import least_sessions, percentile
-from edgeprune.errors import MachineError
 
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90}
 SESSION = THOROUGH[2:]  # few runs each: more sessions tell more
@@ -70,7 +70,7 @@ def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _
     # A user waits in wall time, so that is what a budget in milliseconds means.
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
     least = max(least_sessions((100 - PERCENTILES[name]) / 100, ALPHA) for name in limits)
-    planned = wall.plan(paced(wall, [candidate.path]), least, thorough=SESSION)
+    planned = plan_for(wall, [candidate.path], least, SESSION)
     batch = -(-least // PROCESSES)
     if PROCESSES * BATCH * planned.seconds < QUICK:
         batch = BATCH
@@ -112,10 +112,7 @@ def _reason(verdict: Verdict, measured: _Measured) -> str:
     longer = rounded_up(SPARE * measured.seconds * MOST / measured.sessions)
     said = f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
     if not missed and verdict.value is not None and verdict.value > FAR * verdict.limit:
-        raise MachineError(
-            f"{verdict.name} {verdict.value_text} is far over its limit of {verdict.limit_text} "
-            f"and undecided: {said}"
-        )
+        raise far_over(verdict.name, verdict.value_text, verdict.limit_text, said)
     return said
 
 

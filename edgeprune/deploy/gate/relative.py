@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, replace
 
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout
-from edgeprune.deploy.gate.verdicts import FAR, Verdict, by_ratio, of_value, undecided
+from edgeprune.deploy.gate.verdicts import FAR, Verdict, by_ratio, far_over, of_value
 from edgeprune.deploy.timing.pacing import SPARE, rounded_up
 from edgeprune.deploy.timing.protocol import Comparison, compare
 from edgeprune.deploy.timing.sequential import Decision, cap, sessions_needed
 from edgeprune.deploy.timing.setting import Setting
-from edgeprune.errors import InputError, MachineError
+from edgeprune.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ def _reason(comparison: Comparison, limit: float) -> str:
         reached = f"{comparison.plan.max_seconds:g} s reached for {count} of {most} sessions"
         advice = f"{reached}; raise --max-seconds to about {longer}"
         if ratio > FAR * limit:
-            raise MachineError(
-                f"latency {ratio:.2f}x is far over its limit of {limit:g}x and undecided: {advice}"
-            )
+            raise far_over("latency", f"{ratio:.2f}x", f"{limit:g}x", advice)
         return advice
     return (
         f"{abs(ratio / limit - 1):.1%} from the limit is less than {most} sessions tell apart "
@@ -168,9 +166,8 @@ def with_doubt(
     recorded = candidate.recorded.get("dense_sha256")
     if reference is None:
         reason = "dense.onnx beside the file is not the dense model it records; name --baseline"
-        return verdicts + [
-            undecided(name, bar, "x", reason) for name, bar in limits.items() if bar is not None
-        ]
+        asked = {name: bar for name, bar in limits.items() if bar is not None}
+        return verdicts + [of_value(name, bar, None, "x", reason) for name, bar in asked.items()]
     if recorded == reference.sha256:
         return verdicts
     said = "the baseline is not the dense model that the file records"

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from edgeprune.deploy.timing.samples import Health
 from edgeprune.deploy.timing.statistics import Interval, Status, against, betting_verdict
+from edgeprune.errors import MachineError
 from edgeprune.text import one_line, shortened
 
 SCHEMA = "edgeprune.check/1"
@@ -156,11 +157,14 @@ class Report:
         return json.dumps({"schema": SCHEMA, **body}, separators=(",", ":")) + "\n"
 
 
-def of_value(name: str, limit: float, value: float, unit: str, evidence: str) -> Verdict:
-    """The verdict on a value that needs no clock: at most the limit, or not."""
+def of_value(name: str, limit: float, value: float | None, unit: str, evidence: str) -> Verdict:
+    """The verdict on a value that needs no clock: at most the limit, or not; None is undecided."""
+    outcome: Outcome = "inconclusive"
+    if value is not None:
+        outcome = "met" if value <= limit else "missed"
     return Verdict(
         name=name,
-        outcome="met" if value <= limit else "missed",
+        outcome=outcome,
         limit=limit,
         value=value,
         unit=unit,
@@ -170,18 +174,9 @@ def of_value(name: str, limit: float, value: float, unit: str, evidence: str) ->
     )
 
 
-def undecided(name: str, limit: float, unit: str, reason: str) -> Verdict:
-    """The verdict on a budget whose value cannot be known: neither met nor missed."""
-    return Verdict(
-        name=name,
-        outcome="inconclusive",
-        limit=limit,
-        value=None,
-        unit=unit,
-        evidence=one_line(reason),
-        rule="value",
-        raw={"value": None},
-    )
+def far_over(name: str, value: str, limit: str, advice: str) -> MachineError:
+    """The error for a value that lies over ``FAR`` times its limit, undecided for want of time."""
+    return MachineError(f"{name} {value} is far over its limit of {limit} and undecided: {advice}")
 
 
 def by_ratio(statuses: Sequence[Status]) -> Status:

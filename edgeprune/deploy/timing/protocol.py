@@ -20,7 +20,7 @@ from typing import Any
 
 from edgeprune.deploy.devices.job import Epoch, Job, Line, Model
 from edgeprune.deploy.timing import pacing
-from edgeprune.deploy.timing.pacing import Pace, Plan
+from edgeprune.deploy.timing.pacing import Plan
 from edgeprune.deploy.timing.samples import Health, LatencyReport, PairedEpoch, counted, latency
 from edgeprune.deploy.timing.sequential import (
     ALPHA,
@@ -116,7 +116,7 @@ def compare(
         return decided or len(epochs) >= cap(epochs, setting.used_clock)
 
     least = 0 if limit is None else LOOKS[0]
-    planned = setting.plan(paced(setting, [candidate, reference]), least)
+    planned = plan_for(setting, [candidate, reference], least)
     found = _run([candidate], reference, setting, planned, MORE_LOOKS[-1], settled)[0]
     _refuse_fewer(found, least)
     return found if limit is None else replace(found, alpha=ALPHA)
@@ -146,7 +146,7 @@ def compare_many(
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch each.
     """
-    planned = setting.plan(paced(setting, [candidates[0], reference]), least)
+    planned = plan_for(setting, [candidates[0], reference], least)
     found = _run(candidates, reference, setting, planned, epochs, lambda _: False)
     for each in found:
         _refuse_fewer(each, least)
@@ -175,7 +175,7 @@ def measure(
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch.
     """
-    planned = planned or setting.plan(paced(setting, [model]), 0)
+    planned = planned or plan_for(setting, [model])
     alone = replace(planned.epoch, open=(0,), sequence=(0,))
     setting = replace(setting, max_seconds=planned.max_seconds)
     job = setting.job([model], [alone] * epochs)
@@ -184,17 +184,37 @@ def measure(
     return latency(bursts, setting.used_clock, machine, map(counted, lines))
 
 
-def paced(setting: Setting, models: Sequence[Model]) -> tuple[Pace, ...]:
-    """The pace of each model, measured by a short job of its own where it is not known.
+def plan_for(
+    setting: Setting,
+    models: Sequence[Model],
+    least: int = 0,
+    thorough: Sequence[Epoch] = pacing.THOROUGH,
+) -> Plan:
+    """How to spend the time of a setting on epochs that run these models.
+
+    Their paces are measured by a short job of its own where the setting does not know them.
+
+    Args:
+        setting: How and where they are timed.
+        models: ONNX files or their bytes, all that one epoch runs.
+        least: Epochs that the first look needs; 0 where any number will do.
+        thorough: Kinds of epoch, the most thorough first.
 
     Raises:
         InputError: a model that onnxruntime cannot load or run.
-        MachineError: the device cannot measure.
+        MachineError: the device cannot measure, or the time does not reach for ``least`` epochs.
     """
-    if setting.paces:
-        return setting.paces
-    _, lines = collect(setting, setting.job(models, [pacing.pilot(len(models))]))
-    return pacing.paces(lines[0])
+    paces = setting.paces
+    if not paces:
+        _, lines = collect(setting, setting.job(models, [pacing.pilot(len(models))]))
+        paces = pacing.paces(lines[0])
+    return pacing.plan(
+        paces,
+        least=least,
+        max_seconds=setting.max_seconds,
+        raisable=setting.raisable,
+        thorough=thorough,
+    )
 
 
 def collect(

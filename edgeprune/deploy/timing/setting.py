@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.job import Epoch, Job, Model
-from edgeprune.deploy.timing import pacing
-from edgeprune.deploy.timing.pacing import Pace, Plan
+from edgeprune.deploy.timing.pacing import Pace
 from edgeprune.errors import InputError
 from edgeprune.target import Runtime
 
@@ -63,15 +62,4 @@ class Setting:
             clock=self.used_clock,
             shapes=(self.shape,) * len(models),
             timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
-        )
-
-    def plan(self, costs: Sequence[Pace], least: int, **options: Any) -> Plan:
-        """How to spend the time on epochs that run models of these paces.
-
-        Raises:
-            MachineError: the time does not reach for ``least`` epochs.
-        """
-        limit = self.max_seconds
-        return pacing.plan(
-            costs, least=least, max_seconds=limit, raisable=self.raisable, **options
         )

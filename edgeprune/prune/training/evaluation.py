@@ -18,16 +18,19 @@ class Evaluation:
     """What a network says about labelled images.
 
     Attributes:
-        accuracy: Share of images whose highest logit is their class, 0..1.
         loss: Mean cross-entropy in nats.
         logits: float32, shape (N, classes), in the order of the images, on the CPU.
-        right: Whether each image was answered right, bool, shape (N,), on the CPU.
+        right: Whether each image's highest logit is its class, bool, shape (N,), on the CPU.
     """
 
-    accuracy: float
     loss: float
     logits: Tensor
     right: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1, 0..1."""
+        return top1(self.right)
 
 
 def evaluate(
@@ -61,7 +64,12 @@ def evaluate(
         )
     right = (joined.argmax(1) == labels).cpu()
     loss = float(nn.functional.cross_entropy(joined, labels))
-    return Evaluation(float(right.double().mean()), loss, joined, right)
+    return Evaluation(loss, joined, right)
+
+
+def top1(right: Tensor) -> float:
+    """Share of images that are answered right, 0..1, from (N,) of bool."""
+    return float(right.double().mean())
 
 
 def paired(dense: Tensor, slim: Tensor) -> dict[str, int]:
