@@ -17,7 +17,6 @@ each, seconds apart, and says how far their ratios lie apart, and how far the ep
 """
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -28,18 +27,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from contest.ledger import Ledger, Row, of, read
 from gate_networks import resnet20, stack
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.percentiles import BATCH, SESSION
-from edgeprune.deploy.timing.protocol import compare_many, measure, paced
+from edgeprune.deploy.timing.protocol import compare_many, measure, plan_for
 from edgeprune.deploy.timing.samples import LatencyReport
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import MachineError
@@ -56,7 +55,7 @@ def main() -> int:
     """Run what is missing and print the table; 1 when a bar is not reached."""
     options = _arguments()
     if options.table:
-        return _print_tables(_lines(options.table))
+        return _print_tables(read(options.table))
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         uri = "local://"
@@ -67,9 +66,10 @@ def main() -> int:
         held.enter_context(_burning(options.burners))
         if options.drift:
             return _drift(options.drift, _models(folder, slow=options.slow), connect(uri))
+        ledger = Ledger(options.out, _machine())
         for row in options.rows:
-            _run_row(options, row, _models(folder, slow=options.slow), uri)
-    code = _print_tables(_lines(options.out))
+            _run_row(options, row, _models(folder, slow=options.slow), uri, ledger)
+    code = _print_tables(ledger.rows)
     if options.command:
         code |= _judge_command()
     return code
@@ -114,16 +114,16 @@ def _models(folder: Path, *, slow: bool) -> tuple[Path, Path]:
     return dense, slim
 
 
-def _run_row(options: Any, row: str, models: tuple[Path, Path], uri: str) -> None:
-    setup, limit = _setup(options), 0.0
-    done = sum((line["setup"], line["row"]) == (setup, row) for line in _lines(options.out))
+def _run_row(options: Any, row: str, models: tuple[Path, Path], uri: str, ledger: Ledger) -> None:
+    key, limit = {"setup": _setup(options), "row": row}, 0.0
+    done = len(of(ledger.rows, **key))
     for gate in range(done, options.gates):
         if not limit or gate % FRESH == 0:
             limit = _limit(options, row, models, connect(uri))
-        line = {"setup": setup, "row": row, "limit": limit}
-        line |= _gate(options, row, models, limit, uri)
-        with options.out.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line) + "\n")
+        start = time.monotonic()
+        found = _gate(options, row, models, limit, uri)
+        seconds = time.monotonic() - start
+        ledger.append(seconds, **key, limit=limit, **found, load=os.getloadavg()[0])
 
 
 def _limit(options: Any, row: str, models: tuple[Path, Path], device: Device) -> float:
@@ -143,7 +143,7 @@ def _limit(options: Any, row: str, models: tuple[Path, Path], device: Device) ->
 def _p50(model: Path, device: Device, sessions: int) -> float:
     """The p50 in ms, by sessions like those that judge it, in processes of 16."""
     wall = Setting(device=device, clock="wall")
-    planned = wall.plan(paced(wall, [model]), 0, thorough=SESSION)
+    planned = plan_for(wall, [model], thorough=SESSION)
     parts = [
         measure(model, wall, epochs=BATCH, planned=planned) for _ in range(-(-sessions // BATCH))
     ]
@@ -154,7 +154,7 @@ def _gate(
     options: Any, row: str, models: tuple[Path, Path], limit: float, uri: str
 ) -> dict[str, Any]:
     dense, slim = models
-    device, start = connect(uri), time.monotonic()
+    device = connect(uri)
     same = row == "itself" or options.pair == "same"
     judged, asked = dense if same else slim, Options(baseline=dense, device=device)
     budget: dict[str, Any] = {"relative": {"latency": limit}}
@@ -168,9 +168,7 @@ def _gate(
         outcome, value = verdict.outcome, verdict.value
     except MachineError as error:  # the time did not reach
         outcome, value = "exit 3", str(error)
-    found = {"outcome": outcome, "value": value, "seconds": time.monotonic() - start}
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**found, "load": os.getloadavg()[0], "date": date, "machine": _machine()}
+    return {"outcome": outcome, "value": value}
 
 
 def _machine() -> str:
@@ -217,17 +215,11 @@ def _burning(where: str) -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def _print_tables(lines: Sequence[dict[str, Any]]) -> int:
+def _print_tables(lines: Sequence[Row]) -> int:
     """A table a setup, and the bars that are not reached; 1 when there is one."""
     failed = []
     for setup in dict.fromkeys(line["setup"] for line in lines):
-        mine = [line for line in lines if line["setup"] == setup]
+        mine = of(lines, setup=setup)
         dates = f"{mine[0]['date'][:10]} to {mine[-1]['date'][:10]}"
         load = statistics.median(line["load"] for line in mine)
         print(f"\n{setup}; {mine[0]['machine']}, {dates}, median load {load:.1f}")
@@ -235,7 +227,7 @@ def _print_tables(lines: Sequence[dict[str, Any]]) -> int:
         head = "".join(f"{name:>14}" for name in columns)
         print(f"{'over its limit':>28}{head}{'median':>10}")
         for row in dict.fromkeys(line["row"] for line in mine):
-            gates = [line for line in mine if line["row"] == row]
+            gates = of(mine, row=row)
             counts = Counter(line["outcome"] for line in gates)
             cells = "".join(f"{counts[name]:>9}/{len(gates)}".rjust(14) for name in columns)
             seconds = statistics.median(line["seconds"] for line in gates)

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,13 @@ def serving() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / ".ssh"
         keys.mkdir(mode=0o700)
-        for name in ("id_ed25519", "host_key"):
-            key = asyncssh.generate_private_key("ssh-ed25519")
-            key.write_private_key(keys / name)
-            key.write_public_key(keys / f"{name}.pub")
-            (keys / name).chmod(0o600)
+        make_keys(keys)
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
-        listener = asyncio.run_coroutine_threadsafe(_listen(keys), loop).result(10)
+        opening = listen(keys, "id_ed25519.pub", lambda process: run(process, process.command))
+        listener = asyncio.run_coroutine_threadsafe(opening, loop).result(10)
         port = listener.get_port()
-        known = (keys / "host_key.pub").read_text("utf-8")
-        (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}", "utf-8")
+        know(keys, port)
         os.environ["HOME"] = folder
         try:
             yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}?python={sys.executable}"
@@ -47,27 +43,44 @@ def serving() -> Iterator[str]:
             thread.join(10)
 
 
-async def _listen(keys: Path) -> Any:
+def make_keys(folder: Path) -> None:
+    """Write the key of a user and that of a host, private and public."""
+    for name in ("id_ed25519", "host_key"):
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(folder / name)
+        key.write_public_key(folder / f"{name}.pub")
+        (folder / name).chmod(0o600)
+
+
+def know(folder: Path, port: int, key: str = "host_key") -> None:
+    """Write the known host that a server on this port is, by its public key."""
+    public = (folder / f"{key}.pub").read_text("utf-8")
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}", "utf-8")
+
+
+async def listen(folder: Path, authorized: str, serve: Callable[[Any], Awaitable[None]]) -> Any:
+    """Listen on a free port with the host's key; ``authorized`` names a file of users' keys."""
     return await asyncssh.listen(
         "127.0.0.1",
         0,
-        server_host_keys=[str(keys / "host_key")],
-        authorized_client_keys=str(keys / "id_ed25519.pub"),
-        process_factory=_serve,
+        server_host_keys=[str(folder / "host_key")],
+        authorized_client_keys=str(folder / authorized),
+        process_factory=serve,
         encoding=None,
     )
 
 
-async def _serve(process: Any) -> None:
+async def run(process: Any, command: str, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command of a session in a real shell, until both have ended."""
     pipe = asyncio.subprocess.PIPE
     child: Any = await asyncio.create_subprocess_shell(
-        process.command, stdin=pipe, stdout=pipe, stderr=pipe
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
     )
+    # asyncssh's own redirection may end the session before all of stderr went through.
     feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
     try:
         await asyncio.gather(
-            _feed(child.stdout, process.stdout, close=False),
-            _feed(child.stderr, process.stderr, close=False),
+            _drain(child.stdout, process.stdout), _drain(child.stderr, process.stderr)
         )
         process.exit(await child.wait())
         await process.wait_closed()
@@ -77,10 +90,15 @@ async def _serve(process: Any) -> None:
         await child.wait()
 
 
-async def _feed(source: Any, sink: Any, *, close: bool = True) -> None:
+async def _feed(source: Any, sink: Any) -> None:
+    with suppress(OSError, asyncssh.Error):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def _drain(source: Any, sink: Any) -> None:
     while data := await source.read(65536):
         with suppress(OSError, asyncssh.Error):
             sink.write(data)
-            await sink.drain()
-    if close:
-        sink.close()

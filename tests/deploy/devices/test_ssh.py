@@ -11,16 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks import loopback
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.devices.job import Epoch, Job
 from edgeprune.errors import InputError, MachineError
@@ -74,35 +73,12 @@ class Server:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home" / ".ssh"
     folder.mkdir(parents=True, mode=0o700)
-    for name in ("id_ed25519", "host_key"):
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        key.write_private_key(folder / name)
-        key.write_public_key(folder / f"{name}.pub")
-        (folder / name).chmod(0o600)
+    loopback.make_keys(folder)
     shutil.copy(folder / "id_ed25519.pub", folder / "authorized_keys")
     monkeypatch.setenv("HOME", str(folder.parent))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     (tmp_path / "remote").mkdir()
     return folder
-
-
-def know(home: Path, port: int, key: str = "host_key") -> None:
-    public = (home / f"{key}.pub").read_text()
-    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
-
-
-async def feed(source: Any, sink: Any) -> None:
-    with suppress(OSError, asyncssh.Error):
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-    sink.close()
-
-
-async def drain(source: Any, sink: Any) -> None:
-    while data := await source.read(65536):
-        with suppress(OSError, asyncssh.Error):
-            sink.write(data)
 
 
 @pytest.fixture
@@ -120,39 +96,14 @@ def server(home: Path, tmp_path: Path) -> Iterator[Server]:
         if command is None:
             process.channel.get_connection().abort()
             return
-        pipe = asyncio.subprocess.PIPE
-        environment = {**os.environ, "TMPDIR": str(made.remote)}
-        child: Any = await asyncio.create_subprocess_shell(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
-        )
-        # asyncssh's own redirection may end the session before all of stderr went through.
-        feeding = asyncio.create_task(feed(process.stdin, child.stdin))
-        try:
-            await asyncio.gather(
-                drain(child.stdout, process.stdout), drain(child.stderr, process.stderr)
-            )
-            process.exit(await child.wait())
-            await process.wait_closed()
-        finally:
-            feeding.cancel()
-            child.stdin.close()
-            await child.wait()
-
-    async def listen() -> Any:
-        return await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_host_keys=[str(home / "host_key")],
-            authorized_client_keys=str(home / "authorized_keys"),
-            process_factory=serve,
-            encoding=None,
-        )
+        await loopback.run(process, command, {**os.environ, "TMPDIR": str(made.remote)})
 
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
+    opening = loopback.listen(home, "authorized_keys", serve)
+    listener = asyncio.run_coroutine_threadsafe(opening, loop).result(10)
     made.port = listener.get_port()
-    know(home, made.port)
+    loopback.know(home, made.port)
     yield made
 
     async def stop() -> None:
@@ -190,7 +141,7 @@ def openssh(home: Path, tmp_path: Path) -> Iterator[Server]:
         stderr = process.stderr
         if stderr is None or b"listening" not in (said := stderr.readline()):
             raise RuntimeError(f"sshd does not start: {said!r}")
-        know(home, port)
+        loopback.know(home, port)
         yield Server(port, tmp_path / "remote")
         process.terminate()
 
@@ -285,7 +236,7 @@ def test_an_unknown_host_key_is_not_accepted(server: Server, home: Path) -> None
 
 
 def test_a_changed_host_key_is_not_accepted(server: Server, home: Path) -> None:
-    know(home, server.port, "id_ed25519")
+    loopback.know(home, server.port, "id_ed25519")
     assert "or another one is" in fails(server)
 
 
