@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pywt
 import torch
-from numpy.typing import NDArray
-
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
+from numpy.typing import NDArray
+
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import ChannelGroup

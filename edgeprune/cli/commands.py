@@ -24,7 +24,7 @@ devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_i
 app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
 
-SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "ptwt", "pywt", "sklearn"]
+SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "pywt", "sklearn"]
 
 
 @app.callback(invoke_without_command=True)
@@ -95,22 +95,31 @@ def search(
     finalists: Annotated[
         int | None,
         typer.Option(
-            help="Number of networks to distil before one is chosen; 8 by default, 6 on the "
-            "digits.",
+            help="Number of networks to distil before one is chosen; 4 by default, 3 on the digits.",
             min=1,
         ),
     ] = None,
     compensate: Annotated[
         options.Compensation,
         typer.Option(
-            help="Whether layers that stay are solved for, without labels, to take over what was "
-            "removed: refit, none, or auto, which refits before at most 200 steps of training."
+            help="How layers that stay take over what was removed, without labels: refit solves "
+            "for all of them, fold for those that read narrowed ones, none leaves them; auto "
+            "refits before at most 200 steps of training. None also scores networks unfolded."
         ),
     ] = options.Compensation.auto,
     wavelet: Annotated[
         str,
-        typer.Option(help="Wavelet of the wavelet criterion, such as haar, db2 or sym4."),
+        typer.Option(
+            help="Wavelet of the wavelet criterion, such as haar, db2 or sym4; none for pixels."
+        ),
     ] = "haar",
+    genome: Annotated[
+        options.GenomeKind,
+        typer.Option(
+            help="What the strategy gwcs evolves: widths, their channels looked up in the wavelet "
+            "order, or the bits of all channels."
+        ),
+    ] = options.GenomeKind.widths,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
@@ -126,7 +135,7 @@ def search(
     from edgeprune.cli import console
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.prune.saliency.wavelet import WaveletOptions
+    from edgeprune.prune.saliency.curvature import WaveletOptions
     from edgeprune.prune.search.engine.population import Settings
     from edgeprune.prune.search.strategies import registry
     from edgeprune.run import defaults, pipeline
@@ -175,6 +184,7 @@ def search(
         device=device,
         strategy=strategy or registry.DEFAULT,
         compensate=compensate.value,
+        genome=genome.value,
         family=family or (),
         latency_ms=max_latency_ms,
     )

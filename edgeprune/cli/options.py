@@ -30,7 +30,15 @@ class Compensation(StrEnum):
 
     auto = "auto"
     refit = "refit"
+    fold = "fold"
     none = "none"
+
+
+class GenomeKind(StrEnum):
+    """What gwcs evolves."""
+
+    widths = "widths"
+    bits = "bits"
 
 
 class Ratios(tuple[float, ...]):

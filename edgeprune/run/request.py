@@ -12,9 +12,10 @@ from edgeprune.deploy.devices.device import connect
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models.zoo import ModelSpec
-from edgeprune.prune.saliency.wavelet import WaveletOptions
+from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.problem import Genome
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
@@ -43,11 +44,12 @@ class Request:
         recovery: How the slim model is fine-tuned.
         search: Size and seed of the genetic search.
         effort: How much judging networks may cost a search; it distils by ``recovery``.
-        wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
+        wavelet: How the statistics behind the wavelet criterion and the fold are taken.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``registry.NAMES``.
-        compensate: Whether layers that stay are refitted before the fine-tuning; ``auto``
-            refits before a short one.
+        compensate: How layers that stay take over what was removed before the fine-tuning;
+            ``auto`` refits before a short one. ``none`` keeps the fold out of the search, too.
+        genome: What ``gwcs`` evolves.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
 
@@ -73,6 +75,7 @@ class Request:
     device: str = "local://"
     strategy: str = registry.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
+    genome: Genome = "widths"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 

@@ -130,6 +130,8 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         settings=request.search,
         effort=replace(request.effort, recipe=request.recovery),
         wavelet=request.wavelet,
+        fold=request.compensate != "none",
+        genome=request.genome,
         folder=folder.search(),
         progress=progress,
         model=spec.name,

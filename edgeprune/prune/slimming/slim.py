@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError
-from edgeprune.prune.slimming.folding import fold_into
+from edgeprune.prune.slimming.constants import fold_into
 from edgeprune.prune.slimming.rewriting import Kept, rewrite
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.module_rules import whole_groups

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-
-from edgeprune.prune.models.placement import one_thread
 from edgeprune.prune.saliency.descriptors import Descriptors
 from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
+
+from edgeprune.prune.models.placement import one_thread
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from edgeprune.prune.saliency.wavelet import WaveletOptions
 
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.saliency import wavelet
-from edgeprune.prune.saliency.wavelet import WaveletOptions
 from edgeprune.prune.search.evaluation.problem import CRITERIA, Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import build

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from edgeprune.prune.saliency.descriptors import Descriptors
+
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.strategies import gwcs
 from edgeprune.prune.space.budget import Costs, Limits

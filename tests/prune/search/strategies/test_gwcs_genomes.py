@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
+from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, decode_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
-from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, decode_bits
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
