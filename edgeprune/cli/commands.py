@@ -95,7 +95,7 @@ def search(
     finalists: Annotated[
         int | None,
         typer.Option(
-            help="Number of networks to distil before one is chosen; 4 by default, 3 on the digits.",
+            help="Networks to distil before one is chosen; 4 by default, 3 on the digits.",
             min=1,
         ),
     ] = None,
