@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,6 +89,15 @@ class Problem:
             order or surgeon.unread(saliency, price)
             for order, saliency in zip(found, criteria.l1(self.trace), strict=True)
         )
+
+    def damage(self, name: str, index: int, width: int) -> float:
+        """Damage of keeping the first ``width`` channels of one group by a criterion."""
+        if name == "wavelet":
+            return float(self.orders[index].damage[width])
+        kept = np.zeros(self.space.groups[index].width, np.bool_)
+        ranked = self.criterion(name)[index].argsort(descending=True, stable=True)
+        kept[ranked[:width].cpu().numpy()] = True
+        return surgeon.damage(self.curvature, index, kept)
 
     @cached_property
     def drops(self) -> Mapping[str, float]:

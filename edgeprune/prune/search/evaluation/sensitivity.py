@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeprune.arrays import Floats, Genomes, Ints
-from edgeprune.prune.saliency import surgeon
 from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.problem import Problem
 
@@ -55,15 +54,10 @@ def measure(problem: Problem, encoding: Encoding) -> Sensitivity:
 
 
 def _damage(problem: Problem, index: int, width: int, criterion: str) -> float:
-    group, order = problem.space.groups[index], problem.orders[index]
-    if width == 0:
-        sharing = sum(g.droppable and g.block == group.block for g in problem.space.groups)
-        # Where the addition could not be measured, the branch costs what its channels cost.
-        whole = problem.drops.get(str(group.block), float(order.damage[0]) * sharing)
-        return whole / sharing
-    if criterion == "wavelet":
-        return float(order.damage[width])
-    kept = np.zeros(group.width, np.bool_)
-    ranked = problem.criterion(criterion)[index].argsort(descending=True, stable=True)
-    kept[ranked[:width].cpu().numpy()] = True
-    return surgeon.damage(problem.curvature, index, kept)
+    group = problem.space.groups[index]
+    if width > 0:
+        return problem.damage(criterion, index, width)
+    whole = problem.drops.get(str(group.block))
+    if whole is None:  # its addition could not be measured: it costs what its channels cost
+        return problem.damage(criterion, index, 0)
+    return whole / sum(g.droppable and g.block == group.block for g in problem.space.groups)

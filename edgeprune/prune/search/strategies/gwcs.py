@@ -49,6 +49,12 @@ def search(problem: Problem, limits: Limits) -> Choice:
         The choice. It keeps every limit that the smallest legal widths of all groups keep; the
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
+    stage, front = _evolved(problem, limits)
+    return _chosen(problem, stage, front, limits)
+
+
+def _evolved(problem: Problem, limits: Limits) -> tuple["_Stage", Front]:
+    """The last stage and its front."""
     stages = problem.space.stages
     seeds = spawned(problem.settings.seed, len(stages))
     before = np.empty((0, 0), np.int64)
@@ -64,7 +70,7 @@ def search(problem: Problem, limits: Limits) -> Choice:
             repair=stage.repair,
         )
         before = front.genomes
-    return _chosen(problem, stage, front, limits)
+    return stage, front
 
 
 @dataclass(frozen=True, kw_only=True)
