@@ -100,7 +100,7 @@ BAR = tuple(
 
 _CORE = ("joint", "gwcs", "depth", "random", "smoea", "uniform")  # those that decide first
 _SHORT = Contest(
-    "short", "resnet20", "resnet20-jpeg45k.pt", _at(0.6, 0.7, 0.4), _CORE, recipe=SHORT
+    "short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6, 0.4), _CORE, recipe=SHORT
 )
 _REST = tuple(name for name in registry.NAMES if name not in _CORE)
 

@@ -204,16 +204,16 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("words", "effort"),
     [
-        ([], (150, 3, 6)),
-        (["--evaluations", "60", "--finalists", "2"], (60, 1, 2)),
-        (["--evaluations", "40"], (40, 0, 6)),
-        (["--evaluations", "1000"], (1000, 3, 6)),
+        ([], (96, 6, 3)),
+        (["--evaluations", "64", "--finalists", "2"], (64, 4, 2)),
+        (["--evaluations", "16"], (16, 3, 3)),
+        (["--evaluations", "1000"], (1000, 6, 3)),
     ],
 )
 def test_a_search_may_be_made_shorter(run, monkeypatch, words, effort):
     def remember(request, progress):
         found = request.effort
-        assert (found.evaluations, found.stage_generations, found.finalists) == effort
+        assert (found.evaluations, found.refitted, found.finalists) == effort
         raise InputError("enough")
 
     monkeypatch.setattr(pipeline, "run_search", remember)

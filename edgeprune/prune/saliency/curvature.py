@@ -6,10 +6,7 @@ between outputs and wavelet coefficients: K-FAC, which takes *positions* as unco
 another basis. The band weights are our reconstruction of the wavelet channel aggregation of GWCS.
 
 References:
-    J. Martens, R. Grosse, Optimizing neural networks with Kronecker-factored approximate
-    curvature, ICML 2015.
-    C. Wang et al., EigenDamage: structured pruning in the Kronecker-factored eigenbasis, ICML
-    2019.
+    J. Martens, R. Grosse, K-FAC, ICML 2015; C. Wang et al., EigenDamage, ICML 2019.
 """
 
 import copy
@@ -129,10 +126,7 @@ def measure(
     observer = _Observer(
         trace,
         graph,
-        {
-            port.node: _Tally(port, reader(graph, port.node), options.wavelet)
-            for port in (*ports, *additions)
-        },
+        {p.node: _Tally(p, reader(graph, p.node), options.wavelet) for p in (*ports, *additions)},
     )
     observer.take_fisher(chosen, options.seed)
     observer.take_grams(chosen)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeprune.prune.search.evaluation import evaluator
+from edgeprune.prune.search.evaluation.evaluator import Evaluator
 from edgeprune.prune.search.evaluation.repair import Repair
 from edgeprune.prune.search.strategies.controls import Ranked, Uniform
 from edgeprune.prune.search.strategies.joint import Joint
@@ -305,13 +305,13 @@ class Stopped(Exception):
 def test_a_search_interrupted_twice_goes_on_without_scoring_again(
     real_problem, tmp_path, monkeypatch
 ):
-    limits, slim, slimmed = Limits(latency=0.8), evaluator.slim, []
-    monkeypatch.setattr(evaluator, "slim", lambda *args: slimmed.append(args) or slim(*args))
+    limits, judge, judged = Limits(latency=0.8), Evaluator._judge, []
+    monkeypatch.setattr(Evaluator, "_judge", lambda *args: judged.append(args) or judge(*args))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
     expected = Joint(real_problem("resnet", folder=whole))(limits)
-    once = len(slimmed)
+    once = len(judged)
 
     def stopping(step, after):
         def progress(name, done, total):
@@ -322,12 +322,12 @@ def test_a_search_interrupted_twice_goes_on_without_scoring_again(
         seen = []
         return progress
 
-    for step, after in (("scoring networks", 10), ("distilling finalists", 2)):
+    for step, after in (("scoring networks", 3), ("distilling finalists", 2)):
         with pytest.raises(Stopped):
             Joint(real_problem("resnet", folder=parts, progress=stopping(step, after)))(limits)
-    assert 10 < len(slimmed) - once < once
+    assert 3 < len(judged) - once < once
     choice = Joint(real_problem("resnet", folder=parts))(limits)
     notes = [(f / "evaluations.jsonl").read_text("utf-8") for f in (whole, parts)]
     assert told([choice]) == told([expected])
     assert notes[0] == notes[1]
-    assert len(slimmed) == 2 * once
+    assert len(judged) == 2 * once
