@@ -55,6 +55,14 @@ def search(
         Path | None,
         typer.Option(help="Checkpoint of the dense model; without one it is trained on --data."),
     ] = None,
+    new_head: Annotated[
+        bool,
+        typer.Option(
+            "--new-head",
+            help="Take --weights without a classifier of this size: a new one is trained, with "
+            "the rest, on --data.",
+        ),
+    ] = False,
     data: options.Images = None,
     out: options.RunFolderPath = None,
     overwrite: options.Overwrite = False,
@@ -151,6 +159,7 @@ def search(
             accuracy_drop=max_accuracy_drop,
         ),
         weights=weights,
+        new_head=new_head,
         source=source,
         size=defaults.side(model, image_size, profile),
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),

@@ -112,8 +112,10 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
     spec = replace(request.model, num_classes=len(images.classes))
-    origin = obtain(spec, images, request.weights, request.baseline, progress)
-    folder.event("baseline", origin=origin.origin, val_accuracy=origin.accuracy)
+    weights, new_head = request.weights, request.new_head
+    origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+    found = {"origin": origin.origin, "recognised": origin.recognised}
+    folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
     dense = rewrite_shortcuts(origin.model).eval()
     traced = trace(dense, torch.zeros(1, *images.input_shape))

@@ -71,6 +71,7 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--target", "mobil-cpu"], "did you mean 'mobile-cpu'"),
         (["search", "--weights", "w.pt"], "--weights without --data"),
         (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
+        (["search", "--new-head"], "--new-head needs --weights"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "'--max-latency-ratio': -1 is not a positive"),

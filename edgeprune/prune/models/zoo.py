@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.models import checkpoint, weights
+from edgeprune.prune.models import weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
+from edgeprune.prune.models.state_dicts import read_weights
 from edgeprune.text import did_you_mean, error_line
 
 CIFAR: dict[str, Callable[..., nn.Module]] = {
@@ -87,26 +88,41 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     return model
 
 
-def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
-    """Build a dense network and load weights of any common wrapping into it.
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A dense network with the weights of a file.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        recognised: One line: what kind of checkpoint it was, and how many tensors it had.
+        new_head: Names of the layers that the file had no weights for, random as built.
+    """
+
+    model: nn.Module
+    recognised: str
+    new_head: tuple[str, ...] = ()
+
+
+def load_dense(spec: ModelSpec, path: Path, *, new_head: bool = False) -> LoadedNetwork:
+    """Build a dense network and load weights of any common layout into it.
 
     Args:
         spec: The network.
-        path: A bare state_dict, one under ``state_dict``, with or without ``module.``
-            prefixes, or a dense model.pt.
-
-    Returns:
-        The network in evaluation mode, on the CPU.
+        path: A checkpoint as people save them, see :mod:`state_dicts`, or a dense model.pt.
+        new_head: Accept a classifier of another size, or none; the network's stays random.
 
     Raises:
         InputError: The file is missing, damaged or needs code to be read, or its weights do
             not fit; the first names that differ are given, with a hint where one is known.
+        MachineError: safetensors without the library that reads them.
     """
     model = build(spec)
-    state = checkpoint.read_state_dict(path)
+    own = model.state_dict()
+    found = read_weights(path, own)
     candidates = {name: partial(_built, name) for name in model_names()}
-    weights.load_into(model, state, str(path), candidates)
-    return model.eval()
+    source = f"{path} ({found.kind})"
+    head = weights.load_into(model, found.state, source, candidates, new_head=new_head)
+    return LoadedNetwork(model.eval(), found.describe(own), head)
 
 
 def _built(name: str, classes: int) -> nn.Module:

@@ -103,15 +103,23 @@ def test_dense_weights_load_from_the_common_wrappings(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     for content in (state, {"state_dict": parallel, "best_prec1": 91.0}):
         torch.save(content, tmp_path / "weights.pt")
-        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt").model
         assert not loaded.training
         assert torch.equal(loaded(images), source(images))
 
 
 def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
     torch.save(build(ModelSpec("resnet32")).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(InputError, match=r"weights\.pt does not fit.*--model resnet32"):
+    with pytest.raises(
+        InputError, match=r"weights\.pt .bare state_dict. does not fit.*--model resnet32"
+    ):
         load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+
+
+LINES = {
+    "resnet20-12fca82f.th": "weights under `state_dict`, prefix `module.`, 97 of 97 tensors",
+    "resnet56-jpeg-tuned.pt": "weights under `state_dict`, 277 of 277 tensors",
+}
 
 
 @pytest.mark.parametrize(
@@ -119,5 +127,7 @@ def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
     [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-jpeg-tuned.pt")],
 )
 def test_public_checkpoints_fit(name: str, checkpoint_file: str, shared: Path) -> None:
-    model = load_dense(ModelSpec(name), shared / "checkpoints" / checkpoint_file)
+    loaded = load_dense(ModelSpec(name), shared / "checkpoints" / checkpoint_file)
+    assert loaded.recognised == LINES[checkpoint_file]
+    model = loaded.model
     assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10
