@@ -9,17 +9,9 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor, nn
 
+from edgeprune.prune.tracing.calls import Call, CannotFollowError, Plain, Value, leaves, plain
 from edgeprune.prune.tracing.coupling import Flow, fixed, settle
-from edgeprune.prune.tracing.propagation import (
-    Call,
-    CannotFollowError,
-    Plain,
-    Propagation,
-    Rule,
-    Value,
-    leaves,
-    plain,
-)
+from edgeprune.prune.tracing.propagation import Propagation, Rule
 
 
 def move(propagation: Propagation, call: Call) -> Value:
