@@ -123,7 +123,8 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Network: resnet20, vgg16, resnet18, ..., or your own as package.module:factory.",
+        help="Network: resnet20, vgg16, resnet18, ..., timm/NAME, torchvision/NAME, or your own "
+        "as package.module:factory.",
     ),
 ]
 ModelArguments = Annotated[

@@ -1,4 +1,4 @@
-"""Networks by name: CIFAR and torchvision architectures and users' factories, with weights."""
+"""Networks by name: CIFAR, torchvision, timm and users' own factories, with their weights."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -29,6 +29,11 @@ TORCHVISION: tuple[str, ...] = (
     *(f"vgg{depth}{suffix}" for depth in _TORCHVISION_VGGS for suffix in ("", "_bn")),
 )
 _PREFIX = "torchvision/"
+_TIMM = "timm/"
+_DOWNLOADS = frozenset(
+    ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
+)
+"""Arguments that make a library fetch weights; ours come from a file that the user names."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class ModelSpec:
     """Everything that is needed to build a dense network again.
 
     Attributes:
-        name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or
-            ``torchvision/vgg16`` where the bare one is taken), or ``package.module:factory``.
+        name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or any classifier of
+            it as ``torchvision/NAME``), ``timm/NAME``, or ``package.module:factory``.
         num_classes: Width of the last layer.
         kwargs: Further plain arguments, e.g. ``{"shortcut": "A-conv"}``.
     """
@@ -69,6 +74,9 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     if spec.num_classes < 1:
         raise InputError(f"{spec.name} needs at least 1 class, not {spec.num_classes}")
     factory = _factory(spec.name)
+    fetching = sorted(_DOWNLOADS.intersection(spec.kwargs)) if not spec.is_factory else []
+    if fetching:
+        raise InputError(f"{fetching[0]!r} would download weights; give a file with --weights")
     arguments = _arguments(factory, spec)
     with torch.random.fork_rng(devices=[]), working_directory_importable():
         torch.manual_seed(seed)
@@ -159,11 +167,14 @@ def _factory(name: str) -> Callable[..., object]:
         return imported(name)
     if name in CIFAR:
         return CIFAR[name]
-    bare = name.removeprefix(_PREFIX)
-    if bare in TORCHVISION:
-        return _torchvision(bare)
+    if name.startswith(_TIMM):
+        return _timm(name.removeprefix(_TIMM))
+    if name in TORCHVISION or name.startswith(_PREFIX):
+        return _torchvision(name.removeprefix(_PREFIX))
     hint = did_you_mean(name, model_names(), otherwise=f"; known: {', '.join(model_names())}.")
-    raise InputError(f"unknown model {name!r}{hint} Your own: package.module:factory")
+    raise InputError(
+        f"unknown model {name!r}{hint} Others: timm/NAME, torchvision/NAME, package.module:factory"
+    )
 
 
 def _torchvision(name: str) -> Callable[..., object]:
@@ -173,4 +184,20 @@ def _torchvision(name: str) -> Callable[..., object]:
         raise MachineError(
             f'model {name} needs torchvision; pip install "edgeprune[search]"'
         ) from error
+    known = models.list_models(models)  # classifiers alone, none of detection or segmentation
+    if name not in known:
+        raise InputError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
     return partial(models.get_model, name, weights=None)
+
+
+def _timm(name: str) -> Callable[..., object]:
+    try:
+        import timm
+    except ImportError as error:
+        raise MachineError(
+            f'model timm/{name} needs timm; pip install "edgeprune[timm]"'
+        ) from error
+    known = timm.list_models()
+    if name not in known:
+        raise InputError(f"timm has no model {name!r}{did_you_mean(name, known)}")
+    return partial(timm.create_model, name, pretrained=False)
