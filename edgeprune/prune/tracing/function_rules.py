@@ -15,6 +15,7 @@ from edgeprune.prune.tracing.calls import (
     depends,
     leaves,
 )
+from edgeprune.prune.tracing.contraction_rules import CONTRACTIONS
 from edgeprune.prune.tracing.coupling import Flow, fixed
 from edgeprune.prune.tracing.module_rules import over_axis, pooled
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
@@ -190,5 +191,6 @@ _RULES: dict[str, Rule] = {
     **{"normalize": _normalize, "size": _size, "getattr": _getattr},
     **dict.fromkeys(["dim", "ndimension", "is_floating_point"], _about_type),
     **MOVEMENTS,
+    **CONTRACTIONS,
     "getitem": _getitem,
 }

@@ -19,7 +19,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from edgeprune.prune.tracing.constants import Constants, attribute, nodes_in
 from edgeprune.prune.tracing.layer_makers import Arguments, maker_of
+from edgeprune.prune.tracing.operations import operation
 
+_OF_SIZES = "getattr size dim getitem eq ne lt le gt ge add sub mul floordiv mod"
+"""Operators on sizes that nothing but their result can be read of."""
 _LIVE = "training"
 """The argument that follows train() and eval(), as the layers of torch.nn do by themselves."""
 
@@ -41,9 +44,28 @@ def to_layers(graph: fx.GraphModule) -> None:
             _replace(graph, node, constants)
         elif node.op == "call_module":
             _settle(graph, str(node.target))
+    for node in graph.graph.find_nodes(op="call_function", target=F.scaled_dot_product_attention):
+        _pin_scale(node)
     constants.erase_unused()
+    _erase_unread_sizes(graph.graph)
     graph.delete_all_unused_submodules()
     graph.recompile()
+
+
+def _erase_unread_sizes(graph: fx.Graph) -> None:
+    """Erase sizes that only assertions compared, so that no branch seems to be read elsewhere."""
+    for node in reversed(list(graph.nodes)):
+        plain = "tensor_meta" not in node.meta and node.op in ("call_function", "call_method")
+        if plain and not node.users and operation(node) in _OF_SIZES.split():
+            graph.erase_node(node)
+
+
+def _pin_scale(node: fx.Node) -> None:
+    """Attention divides by the root of the number of channels: that of the dense network stays."""
+    query = node.args[0] if node.args else None
+    if len(node.args) < 7 and node.kwargs.get("scale") is None and isinstance(query, fx.Node):
+        width = query.meta["tensor_meta"].shape[-1]
+        node.kwargs = {**node.kwargs, "scale": float(width) ** -0.5}
 
 
 def _replace(graph: fx.GraphModule, node: fx.Node, constants: Constants) -> None:

@@ -137,9 +137,9 @@ class _Sizes:
         self._last: fx.Node = graph._root  # in front of the first node
 
     def of(self, node: fx.Node) -> Any:
-        while node not in self._values:
-            self._last = self._last.next
-            with self._mode, torch.no_grad(), _untraced():
+        with self._mode, torch.no_grad(), _untraced():
+            while node not in self._values:
+                self._last = self._last.next
                 self._values[self._last] = self._run(self._last)
         return self._values[node]
 
