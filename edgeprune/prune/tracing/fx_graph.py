@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from edgeprune.errors import InputError
 from edgeprune.prune.tracing.functional_layers import to_layers
 from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.tracer import Tracer
+from edgeprune.prune.tracing.tracer import Tracer, evaluating_copy
 
 # Says nothing about the model: to go on without a submodule would hide a machine's trouble.
 NOT_OF_TRACING = (MemoryError, OSError, torch.OutOfMemoryError)
@@ -80,32 +80,13 @@ def symbolic_graph(
                     raise UntraceableError(_first_line(error), source) from error
                 opaque[tracer.failed] = (source, _first_line(error))
     _spell_as_torch(graph)
-    shell = _shallow(root, {})
-    for module in shell.modules():
-        module.training = False
+    shell = evaluating_copy(root)
     _keep_training_live(graph)
     traced = fx.GraphModule(shell, graph, type(model).__name__)
     _Shapes(traced).measure(example)
     to_layers(traced)
     _refuse_other_answers(model, traced, example)
     return traced, opaque
-
-
-def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
-    """A copy of the module tree that shares every tensor; ``seen`` holds the copies so far."""
-    if id(module) in seen:
-        return seen[id(module)]
-    copy = module.__class__.__new__(module.__class__)
-    seen[id(module)] = copy
-    state = dict(module.__dict__)
-    state["_parameters"] = dict(module._parameters)
-    state["_buffers"] = dict(module._buffers)
-    state["_modules"] = {
-        name: child if child is None else _shallow(child, seen)
-        for name, child in module._modules.items()
-    }
-    copy.__dict__.update(state)
-    return copy
 
 
 def _called(model: nn.Module) -> nn.Module:

@@ -98,6 +98,8 @@ def _branch(
     above: dict[fx.Node, int],
     carriers: Sequence[Sequence[fx.Node]],
 ) -> Block | None:
+    if end not in above or kept not in above:
+        return None  # a parameter is no branch
     mask = above[end] & ~above[kept]  # bits of the nodes that only this side needs
     order = list(above)
     branch = [n for i, n in enumerate(order) if mask >> i & 1]

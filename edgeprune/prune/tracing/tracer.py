@@ -1,7 +1,6 @@
 """The torch.fx tracer: down to layers with a rule, sizes known where the code asks for them."""
 
 import contextlib
-import copy
 import operator
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -131,8 +130,8 @@ class _Sizes:
 
     def __init__(self, root: nn.Module, graph: fx.Graph, example: Tensor) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        # Modules are run as they are; copies keep what they count and cache in training apart.
-        self._root, self._example = root, self._mode.from_tensor(example)
+        # A copy keeps what modules count and cache apart, and their mode is a plain one.
+        self._root, self._example = evaluating_copy(root), self._mode.from_tensor(example)
         self._values: dict[fx.Node, Any] = {}
         self._last: fx.Node = graph._root  # in front of the first node
 
@@ -144,20 +143,51 @@ class _Sizes:
         return self._values[node]
 
     def _run(self, node: fx.Node) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._values.__getitem__)
+        args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), self._argument)
         if node.op == "placeholder":
             return self._example
         target: Any = node.target
         if node.op == "get_attr":
             return self._fake(_attribute(self._root, target))
         if node.op == "call_module":
-            return copy.copy(self._root.get_submodule(target))(*args, **kwargs)
+            return self._root.get_submodule(target)(*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], target)(*args[1:], **kwargs)
         return target(*args, **kwargs)
 
+    def _argument(self, argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return self._values[argument]
+        live = isinstance(argument, int) and type(argument) not in (int, bool)
+        return bool(argument) if live else argument  # stands for the mode of a module
+
     def _fake(self, value: Any) -> Any:
         return self._mode.from_tensor(value) if isinstance(value, Tensor) else value
+
+
+def evaluating_copy(module: nn.Module) -> nn.Module:
+    """A copy of a module tree in evaluation mode that shares every tensor."""
+    shell = _shallow(module, {})
+    for part in shell.modules():
+        part.training = False
+    return shell
+
+
+def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
+    """A copy of the module tree that shares every tensor; ``seen`` holds the copies so far."""
+    if id(module) in seen:
+        return seen[id(module)]
+    copy = module.__class__.__new__(module.__class__)
+    seen[id(module)] = copy
+    state = dict(module.__dict__)
+    state["_parameters"] = dict(module._parameters)
+    state["_buffers"] = dict(module._buffers)
+    state["_modules"] = {
+        name: child if child is None else _shallow(child, seen)
+        for name, child in module._modules.items()
+    }
+    copy.__dict__.update(state)
+    return copy
 
 
 def _attribute(root: nn.Module, name: str) -> Any:

@@ -235,7 +235,7 @@ KEPT = {
     "mean over all": (lambda x: x * x.mean(), "mixes all channels"),
     "normalize": (lambda x: F.normalize(x), "mixes all channels"),
     "matmul": (lambda x: torch.matmul(x.flatten(2), x.flatten(2).transpose(1, 2)), "matmul"),
-    "einsum": (lambda x: torch.einsum("nchw->nc", x), "einsum"),
+    "einsum": (lambda x: torch.einsum("nchh->nc", x), "einsum"),
     "gather": (lambda x: x[:, [3, 1, 2]], "indexing with a tensor or a list"),
     "roll": (lambda x: x.roll(1, 1), "no rule for roll"),
     "flip": (lambda x: x.flip(1), "flip along the channel axis"),
