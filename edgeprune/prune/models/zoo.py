@@ -93,7 +93,9 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module; "
             "name a function that returns the network"
         )
-    return model
+    # A compiled network cannot be traced; what it was compiled from can, and has its names.
+    found: nn.Module = getattr(model, "_orig_mod", model)
+    return found
 
 
 @dataclass(frozen=True)

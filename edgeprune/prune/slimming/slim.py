@@ -1,6 +1,5 @@
 """Structured pruning: a new network without the channels and branches that a plan leaves out."""
 
-import copy
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError
+from edgeprune.prune.models.copying import deep_copy
 from edgeprune.prune.slimming.folding import fold_into
 from edgeprune.prune.slimming.rewriting import Kept, rewrite
 from edgeprune.prune.space.plan import PruningPlan, check
@@ -48,7 +48,7 @@ def slim(
     traced = _traced(source, example)
     kept = Kept(traced, check(plan, traced.groups))
     if not traced.groups:
-        return _copied(traced.model, {})
+        return deep_copy(traced.model)
     graph, nodes = _copy_graph(traced)
     dropped = [block for block in traced.blocks if kept.dropped(block)]
     gone = {node for block in dropped for node in block.branch}
@@ -167,7 +167,7 @@ class _Copies:
         if id(dense) not in self._memo:
             for tensor in [*dense.parameters(), *dense.buffers()]:
                 self._sliced(tensor)
-            slim = _copied(dense, self._memo)
+            slim = deep_copy(dense, self._memo)
             if name in self._outputs:
                 _resize(slim, dense, *self._outputs[name])
             elif isinstance(slim, nn.Linear):
@@ -196,15 +196,6 @@ class _Copies:
         if isinstance(dense, nn.Parameter):
             return nn.Parameter(fresh, requires_grad=dense.requires_grad)
         return fresh
-
-
-def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A deep copy; tensors that a hook computed from others are copied as they are."""
-    for part in module.modules():
-        for value in part.__dict__.values():
-            if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
 
 
 def _like(dense: Tensor, data: Tensor) -> Tensor:

@@ -77,14 +77,13 @@ def _einsum(propagation: Propagation, call: Call) -> Value:
 def _attention(propagation: Propagation, call: Call) -> Value:
     """Softmax mixes what is attended to, so no channels may lie there."""
     flows = _flows(propagation, call)
-    if len(flows) != 3:
-        raise CannotFollowError("scaled_dot_product_attention with a mask that is a tensor")
-    query, key, value = flows
+    query = flows[0]
     if any(f.axis == len(f.shape) - 2 and f.ids.any() for f in flows):
         raise CannotFollowError("scaled_dot_product_attention along the channel axis")
     batch = _letters(len(query.shape) - 2)
-    labels = batch + "xe", batch + "se", batch + "sv"
-    return _contract(propagation, call, (query, key, value), labels, batch + "xv")
+    labels = [batch + "xe", batch + "se", batch + "sv"]
+    labels += [(batch + "xs")[-len(mask.shape) :] for mask in flows[3:]]
+    return _contract(propagation, call, flows, labels, batch + "xv")
 
 
 def _stack(propagation: Propagation, call: Call) -> Value:

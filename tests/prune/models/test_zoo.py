@@ -134,6 +134,16 @@ def test_public_checkpoints_fit(name: str, checkpoint_file: str, shared: Path) -
     assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10
 
 
+def test_a_compiled_network_is_what_it_was_compiled_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeezed.py").write_text(
+        "import torch\n\n\ndef net():\n    return torch.compile(torch.nn.Conv2d(3, 4, 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert type(build(ModelSpec("squeezed:net"))) is torch.nn.Conv2d
+
+
 def test_every_classifier_of_torchvision_goes_by_its_name() -> None:
     model = build(ModelSpec("torchvision/mobilenet_v3_small", 7))
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 7)

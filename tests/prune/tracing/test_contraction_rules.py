@@ -45,11 +45,16 @@ def by_torch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def with_mask(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    mask = torch.linspace(-1, 1, 256, dtype=torch.float64).view(16, 16)
+    return F.scaled_dot_product_attention(q, k, v, mask)
+
+
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.relu(q).matmul(F.relu(k).transpose(2, 3).matmul(v))
 
 
-@pytest.mark.parametrize("product", [by_hand, by_einsum, by_torch])
+@pytest.mark.parametrize("product", [by_hand, by_einsum, by_torch, with_mask])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_attention_is_sliced_inside_its_heads(product: Product, heads: int) -> None:
     torch.manual_seed(0)
