@@ -19,6 +19,8 @@ class Constants:
     def __init__(self, graph: fx.GraphModule) -> None:
         self._graph = graph
         self._known: dict[fx.Node, bool] = {}
+        for node in graph.graph.nodes:
+            self._is_constant(node)  # in order, so that a deep network needs no deep recursion
 
     def has(self, argument: Any) -> bool:
         """Whether an argument of a node holds no tensor that is computed from the input."""
@@ -54,8 +56,12 @@ class Constants:
 
     def erase_unused(self) -> None:
         """Erase constants that nothing reads."""
+        pure: set[fx.Node] = set()
+        for node in self._graph.graph.nodes:
+            if _is_pure(node, pure):
+                pure.add(node)
         for node in reversed(list(self._graph.graph.nodes)):
-            if not node.users and self._is_pure(node):
+            if not node.users and node in pure:
                 self._graph.graph.erase_node(node)
 
     def _is_read(self, argument: Any) -> bool:
@@ -72,16 +78,6 @@ class Constants:
                 self._known[node] = known and self.has((node.args, node.kwargs))
         return self._known[node]
 
-    def _is_pure(self, node: fx.Node) -> bool:
-        """Whether a node reads parameters and buffers alone, and changes none of them."""
-        if node.op == "get_attr":
-            return node.target != "training"
-        writes = node.target is operator.setitem or is_in_place(node)
-        called = node.op in ("call_function", "call_method") and not writes
-        return (
-            called and bool(node.all_input_nodes) and all(map(self._is_pure, node.all_input_nodes))
-        )
-
     def _value(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
             return attribute(self._graph, str(node.target))
@@ -95,6 +91,15 @@ class Constants:
             if node.op == "call_method":
                 return getattr(args[0], target)(*args[1:], **kwargs)
             return target(*args, **kwargs)
+
+
+def _is_pure(node: fx.Node, pure: set[fx.Node]) -> bool:
+    """Whether a node reads parameters and buffers alone, and changes none of them."""
+    if node.op == "get_attr":
+        return node.target != "training"
+    writes = node.target is operator.setitem or is_in_place(node)
+    called = node.op in ("call_function", "call_method") and not writes
+    return called and bool(node.all_input_nodes) and pure.issuperset(node.all_input_nodes)
 
 
 def nodes_in(argument: Any) -> list[fx.Node]:

@@ -112,6 +112,9 @@ class _Value(fx.Proxy):
 
     tracer: Tracer
 
+    def __getattr__(self, k: str) -> Any:
+        return _Attribute(self, k)
+
     def __len__(self) -> int:
         return len(self.tracer.value(self))
 
@@ -123,6 +126,15 @@ class _Value(fx.Proxy):
 
     def __float__(self) -> float:
         return float(self.tracer.number(self))
+
+
+class _Attribute(fx.proxy.Attribute, _Value):
+    """An attribute of a value, such as its shape."""
+
+    def __getattr__(self, k: str) -> Any:
+        if self.attr == "device" and k == "type":
+            return self.tracer.value(self).type  # a string, which contexts such as autocast want
+        return _Attribute(self, k)
 
 
 class _Sizes:
