@@ -23,11 +23,12 @@ from torch.utils._pytree import tree_leaves
 
 from edgeprune.arrays import Bools
 from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.tracing.trace import Trace, trace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.models import carried, draw_plan, lively, whole
+from tests.models import draw_plan, lively, whole
 
 EXACT = 1e-10
 """Largest relative difference in float64 that rounding explains."""

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from edgeprune.prune.slimming.rewriting import Kept
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.trace import ChannelGroup, TensorSlice, Trace
 
@@ -211,35 +210,6 @@ def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Mod
             norms[-1].weight.data.zero_()
             norms[-1].bias.data.zero_()
     return model
-
-
-class Carried(fx.Interpreter):
-    """The dense graph with removed channels at zero wherever they are carried.
-
-    An oracle of slimming for any network: it looks at no layer, only at what flows.
-    """
-
-    def __init__(self, traced: Trace, plan: PruningPlan) -> None:
-        super().__init__(traced.graph)
-        self._kept = Kept(traced, check(plan, traced.groups))
-        self._joins = {b.join: b.kept for b in traced.blocks if self._kept.dropped(b)}
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n in self._joins:
-            return self.env[self._joins[n]].clone()
-        found = super().run_node(n)
-        axis, stay = self._kept.of(n)
-        if axis is None or stay.all():
-            return found
-        mask = torch.from_numpy(stay).view([-1 if d == axis else 1 for d in range(found.ndim)])
-        # In place, as aliases of the tensor must see it; an expanded one has none to see it.
-        return found * mask if 0 in found.stride() else found.mul_(mask)
-
-
-def carried(traced: Trace, plan: PruningPlan, x: Tensor) -> Any:
-    """What the dense network answers with removed channels at zero wherever they are carried."""
-    with torch.no_grad():
-        return Carried(traced, plan).run(x.clone())
 
 
 def whole(traced: Trace) -> PruningPlan:

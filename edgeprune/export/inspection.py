@@ -9,13 +9,14 @@ from edgeprune.export import blocks
 from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
-from edgeprune.prune.tracing.trace import Trace, trace
+from edgeprune.prune.slimming.proof import proven
+from edgeprune.prune.tracing.trace import Trace
 from edgeprune.target import TargetProfile
 
 
 def traced(spec: ModelSpec, side: int) -> Trace:
     """The channel groups of a network with random weights; ``side`` of its input in pixels."""
-    return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, side, side))
+    return proven(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, side, side))
 
 
 def probed(

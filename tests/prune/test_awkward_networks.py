@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import check
 from edgeprune.prune.tracing.trace import trace
-from tests.models import carried, draw_plan, lively, whole
+from tests.models import draw_plan, lively, whole
 
 
 class Written(nn.Module):

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.tracing.trace import trace
-from tests.models import carried, draw_plan, whole
+from tests.models import draw_plan, whole
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 

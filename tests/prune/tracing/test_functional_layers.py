@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import check
 from edgeprune.prune.tracing.trace import Trace, trace
-from tests.models import carried, draw_plan, lively, whole
+from tests.models import draw_plan, lively, whole
 
 
 class Same(nn.Conv2d):
