@@ -417,7 +417,7 @@ def check_device(
 def channels(
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.Side = None,
+    image_size: options.ImageSides = None,
     model_arg: options.ModelArguments = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
@@ -428,7 +428,8 @@ def channels(
     from edgeprune.run.defaults import side
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
-    console.show_channels(traced(spec, side(model, image_size)))
+    usual = side(model, None)
+    console.show_channels(traced(spec, image_size or (usual, usual)))
 
 
 @app.command()

@@ -37,6 +37,10 @@ class Ratios(tuple[float, ...]):
     """Latency ratios of a family, falling."""
 
 
+class Sides(tuple[int, int]):
+    """Height and width of an image in pixels."""
+
+
 class Argument(tuple[str, str | int | float | bool]):
     """Name and value of an argument for a model's constructor."""
 
@@ -80,6 +84,14 @@ def _falling(text: str) -> Ratios:
     if any(after >= before for before, after in pairwise(ratios)):
         raise typer.BadParameter(wanted)
     return ratios
+
+
+def _sides(text: object) -> Sides:
+    """``96`` or ``96x160``, height first."""
+    parts = str(text).lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(f"--image-size wants pixels such as 96 or 96x160, not {text!r}")
+    return Sides((int(parts[0]), int(parts[-1])))
 
 
 def _milliseconds(limit: float | None) -> float | None:
@@ -146,6 +158,15 @@ Side = Annotated[
     typer.Option(
         help="Side of the square input in pixels; 32 for CIFAR models and your own, else 224.",
         min=1,
+    ),
+]
+ImageSides = Annotated[
+    Sides | None,
+    typer.Option(
+        "--image-size",
+        parser=_sides,
+        metavar="SIDE or HEIGHTxWIDTH",
+        help="Size of the input in pixels; 32 for CIFAR models and your own, else 224.",
     ),
 ]
 Mean = Annotated[
