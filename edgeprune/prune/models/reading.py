@@ -74,15 +74,16 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 def _resave(path: Path) -> str:
     """The line that re-saves the weights of a pickle, for whoever trusts it."""
-    keys = "('state_dict', 'model', 'net', 'ema')"
+    keys = "('state_dict','model','net')"
+    # Short, since a line on stderr ends at 400 characters and the path is a part of it.
     code = (
-        f"import torch; c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        f"c = next((c[k] for k in {keys} if k in c), c) if isinstance(c, dict) else c; "
-        "torch.save(getattr(c, 'state_dict', lambda: c)(), 'weights.pt')"
+        f"import torch;c=torch.load({str(path)!r},'cpu',weights_only=False);"
+        f"c=next((c[k] for k in {keys} if k in c),c) if type(c) is dict else c;"
+        "torch.save(getattr(c,'state_dict',lambda:c)(),'weights.pt')"
     )
     return (
-        "the checkpoint needs code to be run to read it, which is refused; re-save it, if you "
-        f'trust it: python -c "{code}"'
+        "reading the checkpoint would run code, which is refused; re-save it if you trust it: "
+        f'python -c "{code}"'
     )
 
 
