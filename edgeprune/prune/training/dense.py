@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
@@ -21,7 +21,7 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.text import digest
+from edgeprune.text import digest, error_line
 
 _log = logging.getLogger(__name__)
 
@@ -80,10 +80,12 @@ def obtain(
     recipe, recognised = recipe or usual_recipe(data.name), ""
     if weights is None:
         start = zoo.build(spec, seed=recipe.seed)
+        _refuse_outputs(start, spec, data)
         model, origin = _trained(start, spec, data, recipe, progress)
     else:
         loaded = zoo.load_dense(spec, weights, new_head=new_head)
         model, origin, recognised = loaded.model, "checkpoint", loaded.recognised
+        _refuse_outputs(model, spec, data)
         if loaded.new_head:
             # Weights that are good already are tuned at the rate of the recovery.
             tuning = replace(recipe, lr=Recipe().lr)
@@ -153,6 +155,29 @@ def _key(spec: ModelSpec, data: DataSet, recipe: Recipe, begun_with: str) -> str
     parts += [begun_with] if begun_with else []
     text = json.dumps(parts, sort_keys=True, default=dict)
     return f"{spec.name.replace(':', '-')}-{digest(text)}"
+
+
+def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet) -> None:
+    """Refuse a model that does not answer one number a class, before anything is trained."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            answer: object = model.eval()(torch.zeros(2, *data.input_shape))
+    except RuntimeError as error:
+        refused = f"{spec.name} does not accept an image of shape {data.input_shape}"
+        raise InputError(f"{refused}: {error_line(error)}") from error
+    finally:
+        model.train(was_training)
+    wanted = (2, len(data.classes))
+    if not isinstance(answer, Tensor):
+        raise InputError(
+            f"{spec.name} returns a {type(answer).__name__}; have it return its logits alone"
+        )
+    if answer.shape != wanted:
+        raise InputError(
+            f"{spec.name} answers {tuple(answer.shape)} for 2 images, {data.name} has "
+            f"{wanted[1]} classes and needs {wanted}"
+        )
 
 
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:

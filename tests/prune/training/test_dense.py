@@ -133,3 +133,24 @@ def test_a_new_head_is_trained_from_the_weights_and_kept(
     )
     conv = found[0].model.get_parameter("conv1.weight")
     assert torch.equal(conv, other.get_parameter("conv1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("nn.Sequential(nn.Flatten(), nn.Linear(192, 6))", r"answers \(2, 6\).*needs \(2, 2\)"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(100, 2))", "does not accept an image of shape"),
+        ("nn.AdaptiveMaxPool2d(1, return_indices=True)", "returns a tuple"),
+    ],
+)
+def test_a_model_that_answers_no_classes_is_refused_before_it_is_trained(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, words: str
+) -> None:
+    name = f"odd{abs(hash(made))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"from torch import nn\n\n\ndef net():\n    return {made}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dense, "train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(InputError, match=words):
+        dense.obtain(ModelSpec(f"{name}:net"), data, None, RECIPE)
