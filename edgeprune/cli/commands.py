@@ -55,6 +55,14 @@ def search(
         Path | None,
         typer.Option(help="Checkpoint of the dense model; without one it is trained on --data."),
     ] = None,
+    new_head: Annotated[
+        bool,
+        typer.Option(
+            "--new-head",
+            help="Take --weights without a classifier of this size: a new one is trained, with "
+            "the rest, on --data.",
+        ),
+    ] = False,
     data: options.Images = None,
     out: options.RunFolderPath = None,
     overwrite: options.Overwrite = False,
@@ -160,6 +168,7 @@ def search(
             accuracy_drop=max_accuracy_drop,
         ),
         weights=weights,
+        new_head=new_head,
         source=source,
         size=defaults.side(model, image_size, profile),
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
@@ -418,7 +427,7 @@ def check_device(
 def channels(
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.Side = None,
+    image_size: options.ImageSides = None,
     model_arg: options.ModelArguments = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
@@ -429,7 +438,8 @@ def channels(
     from edgeprune.run.defaults import side
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
-    console.show_channels(traced(spec, side(model, image_size)))
+    usual = side(model, None)
+    console.show_channels(traced(spec, image_size or (usual, usual)))
 
 
 @app.command()

@@ -34,6 +34,7 @@ class Request:
         model: Name and arguments of the dense network; its classes come from the data.
         budget: The profile's relative budget, with what the options changed.
         weights: Checkpoint of the dense network; without one it is trained on the data.
+        new_head: Accept weights without a classifier of the images' classes, and train one.
         source: Data set name or folder.
         size: Side of the input in pixels.
         normalisation: What the network was trained with.
@@ -61,6 +62,7 @@ class Request:
     model: ModelSpec
     budget: RelativeBudget
     weights: Path | None = None
+    new_head: bool = False
     source: str = "digits"
     size: int = 32
     normalisation: Normalisation = IMAGENET
@@ -82,6 +84,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.resume and (self.overwrite or self.out is None):
             raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
+        if self.new_head and self.weights is None:
+            raise InputError("--new-head needs --weights; a network without them is new anyhow")
         registry.refuse_unknown(self.strategy)
         connect(self.device)  # a wrong address is refused before anything is trained
         if self._unlimited and not self.only_accuracy and self.strategy not in registry.UNBOUND:
