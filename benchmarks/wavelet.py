@@ -17,9 +17,7 @@ import pywt
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.prune.saliency.descriptors import Descriptors
-from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
-from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.search.strategies.gwcs_genomes import BitGenomes
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import ChannelGroup
 
@@ -28,8 +26,8 @@ GRID = (16, 32, 48, 64)
 Speed = tuple[float, float]
 
 
-def stage(device: torch.device) -> StageFitness:
-    """Nine branches and their stream; random descriptors, whose values do not change the time."""
+def stage(device: torch.device) -> BitGenomes:
+    """Nine branches and their stream; random numbers, which do not change the time."""
     groups = tuple(
         ChannelGroup(
             name=f"g{i}",
@@ -41,33 +39,27 @@ def stage(device: torch.device) -> StageFitness:
         )
         for i in range(GROUPS)
     )
-    space = PruningSpace(groups, (GRID, *[(0, *GRID)] * (GROUPS - 1)))
-    costs = Costs(space.full, (lambda widths: widths.sum(1),) * 3)
-    return StageFitness(
-        space=space,
-        descriptors=tuple(described(device) for _ in range(GROUPS)),
-        costs=costs,
-        members=tuple(range(GROUPS)),
-        fixed=space.full,
-    )
-
-
-def described(device: torch.device) -> Descriptors:
     generator = torch.Generator().manual_seed(0)
-    saliency = torch.rand(CHANNELS, generator=generator).to(device)
-    cosine = torch.rand(CHANNELS, CHANNELS, generator=generator).to(device)
-    return Descriptors(saliency, saliency, saliency, (cosine + cosine.T) / 2)
+    return BitGenomes(
+        space=PruningSpace(groups, (GRID, *[(0, *GRID)] * (GROUPS - 1))),
+        interactions=tuple(
+            torch.rand(CHANNELS, CHANNELS, generator=generator).to(device) for _ in groups
+        ),
+        saliencies=tuple(torch.rand(CHANNELS, generator=generator).to(device) for _ in groups),
+        drops=(1.0,) * GROUPS,
+        members=tuple(range(GROUPS)),
+    )
 
 
 def scored_a_second(device: torch.device, population: int, seconds: float) -> list[Speed]:
     """Populations of the stage: masks that are at hand, and bit strings that are decoded first."""
-    fitness, generator = stage(device), np.random.default_rng(0)
+    coding, generator = stage(device), np.random.default_rng(0)
     density = generator.random((population, 1))
-    genomes = (generator.random((population, fitness.genes)) < density).astype(np.int64)
-    masks, _ = fitness.decode(genomes)
+    genomes = (generator.random((population, len(coding.choices))) < density).astype(np.int64)
+    masks, _ = coding.masks(genomes)
     return [
-        rate(lambda: len(fitness.aggregation(masks)), seconds),
-        rate(lambda: len(fitness.aggregation(fitness.decode(genomes)[0])), seconds),
+        rate(lambda: len(coding.aggregation(masks)), seconds),
+        rate(lambda: len(coding.damage(genomes)), seconds),
     ]
 
 

@@ -212,6 +212,11 @@ def zero_out(traced: Trace, plan: PruningPlan, *, biases: bool = True) -> nn.Mod
     return model
 
 
+def whole(traced: Trace) -> PruningPlan:
+    """The plan that keeps everything."""
+    return PruningPlan(model="test", kept={g.name: tuple(range(g.width)) for g in traced.groups})
+
+
 def draw_plan(traced: Trace, seed: int, drop: float = 0.3, least: float = 0.0) -> PruningPlan:
     """Random kept channels, at least the share ``least`` of every group.
 

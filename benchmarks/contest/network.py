@@ -130,7 +130,7 @@ def dense_network(model: str, weights: Path | None, images: DataSet) -> DenseNet
     """
     spec = ModelSpec(model, len(images.classes))
     if weights is not None:
-        network = load_dense(spec, weights)
+        network = load_dense(spec, weights).model
     elif torch.cuda.is_available():
         network = obtain(spec, images, None).model
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,39 @@ from contest.bitmask import Bitmask
 from contest.network import DenseNetwork
 from contest.schedule import search_seed, strategy
 from edgeprune.errors import PromiseError
+from edgeprune.prune.saliency.transform import PIXELS
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.evaluation.problem import Problem
-from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies import gwcs, registry
 from edgeprune.prune.search.strategies.joint import Joint
+from edgeprune.prune.slimming.compensation import unlabelled
+from edgeprune.prune.slimming.refit import refit
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.run import measured_search
 from edgeprune.run.measured_search import Candidate
 
-
-def _without_wavelet(problem: Problem) -> Problem:
-    names = tuple(name for name in problem.criteria_names if name != "wavelet")
-    return replace(problem, criteria_names=names)
+REFIT_IMAGES = 512
 
 
-def _flat(problem: Problem) -> Problem:
-    return replace(problem, effort=replace(problem.effort, stage_generations=0))
+def _plain(problem: Problem) -> Problem:
+    """No compensation: networks are just cut."""
+    return replace(problem, fold=False)
+
+
+def _l1(problem: Problem) -> Problem:
+    return replace(problem, criteria_names=("l1",))
+
+
+def _pixels(problem: Problem) -> Problem:
+    """The metric of plain positions in place of the wavelet's."""
+    return replace(problem, wavelet=replace(problem.wavelet, wavelet=PIXELS))
+
+
+def _bits(problem: Problem) -> Problem:
+    return replace(problem, genome="bits")
 
 
 def _on_macs(problem: Problem) -> Problem:
@@ -42,10 +56,12 @@ def _on_macs(problem: Problem) -> Problem:
 # What is changed of the problem, and the search of it, by the ablation's name.
 ABLATIONS: dict[str, tuple[Callable[[Problem], Problem], Callable[[Problem], registry.Searcher]]]
 ABLATIONS = {
-    "joint-no-wavelet": (_without_wavelet, Joint),
+    "joint-plain": (_plain, Joint),
+    "joint-l1": (_l1, Joint),
+    "joint-pixels": (_pixels, Joint),
     "joint-macs": (_on_macs, Joint),
-    "joint-flat": (_flat, Joint),
     "joint-bitmask": (lambda problem: problem, Bitmask),
+    "gwcs-bits": (_bits, lambda problem: partial(gwcs.search, problem)),
 }
 
 
@@ -114,6 +130,13 @@ class Own:
 def slimmed(dense: DenseNetwork, plan: dict[str, Any]) -> nn.Module:
     """The network that a plan describes."""
     return slim(dense.trace, PruningPlan.from_plain(plan))
+
+
+def refitted(dense: DenseNetwork, plan: dict[str, Any]) -> nn.Module:
+    """The same with the layers that stay solved for on unlabelled training images."""
+    pixels = unlabelled(dense.images.train, dense.trace, REFIT_IMAGES)
+    kept = PruningPlan.from_plain(plan)
+    return refit(slim(dense.trace, kept), dense.trace, kept, pixels).model
 
 
 def _lowest(measured: list[Candidate]) -> float | None:

@@ -92,8 +92,8 @@ def _limit(rows: Sequence[Row], contest: Contest, limit: str) -> Iterator[str]:
     nets = of(rows, kind="net", limit=limit)
     if not nets:
         return
-    yield f"  -- {limit}   (before: {contest.judged} images, BatchNorm recalibrated only)"
-    heads = f"{'MACs':>7}{'params':>8}{'scored':>8}{'before':>8}"
+    yield f"  -- {limit}   (before: {contest.judged} images, recalibrated only; refit: solved for)"
+    heads = f"{'MACs':>7}{'params':>8}{'scored':>8}{'before':>8}{'refit':>8}"
     yield f"  {'arm':34}{'latency':>24}{heads}  after, test"
     for row in sorted(nets, key=lambda r: -(_value(rows, r) or -1.0)):
         yield _line(rows, row)
@@ -106,7 +106,8 @@ def _line(rows: Sequence[Row], row: Row) -> str:
     sizes = f"{row['macs']:7.3f}{row['params']:8.3f}{row.get('scored') or '-':>8}"
     before = _percent(row.get("before"))
     span = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
-    return f"  {row['arm']:34}{span:>24}{sizes}{before:>8}{_points(_seeds(rows, row))}"
+    refit = _percent(row["refit"]) if "refit" in row else "-"
+    return f"  {row['arm']:34}{span:>24}{sizes}{before:>8}{refit:>8}{_points(_seeds(rows, row))}"
 
 
 def _lowest(row: Row) -> str:

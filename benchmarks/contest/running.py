@@ -87,6 +87,8 @@ def _own(
             if reached.plan is not None:
                 network = ours.slimmed(judge.dense, reached.plan)
                 values |= _judged(judge, network) if trained else judge.dense.sizes(network)
+                if trained:
+                    values["refit"] = judge.before(ours.refitted(judge.dense, reached.plan))
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
         if row["plan"] is not None:
             rebuilt = partial(ours.slimmed, judge.dense, row["plan"])

@@ -7,7 +7,7 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 
 SEARCHED = ("joint", "random")  # what they find depends on the seed of the search
-ABLATIONS = ("joint-no-wavelet", "joint-bitmask", "joint-flat", "joint-macs")
+ABLATIONS = ("joint-plain", "joint-l1", "joint-pixels", "joint-macs", "joint-bitmask", "gwcs-bits")
 SEEN = "the checkpoint has seen the validation images; every accuracy below is of test images"
 SHORT = Recipe(steps=400, batch=128)
 LONG = Recipe(epochs=20, batch=128)
@@ -98,8 +98,10 @@ BAR = tuple(
     )
 )
 
-_CORE = ("joint", "random", "uniform", "depth")
-_SHORT = Contest("short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6), _CORE, recipe=SHORT)
+_CORE = ("joint", "gwcs", "depth", "random", "smoea", "uniform")  # those that decide first
+_SHORT = Contest(
+    "short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6, 0.4), _CORE, recipe=SHORT
+)
 _REST = tuple(name for name in registry.NAMES if name not in _CORE)
 
 PAPERS = (
@@ -132,7 +134,7 @@ def full() -> tuple[Contest, ...]:
         note="the checkpoint's public ancestor has seen the validation images",
     )
     vgg = replace(short, model="vgg16", weights=None, limits=_at(0.6, 0.4, 0.25))
-    wide = replace(short, limits=_at(0.8, 0.4))
+    wide = replace(short, limits=_at(0.8))
     rest = [replace(each, own=_REST, peers="all") for each in (short, deep, vgg)]
     ablations = [replace(short, own=ABLATIONS, peers="none")]
     papers = [replace(each, schedule="full", recipe=LONG) for each in PAPERS]

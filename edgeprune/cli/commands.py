@@ -26,7 +26,7 @@ devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_i
 app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
 
-SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "ptwt", "pywt", "sklearn"]
+SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "pywt", "sklearn"]
 
 
 @app.callback(invoke_without_command=True)
@@ -67,6 +67,14 @@ def search(
         Path | None,
         typer.Option(help="Checkpoint of the dense model; without one it is trained on --data."),
     ] = None,
+    new_head: Annotated[
+        bool,
+        typer.Option(
+            "--new-head",
+            help="Take --weights without a classifier of this size: a new one is trained, with "
+            "the rest, on --data.",
+        ),
+    ] = False,
     data: options.Images = None,
     out: options.RunFolderPath = None,
     overwrite: options.Overwrite = False,
@@ -107,22 +115,31 @@ def search(
     finalists: Annotated[
         int | None,
         typer.Option(
-            help="Number of networks to distil before one is chosen; 8 by default, 6 on the "
-            "digits.",
+            help="Networks to distil before one is chosen; 4 by default, 3 on the digits.",
             min=1,
         ),
     ] = None,
     compensate: Annotated[
         options.Compensation,
         typer.Option(
-            help="Whether layers that stay are solved for, without labels, to take over what was "
-            "removed: refit, none, or auto, which refits before at most 200 steps of training."
+            help="How layers that stay take over what was removed, without labels: refit solves "
+            "for all of them, fold for those that read narrowed ones, none leaves them; auto "
+            "refits before at most 200 steps of training. None also scores networks unfolded."
         ),
     ] = options.Compensation.auto,
     wavelet: Annotated[
         str,
-        typer.Option(help="Wavelet of the wavelet criterion, such as haar, db2 or sym4."),
+        typer.Option(
+            help="Wavelet of the wavelet criterion, such as haar, db2 or sym4; none for pixels."
+        ),
     ] = "haar",
+    genome: Annotated[
+        options.GenomeKind,
+        typer.Option(
+            help="What the strategy gwcs evolves: widths, their channels looked up in the wavelet "
+            "order, or the bits of all channels."
+        ),
+    ] = options.GenomeKind.widths,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
     ] = False,
@@ -138,7 +155,7 @@ def search(
     from edgeprune.cli import console
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.prune.saliency.wavelet import WaveletOptions
+    from edgeprune.prune.saliency.curvature import WaveletOptions
     from edgeprune.prune.search.engine.population import Settings
     from edgeprune.prune.search.strategies import registry
     from edgeprune.run import defaults, pipeline
@@ -163,6 +180,7 @@ def search(
             accuracy_drop=max_accuracy_drop,
         ),
         weights=weights,
+        new_head=new_head,
         source=source,
         size=defaults.side(model, image_size, profile),
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
@@ -187,6 +205,7 @@ def search(
         device=device,
         strategy=strategy or registry.DEFAULT,
         compensate=compensate.value,
+        genome=genome.value,
         family=family or (),
         latency_ms=max_latency_ms,
     )
@@ -423,7 +442,7 @@ def check_device(
 def channels(
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.Side = None,
+    image_size: options.ImageSides = None,
     model_arg: options.ModelArguments = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
@@ -434,7 +453,8 @@ def channels(
     from edgeprune.run.defaults import side
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
-    console.show_channels(traced(spec, side(model, image_size)))
+    usual = side(model, None)
+    console.show_channels(traced(spec, image_size or (usual, usual)))
 
 
 @app.command()

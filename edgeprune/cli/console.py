@@ -50,6 +50,9 @@ def show_channels(trace: "Trace") -> None:
     for place in trace.unfollowed:
         line = f"kept whole: {place.node} ({place.source}): {place.reason}"
         _console().print(line, soft_wrap=True)
+    if not trace.groups:
+        reason = "" if trace.unfollowed else ": its channels are those of its inputs and outputs"
+        _console().print(f"nothing of this model can be pruned{reason}", soft_wrap=True)
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:

@@ -30,11 +30,23 @@ class Compensation(StrEnum):
 
     auto = "auto"
     refit = "refit"
+    fold = "fold"
     none = "none"
+
+
+class GenomeKind(StrEnum):
+    """What gwcs evolves."""
+
+    widths = "widths"
+    bits = "bits"
 
 
 class Ratios(tuple[float, ...]):
     """Latency ratios of a family, falling."""
+
+
+class Sides(tuple[int, int]):
+    """Height and width of an image in pixels."""
 
 
 class Argument(tuple[str, str | int | float | bool]):
@@ -82,6 +94,14 @@ def _falling(text: str) -> Ratios:
     return ratios
 
 
+def _sides(text: object) -> Sides:
+    """``96`` or ``96x160``, height first."""
+    parts = str(text).lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(f"--image-size wants pixels such as 96 or 96x160, not {text!r}")
+    return Sides((int(parts[0]), int(parts[-1])))
+
+
 def _milliseconds(limit: float | None) -> float | None:
     if limit is not None and not 0 < limit < math.inf:
         raise typer.BadParameter(f"{limit:g} is not a positive number of milliseconds")
@@ -123,7 +143,8 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Network: resnet20, vgg16, resnet18, ..., or your own as package.module:factory.",
+        help="Network: resnet20, vgg16, resnet18, ..., timm/NAME, torchvision/NAME, or your own "
+        "as package.module:factory.",
     ),
 ]
 ModelArguments = Annotated[
@@ -145,6 +166,15 @@ Side = Annotated[
     typer.Option(
         help="Side of the square input in pixels; 32 for CIFAR models and your own, else 224.",
         min=1,
+    ),
+]
+ImageSides = Annotated[
+    Sides | None,
+    typer.Option(
+        "--image-size",
+        parser=_sides,
+        metavar="SIDE or HEIGHTxWIDTH",
+        help="Size of the input in pixels; 32 for CIFAR models and your own, else 224.",
     ),
 ]
 Mean = Annotated[

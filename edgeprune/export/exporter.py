@@ -1,6 +1,5 @@
 """Export of a torch network to ONNX, and the parity check that both give the same answers."""
 
-import copy
 import io
 import logging
 import warnings
@@ -21,6 +20,7 @@ from edgeprune.deploy.artifact.seal import strip_paths
 from edgeprune.deploy.devices.job import IR_VERSION, OPSET
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.export.divergence import first_divergence
+from edgeprune.prune.models.copying import deep_copy
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.target import Parity
 
@@ -131,7 +131,7 @@ def _plain(model: nn.Module) -> nn.Module:
                 f"layer {name} normalises by the batch at hand, so its answers depend on other "
                 "images; train it with track_running_stats"
             )
-    return copy.deepcopy(model).eval().cpu().float()
+    return deep_copy(model).eval().cpu().float()
 
 
 def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:

@@ -1,6 +1,8 @@
 """Traces a named network with random weights and measures the latency table of its blocks."""
 
 import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.table import probe
@@ -9,13 +11,26 @@ from edgeprune.export import blocks
 from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
-from edgeprune.prune.tracing.trace import Trace, trace
+from edgeprune.prune.slimming.proof import proven
+from edgeprune.prune.tracing.trace import Trace
 from edgeprune.target import TargetProfile
 
 
-def traced(spec: ModelSpec, side: int) -> Trace:
-    """The channel groups of a network with random weights; ``side`` of its input in pixels."""
-    return trace(rewrite_shortcuts(build(spec)).eval(), torch.zeros(1, 3, side, side))
+def traced(spec: ModelSpec, size: tuple[int, int]) -> Trace:
+    """The channel groups of a network with random weights; ``size`` of its input in pixels.
+
+    The input has as many channels as the network's first convolution reads.
+
+    Raises:
+        InputError: the network cannot be built, or does not accept such an input.
+    """
+    model = rewrite_shortcuts(build(spec)).eval()
+    return proven(model, torch.zeros(1, _input_channels(model), *size))
+
+
+def _input_channels(model: nn.Module) -> int:
+    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    return 3 if first is None else first.in_channels
 
 
 def probed(
@@ -29,5 +44,5 @@ def probed(
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
-    network = blocks.to_network(traced(spec, side))
+    network = blocks.to_network(traced(spec, (side, side)))
     return probe.probe(network, target, options)

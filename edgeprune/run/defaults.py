@@ -59,15 +59,16 @@ def budget(
 
 
 def effort(source: str, evaluations: int | None, finalists: int | None) -> Effort:
-    """How much a search may cost; who asks for less gets shorter stages, too."""
+    """How much a search may cost; who asks for fewer evaluations gets fewer refits, too."""
     usual = FEW_IMAGES if source == "digits" else Effort()
     evaluations = evaluations or usual.evaluations
     share = min(1.0, evaluations / usual.evaluations)
+    finalists = finalists or usual.finalists
     return replace(
         usual,
         evaluations=evaluations,
-        stage_generations=int(share * usual.stage_generations),
-        finalists=finalists or usual.finalists,
+        refitted=max(finalists, round(share * usual.refitted)),
+        finalists=finalists,
     )
 
 

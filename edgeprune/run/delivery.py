@@ -62,7 +62,9 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
 
 def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
     """What must be known beside the verdicts."""
-    notes = [SEEN] if context.origin.seen_validation else []
+    origin = context.origin
+    notes = [f"weights: {origin.recognised}"] if origin.recognised else []
+    notes += [SEEN] if origin.seen_validation else []
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":
         notes.append(

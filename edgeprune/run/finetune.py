@@ -235,7 +235,7 @@ def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:
     if not checkpoint.is_record(path):
         kwargs = dict(record.kwargs)
         classes = int(kwargs.pop("num_classes", len(record.classes)))
-        return zoo.load_dense(ModelSpec(record.model, classes, kwargs), path)
+        return zoo.load_dense(ModelSpec(record.model, classes, kwargs), path).model
     model, theirs = load_slim(path, trust_factory=trust)
     for name in ("classes", "input_shape", "mean", "std"):
         ours, its = (tuple(getattr(known, name)) for known in (record, theirs))

@@ -124,7 +124,10 @@ class Pruner:
         if method == "auto":
             steps = context.request.recovery.steps_on(len(images.train))
             method = "refit" if steps <= REFIT_STEPS else "none"
-        start = compensate(context.problem.trace, plan, images.train, images.val, method)
+        problem = context.problem
+        start = compensate(
+            problem.trace, plan, images.train, images.val, method, lambda: problem.folding
+        )
         if start.divergence:
             context.folder.event("compensated", **start.to_plain())
         return start

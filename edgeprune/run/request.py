@@ -12,9 +12,10 @@ from edgeprune.deploy.devices.device import connect
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models.zoo import ModelSpec
-from edgeprune.prune.saliency.wavelet import WaveletOptions
+from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.problem import Genome
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
@@ -33,6 +34,7 @@ class Request:
         model: Name and arguments of the dense network; its classes come from the data.
         budget: The profile's relative budget, with what the options changed.
         weights: Checkpoint of the dense network; without one it is trained on the data.
+        new_head: Accept weights without a classifier of the images' classes, and train one.
         source: Data set name or folder.
         size: Side of the input in pixels.
         normalisation: What the network was trained with.
@@ -43,11 +45,12 @@ class Request:
         recovery: How the slim model is fine-tuned.
         search: Size and seed of the genetic search.
         effort: How much judging networks may cost a search; it distils by ``recovery``.
-        wavelet: How channels are described by ``gwcs`` and the wavelet criterion.
+        wavelet: How the statistics behind the wavelet criterion and the fold are taken.
         device: Where the table, the candidates and the result are measured.
         strategy: How channels are chosen: one of ``registry.NAMES``.
-        compensate: Whether layers that stay are refitted before the fine-tuning; ``auto``
-            refits before a short one.
+        compensate: How layers that stay take over what was removed before the fine-tuning;
+            ``auto`` refits before a short one. ``none`` keeps the fold out of the search, too.
+        genome: What ``gwcs`` evolves.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
 
@@ -59,6 +62,7 @@ class Request:
     model: ModelSpec
     budget: RelativeBudget
     weights: Path | None = None
+    new_head: bool = False
     source: str = "digits"
     size: int = 32
     normalisation: Normalisation = IMAGENET
@@ -73,12 +77,15 @@ class Request:
     device: str = "local://"
     strategy: str = registry.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
+    genome: Genome = "widths"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 
     def __post_init__(self) -> None:
         if self.resume and (self.overwrite or self.out is None):
             raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
+        if self.new_head and self.weights is None:
+            raise InputError("--new-head needs --weights; a network without them is new anyhow")
         registry.refuse_unknown(self.strategy)
         connect(self.device)  # a wrong address is refused before anything is trained
         if self._unlimited and not self.only_accuracy and self.strategy not in registry.UNBOUND:

@@ -23,10 +23,11 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
-from edgeprune.prune.tracing.trace import Trace, trace
+from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.dense import DenseModel, dense_record, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
@@ -112,11 +113,13 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
     spec = replace(request.model, num_classes=len(images.classes))
-    origin = obtain(spec, images, request.weights, request.baseline, progress)
-    folder.event("baseline", origin=origin.origin, val_accuracy=origin.accuracy)
+    weights, new_head = request.weights, request.new_head
+    origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+    found = {"origin": origin.origin, "recognised": origin.recognised}
+    folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
     dense = rewrite_shortcuts(origin.model).eval()
-    traced = trace(dense, torch.zeros(1, *images.input_shape))
+    traced = proven(dense, torch.zeros(1, *images.input_shape))
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
@@ -130,6 +133,8 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         settings=request.search,
         effort=replace(request.effort, recipe=request.recovery),
         wavelet=request.wavelet,
+        fold=request.compensate != "none",
+        genome=request.genome,
         folder=folder.search(),
         progress=progress,
         model=spec.name,

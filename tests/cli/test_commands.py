@@ -71,6 +71,7 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--target", "mobil-cpu"], "did you mean 'mobile-cpu'"),
         (["search", "--weights", "w.pt"], "--weights without --data"),
         (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
+        (["search", "--new-head"], "--new-head needs --weights"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "'--max-latency-ratio': -1 is not a positive"),
@@ -153,6 +154,7 @@ def test_a_model_at_chance_hints_at_normalisation(run, tmp_path):
         (["search", "--max-latency-ratio", "1.0"], "nearer to 1 than 1 %"),
         (["search", "--max-accuracy-drop", "nan"], "--max-accuracy-drop"),
         (["channels", "--image-size", "0"], "--image-size"),
+        (["channels", "--image-size", "96x"], "--image-size wants pixels such as 96 or 96x160"),
         (["check", "m.onnx", "--budget", "p90=6"], "did you mean 'p90_ms'"),
         (["check", "m.onnx", "--budget", "macs=6"], "did you mean 'relative.macs'"),
         (["check", "m.onnx", "--budget", "foo=6"], "no budget 'foo'; known: relative.latency"),
@@ -204,16 +206,16 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("words", "effort"),
     [
-        ([], (150, 3, 6)),
-        (["--evaluations", "60", "--finalists", "2"], (60, 1, 2)),
-        (["--evaluations", "40"], (40, 0, 6)),
-        (["--evaluations", "1000"], (1000, 3, 6)),
+        ([], (96, 6, 3)),
+        (["--evaluations", "64", "--finalists", "2"], (64, 4, 2)),
+        (["--evaluations", "16"], (16, 3, 3)),
+        (["--evaluations", "1000"], (1000, 6, 3)),
     ],
 )
 def test_a_search_may_be_made_shorter(run, monkeypatch, words, effort):
     def remember(request, progress):
         found = request.effort
-        assert (found.evaluations, found.stage_generations, found.finalists) == effort
+        assert (found.evaluations, found.refitted, found.finalists) == effort
         raise InputError("enough")
 
     monkeypatch.setattr(pipeline, "run_search", remember)

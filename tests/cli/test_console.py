@@ -36,6 +36,14 @@ def test_a_model_without_prunable_channels_is_an_empty_table_and_the_reasons(cap
         "group", "width", "stage", "block", "droppable", "tensors"
     ]  # fmt: skip
     assert "kept whole: " in out
+    assert out.endswith("nothing of this model can be pruned\n")
+
+
+def test_a_model_whose_channels_are_all_outputs_says_so(capsys):
+    console.show_channels(trace(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4)))
+    assert "can be pruned: its channels are those of its inputs and outputs" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_log_keeps_a_line_a_quarter_and_a_step_that_comes_again_starts_anew(capsys):

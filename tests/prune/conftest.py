@@ -119,6 +119,7 @@ class Judge:
         self.worth = [generator.random(group.width) ** 3 for group in space.groups]
         self.weight = generator.uniform(0.05, 0.6, len(space.groups))
         self.asked: list[PruningPlan] = []
+        self.refitted_plans: list[PruningPlan] = []
         self.distilled_plans: list[tuple[PruningPlan, int]] = []
         self.spoilt: Callable[[PruningPlan], bool] = lambda plan: False
 
@@ -139,9 +140,23 @@ class Judge:
         loss = self.loss(plan)
         return Score(loss, 1 / (1 + loss))
 
+    def refitted(self, plan: PruningPlan) -> Score:
+        loss = 0.1 + 0.8 * self.loss(plan) + 0.02 * self._branches(plan)
+        self.refitted_plans.append(plan)
+        return Score(loss, 1 / (1 + loss))
+
+    def alone(self, saliency: Tensor, index: int, width: int) -> float:
+        """Loss added by keeping the first channels of one group by a saliency."""
+        worth = self.worth[index]
+        kept = saliency.argsort(descending=True, stable=True)[:width].numpy()
+        return float(self.weight[index] * (1 - worth[kept].sum() / worth.sum()))
+
+    def _branches(self, plan: PruningPlan) -> int:
+        return sum(not plan.kept[g.name] for g in self.space.groups)
+
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
         self.distilled_plans.append((plan, steps))
-        branches = sum(not plan.kept[g.name] for g in self.space.groups)
+        branches = self._branches(plan)
         back = 0.5 * steps / (steps + 20)
         loss = 0.3 * back + self.loss(plan) * (1 - back) + 0.05 * branches
         return Score(loss, 1 / (1 + loss))
@@ -158,7 +173,7 @@ def saliencies_of(judge: Judge) -> dict[str, tuple[Tensor, ...]]:
     near, far = noisy(0.1), noisy(2.0)
     mixed = [near[i] if i % 2 else far[i] for i in range(len(near))]
     other = [far[i] if i % 2 else near[i] for i in range(len(near))]
-    return {"taylor": tuple(mixed), "l1": tuple(other)}
+    return {"taylor": tuple(mixed), "l1": tuple(other), "wavelet": tuple(near)}
 
 
 @pytest.fixture
@@ -179,7 +194,7 @@ def coded() -> Callable[[str], Encoding]:
 
     def make(kind: str) -> Encoding:
         space = space_of(kind)
-        return Encoding(space, tuple(saliencies_of(Judge(space, 0)).values()))
+        return Encoding(space, tuple(saliencies_of(Judge(space, 0)).values())[:2])
 
     return make
 
@@ -201,7 +216,22 @@ def judged_problem() -> Callable[..., Problem]:
             criteria_names=("taylor", "l1"),
             **given,
         )
-        vars(problem)["criterion"] = saliencies_of(judge).__getitem__
+        saliencies = saliencies_of(judge)
+        vars(problem)["criterion"] = saliencies.__getitem__
+        vars(problem)["damage"] = lambda name, index, width: judge.alone(
+            saliencies[name][index], index, width
+        )
+        vars(problem)["drops"] = {
+            str(g.block): float(
+                sum(
+                    judge.weight[i]
+                    for i, h in enumerate(space.groups)
+                    if h.droppable and h.block == g.block
+                )
+            )
+            for g in space.groups
+            if g.droppable
+        }
         vars(problem)["evaluator"] = judge
         return problem
 

@@ -44,10 +44,11 @@ def test_options_win_over_the_profile(elsewhere, limits, latency, macs):
     assert (budget.latency, budget.macs) == (latency, macs)
 
 
-def test_fewer_evaluations_get_shorter_stages():
-    usual, short = defaults.effort("x", None, None), defaults.effort("x", 100, 2)
-    assert (usual.evaluations, usual.stage_generations, usual.finalists) == (400, 3, 8)
-    assert (short.evaluations, short.stage_generations, short.finalists) == (100, 0, 2)
+def test_fewer_evaluations_get_fewer_refits_but_one_for_each_finalist():
+    usual, short = defaults.effort("x", None, None), defaults.effort("x", 40, 2)
+    assert (usual.evaluations, usual.refitted, usual.finalists) == (160, 16, 4)
+    assert (short.evaluations, short.refitted, short.finalists) == (40, 4, 2)
+    assert defaults.effort("x", 8, 3).refitted == 3
 
 
 def test_the_digits_take_smaller_batches():

@@ -9,7 +9,8 @@ from edgeprune.run import delivery
 
 def context(*, seen=False):
     return SimpleNamespace(
-        origin=SimpleNamespace(seen_validation=seen), request=SimpleNamespace(strategy="joint")
+        origin=SimpleNamespace(seen_validation=seen, recognised=""),
+        request=SimpleNamespace(strategy="joint"),
     )
 
 

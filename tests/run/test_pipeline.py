@@ -118,7 +118,10 @@ def test_every_step_is_told(outcome):
     assert steps[:2] == ["decoding images", "training the dense model"]
     remarks = [step for step in steps if step.startswith("candidate measured at ")]
     assert remarks
-    assert [step for step in steps if step not in remarks][-2:] == ["searching", "fine-tuning"]
+    others = [step for step in steps if step not in remarks]
+    assert others[-1] == "fine-tuning"
+    # The same steps again where a candidate missed its limit and the search aims lower.
+    assert {"measuring curvature", "searching", "scoring networks"} <= set(others)
 
 
 def test_a_short_training_begins_with_a_refit_that_is_judged(outcome, here):
@@ -294,7 +297,7 @@ def test_the_front_of_a_strategy_without_one_is_what_it_chose(outcome, here):
         (widths, "yes", "gwcs")
     ]
     assert 0 < float(lines[0]["predicted_latency_ratio"]) < 0.97
-    assert lines[0]["predicted_loss"] == ""
+    assert float(lines[0]["predicted_loss"]) > 0
 
 
 def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, here, counted):

@@ -65,7 +65,9 @@ def test_a_model_of_which_nothing_can_be_pruned_is_refused(monkeypatch, tmp_path
         def forward(self, x):
             return self.head(x.flatten(1)) if x.sum() > -1e9 else x
 
-    dense = SimpleNamespace(model=Opaque(), accuracy=0.9, origin="trained", seen_validation=False)
+    dense = SimpleNamespace(
+        model=Opaque(), accuracy=0.9, origin="trained", seen_validation=False, recognised=""
+    )
     monkeypatch.setattr(setup.datasets, "load", lambda *_, **__: images())
     monkeypatch.setattr(setup, "obtain", lambda *_, **__: dense)
     with pytest.raises(InputError, match="nothing of resnet20 can be pruned"):

@@ -1,8 +1,6 @@
-"""Reading and writing of model.pt and other checkpoints, without ever running code from them."""
+"""Reading and writing of model.pt, the record of a model: a name, a plan and weights, no code."""
 
 import io
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,11 +11,10 @@ from torch import Tensor
 
 from edgeprune.errors import InputError
 from edgeprune.files import refuse_existing, write_whole
+from edgeprune.prune.models.reading import load
 
 FORMAT = 1
 """Version of the layout of model.pt."""
-
-_WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +79,7 @@ def read(path: Path) -> Checkpoint:
     Raises:
         InputError: missing, damaged, made of pickled code, another format, or not a model.pt.
     """
-    content = _load(path)
+    content = load(path)
     if not isinstance(content, dict) or "format" not in content:
         raise InputError(
             f"{path} is no model.pt of edgeprune; other checkpoints take --model and --weights"
@@ -107,31 +104,8 @@ def is_record(path: Path) -> bool:
     Raises:
         InputError: missing, damaged or made of pickled code.
     """
-    content = _load(path)
+    content = load(path)
     return isinstance(content, dict) and "format" in content
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the weights of any checkpoint: bare, wrapped in a dict, or a model.pt.
-
-    The prefix ``module.`` that DataParallel writes is removed.
-
-    Raises:
-        InputError: missing, damaged, made of pickled code, or without weights.
-    """
-    content = _load(path)
-    if isinstance(content, Mapping):
-        for key in _WRAPPINGS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-    if not _is_state_dict(content):
-        raise InputError(
-            f"{path} holds no weights: expected names and tensors, bare or under "
-            f"{', '.join(map(repr, _WRAPPINGS))}"
-        )
-    prefixed = all(name.startswith("module.") for name in content)
-    return {name.removeprefix("module.") if prefixed else name: t for name, t in content.items()}
 
 
 def samples(checkpoint: Checkpoint) -> Tensor:
@@ -143,40 +117,6 @@ def samples(checkpoint: Checkpoint) -> Tensor:
     if checkpoint.images is None:
         raise InputError("the checkpoint carries no sample images; search again to make one")
     return checkpoint.images
-
-
-def _load(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            # Some pickles draw a warning before the error that says the same.
-            warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"checkpoint {path} does not exist") from None
-    except IsADirectoryError:
-        raise InputError(f"checkpoint {path} is a folder; name the file in it") from None
-    except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-    except pickle.UnpicklingError as error:
-        if _is_pickled(path) and "truncated" not in str(error):
-            raise InputError(
-                f"{path} needs code to be run to read it, which is refused; re-save it with "
-                "torch.save(model.state_dict(), FILE)"
-            ) from None
-        raise _damaged(path) from None
-    except Exception:
-        # A damaged archive surfaces as RuntimeError, EOFError, KeyError or ValueError.
-        raise _damaged(path) from None
-
-
-def _is_pickled(path: Path) -> bool:
-    """Whether a file begins as a pickle or as the archive that torch keeps one in."""
-    with path.open("rb") as file:
-        return file.read(2).startswith((b"\x80", b"PK"))
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"{path} is no checkpoint, or a damaged one; fetch it again")
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Placement of a network: device, memory layout, precision and number of threads."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
+
+from edgeprune.prune.models.copying import deep_copy
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 def working_copy(model: nn.Module, device: torch.device) -> nn.Module:
     """A copy on ``device`` in the memory layout its convolutions run fastest in."""
-    return in_layout(copy.deepcopy(model).to(device), torch.channels_last)
+    return in_layout(deep_copy(model).to(device), torch.channels_last)
 
 
 def in_layout(model: nn.Module, layout: torch.memory_format) -> nn.Module:

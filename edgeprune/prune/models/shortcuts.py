@@ -5,11 +5,11 @@ Reference:
     (option A: the shortcut is sub-sampled and padded with zero channels).
 """
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from edgeprune.prune.models.copying import deep_copy
 
 
 class PadShortcut(nn.Module):
@@ -63,7 +63,7 @@ def rewrite_shortcuts(model: nn.Module) -> nn.Module:
     Returns:
         A copy on the same device in the same mode; ``model`` is untouched.
     """
-    rewritten = copy.deepcopy(model)
+    rewritten = deep_copy(model)
     for name, module in list(rewritten.named_modules()):
         if isinstance(module, PadShortcut):
             parent, _, child = name.rpartition(".")

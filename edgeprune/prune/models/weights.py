@@ -10,6 +10,8 @@ from edgeprune.errors import InputError
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
 
 _SHOWN = 3
+_MOST_HEADS = 3
+"""Classifiers of one network, auxiliary ones counted (GoogLeNet has two); more is another net."""
 
 
 def load_into(
@@ -17,25 +19,52 @@ def load_into(
     state: Mapping[str, Tensor],
     source: str,
     candidates: Mapping[str, Callable[[int], nn.Module]],
-) -> None:
+    *,
+    new_head: bool = False,
+) -> tuple[str, ...]:
     """Load weights into a network of exactly these names and shapes.
 
     BatchNorm's batch counters may be missing (old checkpoints), and so may the 0/1 weights of
-    rewritten shortcuts, which are known.
+    rewritten shortcuts, which are known. Other floating types are converted.
 
     Args:
         model: Changed in place.
         state: Weights by name.
         source: What error lines call the weights, e.g. the file's name.
         candidates: Networks by name, each built for a number of classes, for the hint.
+        new_head: Leave a classifier as it is where the weights have none of its size.
+
+    Returns:
+        Names of the layers that were left as they are, none without ``new_head``.
 
     Raises:
-        InputError: Names or shapes differ; the line has the first ones and a hint.
+        InputError: Names or shapes differ, or values are no weights; the line has the first
+            ones and a hint.
     """
     own = model.state_dict()
     missing = [name for name in own if name not in state and not _implied(model, name)]
     unknown = [name for name in state if name not in own]
     unequal = [name for name in own if name in state and own[name].shape != state[name].shape]
+    head = _head(own, state, [*missing, *unequal]) if not unknown else ()
+    if (missing or unknown or unequal) and not (head and new_head):
+        hint = _hint(own, state, candidates)
+        if head:
+            hint += f"; --new-head keeps the rest and starts {' and '.join(head)} afresh"
+        differences = "; ".join(_differences(own, state, missing, unknown, unequal))
+        raise InputError(f"{source} does not fit the model: {differences}{hint}")
+    taken = {n: t.to_dense() for n, t in state.items() if n.rpartition(".")[0] not in head}
+    _refuse_values(own, taken, source)
+    model.load_state_dict({**own, **taken})
+    return head
+
+
+def _differences(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    missing: list[str],
+    unknown: list[str],
+    unequal: list[str],
+) -> list[str]:
     parts = []
     if missing:
         parts.append(f"it lacks {_first(missing)}")
@@ -45,10 +74,39 @@ def load_into(
         name = unequal[0]
         shapes = f"{tuple(state[name].shape)}, the model wants {tuple(own[name].shape)}"
         parts.append(f"{name} has shape {shapes}")
-    if parts:
-        hint = _hint(own, state, candidates)
-        raise InputError(f"{source} does not fit the model: {'; '.join(parts)}{hint}")
-    model.load_state_dict({**own, **state})
+    return parts
+
+
+def _head(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], differing: list[str]
+) -> tuple[str, ...]:
+    """The classifiers that alone differ, in nothing but their outputs; () where more does.
+
+    A network ends with its classifier, so its last tensor has as many rows as there are classes.
+    """
+    outputs = [len(tensor) for tensor in own.values() if tensor.ndim][-1:]
+    for name in differing:
+        other_inputs = name in state and own[name].shape[1:] != state[name].shape[1:]
+        if list(own[name].shape[:1]) != outputs or other_inputs:
+            return ()
+    owners = tuple(dict.fromkeys(name.rpartition(".")[0] for name in differing))
+    return owners if len(owners) <= _MOST_HEADS else ()
+
+
+def _refuse_values(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse what is no trained weight: quantised, NaN or infinite, a negative variance."""
+    for name, tensor in state.items():
+        if not own[name].is_floating_point():
+            continue
+        if not tensor.is_floating_point() or tensor.dtype.itemsize == 1:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{source}: {name} is {kind}, a quantised weight; give the weights it was made of"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise InputError(f"{source}: {name} has NaN or infinite values; train or fetch again")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise InputError(f"{source}: {name} has a negative variance; train or fetch again")
 
 
 def classes_of(state: Mapping[str, Tensor]) -> int | None:

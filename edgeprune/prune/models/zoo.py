@@ -1,4 +1,4 @@
-"""Networks by name: CIFAR and torchvision architectures and users' factories, with weights."""
+"""Networks by name: CIFAR, torchvision, timm and users' own factories, with their weights."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.models import checkpoint, weights
+from edgeprune.prune.models import weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
+from edgeprune.prune.models.state_dicts import read_weights
 from edgeprune.text import did_you_mean, error_line
 
 CIFAR: dict[str, Callable[..., nn.Module]] = {
@@ -28,6 +29,11 @@ TORCHVISION: tuple[str, ...] = (
     *(f"vgg{depth}{suffix}" for depth in _TORCHVISION_VGGS for suffix in ("", "_bn")),
 )
 _PREFIX = "torchvision/"
+_TIMM = "timm/"
+_DOWNLOADS = frozenset(
+    ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
+)
+"""Arguments that make a library fetch weights; ours come from a file that the user names."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class ModelSpec:
     """Everything that is needed to build a dense network again.
 
     Attributes:
-        name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or
-            ``torchvision/vgg16`` where the bare one is taken), or ``package.module:factory``.
+        name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or any classifier of
+            it as ``torchvision/NAME``), ``timm/NAME``, or ``package.module:factory``.
         num_classes: Width of the last layer.
         kwargs: Further plain arguments, e.g. ``{"shortcut": "A-conv"}``.
     """
@@ -68,6 +74,9 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     if spec.num_classes < 1:
         raise InputError(f"{spec.name} needs at least 1 class, not {spec.num_classes}")
     factory = _factory(spec.name)
+    fetching = sorted(_DOWNLOADS.intersection(spec.kwargs)) if not spec.is_factory else []
+    if fetching:
+        raise InputError(f"{fetching[0]!r} would download weights; give a file with --weights")
     arguments = _arguments(factory, spec)
     with torch.random.fork_rng(devices=[]), working_directory_importable():
         torch.manual_seed(seed)
@@ -84,29 +93,46 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module; "
             "name a function that returns the network"
         )
-    return model
+    # A compiled network cannot be traced; what it was compiled from can, and has its names.
+    found: nn.Module = getattr(model, "_orig_mod", model)
+    return found
 
 
-def load_dense(spec: ModelSpec, path: Path) -> nn.Module:
-    """Build a dense network and load weights of any common wrapping into it.
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A dense network with the weights of a file.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        recognised: One line: what kind of checkpoint it was, and how many tensors it had.
+        new_head: Names of the layers that the file had no weights for, random as built.
+    """
+
+    model: nn.Module
+    recognised: str
+    new_head: tuple[str, ...] = ()
+
+
+def load_dense(spec: ModelSpec, path: Path, *, new_head: bool = False) -> LoadedNetwork:
+    """Build a dense network and load weights of any common layout into it.
 
     Args:
         spec: The network.
-        path: A bare state_dict, one under ``state_dict``, with or without ``module.``
-            prefixes, or a dense model.pt.
-
-    Returns:
-        The network in evaluation mode, on the CPU.
+        path: A checkpoint as people save them, see :mod:`state_dicts`, or a dense model.pt.
+        new_head: Accept a classifier of another size, or none; the network's stays random.
 
     Raises:
         InputError: The file is missing, damaged or needs code to be read, or its weights do
             not fit; the first names that differ are given, with a hint where one is known.
+        MachineError: safetensors without the library that reads them.
     """
     model = build(spec)
-    state = checkpoint.read_state_dict(path)
+    own = model.state_dict()
+    found = read_weights(path, own)
     candidates = {name: partial(_built, name) for name in model_names()}
-    weights.load_into(model, state, str(path), candidates)
-    return model.eval()
+    source = f"{path} ({found.kind})"
+    head = weights.load_into(model, found.state, source, candidates, new_head=new_head)
+    return LoadedNetwork(model.eval(), found.describe(own), head)
 
 
 def _built(name: str, classes: int) -> nn.Module:
@@ -143,11 +169,14 @@ def _factory(name: str) -> Callable[..., object]:
         return imported(name)
     if name in CIFAR:
         return CIFAR[name]
-    bare = name.removeprefix(_PREFIX)
-    if bare in TORCHVISION:
-        return _torchvision(bare)
+    if name.startswith(_TIMM):
+        return _timm(name.removeprefix(_TIMM))
+    if name in TORCHVISION or name.startswith(_PREFIX):
+        return _torchvision(name.removeprefix(_PREFIX))
     hint = did_you_mean(name, model_names(), otherwise=f"; known: {', '.join(model_names())}.")
-    raise InputError(f"unknown model {name!r}{hint} Your own: package.module:factory")
+    raise InputError(
+        f"unknown model {name!r}{hint} Others: timm/NAME, torchvision/NAME, package.module:factory"
+    )
 
 
 def _torchvision(name: str) -> Callable[..., object]:
@@ -157,4 +186,20 @@ def _torchvision(name: str) -> Callable[..., object]:
         raise MachineError(
             f'model {name} needs torchvision; pip install "edgeprune[search]"'
         ) from error
+    known = models.list_models(models)  # classifiers alone, none of detection or segmentation
+    if name not in known:
+        raise InputError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
     return partial(models.get_model, name, weights=None)
+
+
+def _timm(name: str) -> Callable[..., object]:
+    try:
+        import timm
+    except ImportError as error:
+        raise MachineError(
+            f'model timm/{name} needs timm; pip install "edgeprune[timm]"'
+        ) from error
+    known = timm.list_models()
+    if name not in known:
+        raise InputError(f"timm has no model {name!r}{did_you_mean(name, known)}")
+    return partial(timm.create_model, name, pretrained=False)

@@ -1,1 +1,1 @@
-"""Channel saliency: wavelet descriptors and the classic criteria."""
+"""Channel saliency: second order in the wavelet domain and the classic criteria."""

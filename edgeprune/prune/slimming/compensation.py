@@ -1,6 +1,6 @@
-"""Compensates for removed channels without training: a refit where it proves better."""
+"""Compensates for removed channels without training: a fold or refit where it proves better."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from edgeprune.prune.images.datasets import sample
 from edgeprune.prune.images.held import Images
 from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.saliency.curvature import affordable
+from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.refit import refit
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
@@ -17,10 +19,9 @@ from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.recipe import distillation
 
-Method = Literal["refit", "none"]
+Method = Literal["refit", "fold", "none"]
 
-_MOST_IMAGES, _LEAST_IMAGES = 512, 32
-_PIXELS = _MOST_IMAGES * 64 * 64  # at 224 pixels 41 images: about 1.2 GB for ResNet-50
+_IMAGES = 512
 _JUDGED = 1000
 
 
@@ -46,12 +47,17 @@ class Compensated(NamedTuple):
 
 
 def compensate(
-    traced: Trace, plan: PruningPlan, train: Images, held_out: Images, method: Method
+    traced: Trace,
+    plan: PruningPlan,
+    train: Images,
+    held_out: Images,
+    method: Method,
+    folding: Callable[[], Folding],
 ) -> Compensated:
     """Slim a network and let the layers that stay take over what was removed.
 
-    The refit is taken only where it follows the dense network better on held-out images than
-    plain BatchNorm recalibration does.
+    A refit or fold is taken only where it follows the dense network better on held-out images
+    than plain BatchNorm recalibration does.
 
     Args:
         traced: The dense network.
@@ -59,27 +65,33 @@ def compensate(
         train: Images to solve and to recalibrate on; labels only spread the choice over classes.
         held_out: Images to judge by.
         method: ``none`` for recalibration alone.
+        folding: Gives the fold; called for ``fold`` alone.
     """
     slimmed = slim(traced, plan)
     plain = recalibrate(slimmed, train)
     if method == "none" or not isinstance(slimmed, torch.fx.GraphModule):
         return Compensated(plain, "none", {}, {})
-    solved = refit(slimmed, traced, plan, _pixels(train, traced))
-    candidates = {"none": plain, "refit": recalibrate(solved.model.cpu(), train)}
+    if method == "fold":
+        fold = folding()
+        changed, left = fold.slim(plan), fold.left
+    else:
+        changed, left = refit(slimmed, traced, plan, unlabelled(train, traced, _IMAGES))
+    candidates: dict[Method, nn.Module] = {
+        "none": plain,
+        method: recalibrate(changed.cpu(), train),
+    }
     judged = sample(held_out, _JUDGED)
     dense = evaluate(traced.model, judged).logits
-    divergence = {
+    divergence: dict[str, float] = {
         name: float(distillation(evaluate(model, judged).logits, dense, 1.0))
         for name, model in candidates.items()
     }
-    best: Method = "refit" if divergence["refit"] < divergence["none"] else "none"
-    return Compensated(candidates[best], best, divergence, solved.left)
+    best: Method = method if divergence[method] < divergence["none"] else "none"
+    return Compensated(candidates[best], best, divergence, left)
 
 
-def _pixels(images: Images, traced: Trace) -> Tensor:
-    """Unlabelled training images, evenly from all classes, as many as the memory bound allows."""
-    entry = next(node for node in traced.graph.graph.nodes if node.op == "placeholder")
-    _, _, height, width = entry.meta["tensor_meta"].shape
-    count = min(_MOST_IMAGES, max(_LEAST_IMAGES, _PIXELS // (height * width)))
+def unlabelled(images: Images, traced: Trace, most: int) -> Tensor:
+    """Pixels of images evenly from all classes, fewer than ``most`` where they are large."""
+    count = affordable(traced, most)  # at 224 pixels 41 images: about 1.2 GB for ResNet-50
     pixels, _ = next(iter(sample(images, count).batches(count)))
     return pixels.to(best_device())

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.saliency.ports import reader, unsolvable
 from edgeprune.prune.slimming.least_squares import fit
 from edgeprune.prune.slimming.rewriting import Kept
 from edgeprune.prune.space.plan import PruningPlan, check
@@ -116,7 +116,7 @@ class _Lockstep:
         if node in self._changed:
             return
         self._changed[node] = self._input_changed(node)
-        layer = self._layer(node)
+        layer = reader(self._graphs[0], node)
         if layer is not None and self._changed[node]:
             self._solve(node, layer)
         elif node in self._targets:
@@ -171,19 +171,9 @@ class _Lockstep:
                 return _batch_normalised(layer, runner.env[node.all_input_nodes[0]])
         return runner.run_node(node)
 
-    def _layer(self, node: fx.Node) -> Any:
-        """The convolution or linear layer that a node calls, and that may be solved for."""
-        if node.op != "call_module":
-            return None
-        layer: Any = self._graphs[0].get_submodule(str(node.target))
-        convolves = isinstance(layer, nn.modules.conv._ConvNd)
-        if isinstance(layer, ZeroPadShortcut) or not (convolves or isinstance(layer, nn.Linear)):
-            return None
-        return layer
-
     def _solve(self, node: fx.Node, layer: Any) -> None:
         target = self._targets[node]
-        reason = _unsolvable(layer, node)
+        reason = unsolvable(layer, node)
         if reason:
             self.left[str(node.target)] = reason
             self._release(target)
@@ -219,7 +209,7 @@ class _Lockstep:
         targets = {
             node: _Target(self._dense_nodes[node.name])
             for node in slim_nodes.values()
-            if self._layer(node) is not None
+            if reader(self._graphs[0], node) is not None
         }
         for block in traced.blocks:
             if not self._kept.dropped(block):
@@ -239,20 +229,6 @@ class _Lockstep:
                 norm, end = str(end.target), end.all_input_nodes[0]
         if end in targets and len(others) == 1 and len(end.users) == 1:
             targets[end] = _Target(block.join, others[0], norm)
-
-
-def _unsolvable(layer: Any, node: fx.Node) -> str:
-    """Why a layer keeps its weights; empty where it can be solved for."""
-    calls = sum(n.op == "call_module" and n.target == node.target for n in node.graph.nodes)
-    if calls > 1:
-        return "it is called more than once"
-    if isinstance(layer, nn.Linear):
-        return ""
-    if layer.transposed or not isinstance(layer, nn.Conv2d):
-        return f"no closed form for {type(layer).__name__}"
-    if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
-        return f"no closed form for padding {layer.padding!r}, {layer.padding_mode}"
-    return ""
 
 
 def _batch_normalised(norm: Any, value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from edgeprune.prune.models import checkpoint, weights
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 
@@ -39,6 +40,7 @@ def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Check
                 f"{path} holds a plan for {plan.model}, but its model is {record.model}"
             )
         example = torch.zeros(1, *record.input_shape)
-        model = slim(model.eval(), plan, example, fold_constants=False)  # its weights come next
+        traced = proven(model.eval(), example)
+        model = slim(traced, plan, fold_constants=False)  # its weights come next
     weights.load_into(model, record.state_dict, str(path), {})
     return model.eval(), record

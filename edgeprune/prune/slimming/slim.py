@@ -1,6 +1,5 @@
 """Structured pruning: a new network without the channels and branches that a plan leaves out."""
 
-import copy
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
@@ -11,12 +10,13 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError
-from edgeprune.prune.slimming.folding import fold_into
+from edgeprune.prune.models.copying import deep_copy
+from edgeprune.prune.slimming.constants import fold_into
 from edgeprune.prune.slimming.rewriting import Kept, rewrite
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.module_rules import whole_groups
 from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.residual import Block, writes_in_place
+from edgeprune.prune.tracing.residual import Block, changes
 from edgeprune.prune.tracing.trace import Layout, Trace, trace
 
 
@@ -48,13 +48,16 @@ def slim(
     traced = _traced(source, example)
     kept = Kept(traced, check(plan, traced.groups))
     if not traced.groups:
-        return copy.deepcopy(traced.model)
+        return deep_copy(traced.model)
     graph, nodes = _copy_graph(traced)
+    dropped = [block for block in traced.blocks if kept.dropped(block)]
+    gone = {node for block in dropped for node in block.branch}
     for old, new in nodes.items():
-        rewrite(new, old, kept)
-    for block in traced.blocks:
-        if kept.dropped(block):
-            _drop(graph, block, nodes, traced.graph)
+        if old not in gone:
+            rewrite(new, old, kept)
+    for block in dropped:
+        _drop(graph, block, nodes, traced.graph)
+    _erase_unread(graph)
     root = _slim_modules(graph, traced, kept)
     model = fx.GraphModule(root, graph, type(traced.model).__name__)
     _take_mode(model, traced.model)
@@ -94,12 +97,19 @@ def _drop(
     if after is not None and _is_relu(after, dense) and _is_relu(kept, dense):
         after.replace_all_uses_with(kept)
         graph.erase_node(after)
-    elif any(writes_in_place(dense, user) for user in users):
+    elif any(changes(dense, user, kept) for user in users):
         # What follows would write into the side that stays, which autograd or others may need.
         with graph.inserting_after(kept):
             own = graph.call_function(torch.clone, (kept,))
         for user in users:
             user.replace_input_with(kept, own)
+
+
+def _erase_unread(graph: fx.Graph) -> None:
+    """Erase reads of parameters that only dropped branches took part in, such as a LayerScale."""
+    for node in reversed(list(graph.nodes)):
+        if node.op == "get_attr" and not node.users:
+            graph.erase_node(node)
 
 
 def _is_relu(node: fx.Node, dense: fx.GraphModule) -> bool:
@@ -137,13 +147,13 @@ class _Copies:
     """Slim copies of modules and tensors, each made once, so that what is shared stays so."""
 
     def __init__(self, traced: Trace, kept: Kept) -> None:
-        self._model = traced.model
+        self._model = traced.graph
         self._kept = kept
         self._memo: dict[int, Any] = {}
         self._axes: dict[str, list[Layout]] = {}
         for (name, _), layout in traced.tensors.items():
             self._axes.setdefault(name, []).append(layout)
-        named = [*traced.model.named_parameters(), *traced.model.named_buffers()]
+        named = [*self._model.named_parameters(), *self._model.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
         self._outputs = {
             str(node.target): (layout.axis, kept.count(layout))
@@ -157,7 +167,7 @@ class _Copies:
         if id(dense) not in self._memo:
             for tensor in [*dense.parameters(), *dense.buffers()]:
                 self._sliced(tensor)
-            slim = copy.deepcopy(dense, self._memo)
+            slim = deep_copy(dense, self._memo)
             if name in self._outputs:
                 _resize(slim, dense, *self._outputs[name])
             elif isinstance(slim, nn.Linear):

@@ -46,7 +46,8 @@ class CostModel:
 
     def __init__(self, trace: Trace) -> None:
         published, padding = _weights(trace)
-        self.macs = _Sum(_macs(trace, published), trace.groups, trace.blocks)
+        weights = {**published, **_constant_weights(trace)}
+        self.macs = _Sum(_macs(trace, weights), trace.groups, trace.blocks)
         self.params = _Sum(list(published.values()), trace.groups, trace.blocks)
         self.shortcut_macs = _Sum(_macs(trace, padding), trace.groups, trace.blocks)
 
@@ -113,6 +114,16 @@ def _weights(trace: Trace) -> tuple[dict[str, _Term], dict[str, _Term]]:
             pads = isinstance(trace.graph.get_submodule(owner), ZeroPadShortcut)
             (padding if pads else published)[name] = _term(trace, name, tensor, used[target])
     return published, padding
+
+
+def _constant_weights(trace: Trace) -> dict[str, _Term]:
+    """One term per buffer that a layer applies as a weight, such as the filter of a blur."""
+    used = _blocks_of(trace)
+    return {
+        name: _term(trace, name, tensor, used[owner])
+        for name, tensor in trace.graph.named_buffers()
+        if (owner := name.rpartition(".")[0]) in used and name.endswith(".weight")
+    }
 
 
 def _term(trace: Trace, name: str, tensor: Tensor, block: int | None) -> _Term:

@@ -6,21 +6,21 @@ import numpy as np
 from torch import fx
 
 from edgeprune.arrays import Ints
-from edgeprune.prune.tracing.coupling import Flow, fixed
-from edgeprune.prune.tracing.module_rules import over_axis, pooled
-from edgeprune.prune.tracing.movement_rules import MOVEMENTS
-from edgeprune.prune.tracing.operations import operation
-from edgeprune.prune.tracing.propagation import (
+from edgeprune.prune.tracing.calls import (
     NOTHING,
     Call,
     CannotFollowError,
     Plain,
-    Propagation,
-    Rule,
     Value,
     depends,
     leaves,
 )
+from edgeprune.prune.tracing.contraction_rules import CONTRACTIONS
+from edgeprune.prune.tracing.coupling import Flow, fixed
+from edgeprune.prune.tracing.module_rules import over_axis, pooled
+from edgeprune.prune.tracing.movement_rules import MOVEMENTS
+from edgeprune.prune.tracing.operations import operation
+from edgeprune.prune.tracing.propagation import Propagation, Rule
 
 
 def rule_for(node: fx.Node) -> tuple[str, Rule]:
@@ -44,9 +44,7 @@ def _plain_only(propagation: Propagation, call: Call) -> Value:
 
 def _unchanged(propagation: Propagation, call: Call) -> Value:
     flow = call.flow()
-    rest = depends((call.args[1:], call.kwargs))
-    if rest.size:
-        propagation.coupling.freeze(rest)
+    propagation.keep_number(call)
     if any(isinstance(v, Flow) for v in leaves((call.args[1:], call.kwargs))):
         raise CannotFollowError(f"{call.name} takes a second tensor")
     return Flow(call.shape, flow.axis, flow.ids)
@@ -57,8 +55,8 @@ def _elementwise(propagation: Propagation, call: Call) -> Value:
     flows = [v for v in leaves(values) if isinstance(v, Flow)]
     if not flows:
         return Plain(call.node.meta["value"], depends(values))
-    propagation.coupling.freeze(np.append(depends(values), 0))
-    carriers = [f for f in flows if f.axis is not None]
+    propagation.keep_number(call)
+    carriers = _carriers(propagation, flows)
     if not carriers:
         for other in flows:
             propagation.keep_held(other)
@@ -75,6 +73,14 @@ def _elementwise(propagation: Propagation, call: Call) -> Value:
         elif len(other.shape) >= -axis and other.shape[axis] > 1:
             propagation.coupling.join(ids, other.along(len(other.shape) + axis))
     return Flow(call.shape, len(call.shape) + axis, ids)
+
+
+def _carriers(propagation: Propagation, flows: list[Flow]) -> list[Flow]:
+    """Those that have channels; one alone meets all channels of the others, and is kept."""
+    for flow in flows:
+        if flow.axis is not None and len(flow.ids) == 1:
+            propagation.coupling.freeze(flow.ids)
+    return [flow for flow in flows if flow.axis is not None and len(flow.ids) > 1]
 
 
 def _hold(propagation: Propagation, call: Call, held: Flow, axis: int, ids: Ints) -> None:
@@ -158,11 +164,15 @@ def _getitem(propagation: Propagation, call: Call) -> Value:
     if owner.parts and isinstance(index, int):
         return Plain(value, owner.parts[index])
     if owner.parts and isinstance(index, slice):
-        return Plain(value, owner.depends, owner.parts[index])
+        parts = owner.parts[index]
+        return Plain(value, np.unique(np.concatenate([NOTHING, *parts])), parts)
     return Plain(value, depends((owner, index)))
 
 
-_ELEMENTWISE = "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt"
+_ELEMENTWISE = (
+    "add sub mul truediv maximum minimum pow neg abs exp sqrt rsqrt where lerp expand_as eq ne lt "
+    "le gt ge"
+)
 _UNARY = (
     "relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh "
     "hardswish hardsigmoid softplus softsign softshrink hardshrink tanhshrink threshold clamp "
@@ -181,5 +191,6 @@ _RULES: dict[str, Rule] = {
     **{"normalize": _normalize, "size": _size, "getattr": _getattr},
     **dict.fromkeys(["dim", "ndimension", "is_floating_point"], _about_type),
     **MOVEMENTS,
+    **CONTRACTIONS,
     "getitem": _getitem,
 }

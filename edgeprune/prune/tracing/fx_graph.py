@@ -1,19 +1,25 @@
 """Symbolic tracing with torch.fx and shape propagation, around submodules that resist."""
 
 import contextlib
-import inspect
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
+from torch.utils._pytree import tree_leaves
 
 from edgeprune.errors import InputError
+from edgeprune.prune.tracing.functional_layers import to_layers
+from edgeprune.prune.tracing.operations import operation
+from edgeprune.prune.tracing.tracer import Tracer, evaluating_copy
 
 # Says nothing about the model: to go on without a submodule would hide a machine's trouble.
 NOT_OF_TRACING = (MemoryError, OSError, torch.OutOfMemoryError)
+
+_NOT_THE_MODELS = ("/torch/", "/edgeprune/prune/tracing/")
+"""Folders of code that runs while a model is traced and is not its own."""
 
 
 class _Live(int):
@@ -33,34 +39,6 @@ class UntraceableError(Exception):
     def __init__(self, reason: str, source: str) -> None:
         super().__init__(reason)
         self.source = source
-
-
-class _Tracer(fx.Tracer):
-    """Traces down to the layers that have a rule, and around submodules that resist."""
-
-    record_stack_traces = True
-
-    def __init__(self, layers: Callable[[nn.Module], bool], opaque: Collection[str]) -> None:
-        super().__init__()
-        self._layers = layers
-        self._opaque = opaque
-        self.failed: str | None = None
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (
-            self._layers(m)
-            or module_qualified_name in self._opaque
-            or super().is_leaf_module(m, module_qualified_name)
-        )
-
-    def call_module(
-        self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            self.failed = self.failed or self.path_of_module(m)
-            raise
 
 
 def symbolic_graph(
@@ -88,9 +66,9 @@ def symbolic_graph(
     """
     opaque: dict[str, tuple[str, str]] = {}
     with _live_training(model):
-        root = _with_one_input(model)
+        root = _called(model)
         while True:
-            tracer = _Tracer(layers, opaque)
+            tracer = Tracer(layers, opaque, example)
             try:
                 graph = tracer.trace(root)
                 break
@@ -101,47 +79,32 @@ def symbolic_graph(
                 if tracer.failed is None or tracer.failed in opaque:
                     raise UntraceableError(_first_line(error), source) from error
                 opaque[tracer.failed] = (source, _first_line(error))
-    shell = _shallow(model, {})
-    for module in shell.modules():
-        module.training = False
+    _spell_as_torch(graph)
+    shell = evaluating_copy(root)
     _keep_training_live(graph)
     traced = fx.GraphModule(shell, graph, type(model).__name__)
     _Shapes(traced).measure(example)
+    to_layers(traced)
+    _refuse_other_answers(model, traced, example)
     return traced, opaque
 
 
-def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
-    """A copy of the module tree that shares every tensor; ``seen`` holds the copies so far."""
-    if id(module) in seen:
-        return seen[id(module)]
-    copy = module.__class__.__new__(module.__class__)
-    seen[id(module)] = copy
-    state = dict(module.__dict__)
-    state["_parameters"] = dict(module._parameters)
-    state["_buffers"] = dict(module._buffers)
-    state["_modules"] = {
-        name: child if child is None else _shallow(child, seen)
-        for name, child in module._modules.items()
-    }
-    copy.__dict__.update(state)
-    return copy
+def _called(model: nn.Module) -> nn.Module:
+    """A root whose forward function calls ``model`` as a user does, with one input.
 
-
-def _with_one_input(model: nn.Module) -> nn.Module:
-    """``model`` with every argument of its forward function but the first at its default.
-
+    Hooks of the root, and a forward function of the instance, are traced like everything else.
     A copy of the root alone: its submodules stay the model's own, so that code which holds on
     to them (a closure, a bound method) still meets what is traced.
     """
-    model_class: Any = type(model)
-    if len(inspect.signature(model_class.forward).parameters) <= 2:
-        return model
+    call: Any = nn.Module._call_impl
 
     def forward(self: nn.Module, x: Tensor) -> Any:
-        return model_class.forward(self, x)
+        return call(model, x)
 
+    model_class: Any = type(model)
     root = model_class.__new__(type(model_class.__name__, (model_class,), {"forward": forward}))
     root.__dict__.update(model.__dict__)
+    root.__dict__.pop("forward", None)
     found: nn.Module = root
     return found
 
@@ -150,7 +113,7 @@ def source_line(node: fx.Node) -> str:
     """``file:line`` of the model's own code that made this node."""
     frames = [line for line in (node.stack_trace or "").splitlines() if "File " in line]
     for frame in reversed(frames):
-        if "/torch/" not in frame and __file__ not in frame:
+        if not any(home in frame for home in _NOT_THE_MODELS):
             name, line = frame.split('"')[1], frame.split("line ")[1].split(",")[0]
             return f"{_short(name)}:{line}"
     return "?"
@@ -158,7 +121,7 @@ def source_line(node: fx.Node) -> str:
 
 def _source_of(stack: traceback.StackSummary) -> str:
     for frame in reversed(stack):
-        if "/torch/" not in frame.filename and frame.filename != __file__:
+        if not any(home in frame.filename for home in _NOT_THE_MODELS):
             return f"{_short(frame.filename)}:{frame.lineno}"
     return "?"
 
@@ -201,6 +164,68 @@ def _keep_training_live(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         node.args = fx.node.map_aggregate(node.args, swap)
         node.kwargs = fx.node.map_aggregate(node.kwargs, swap)
+
+
+_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
+"""numpy's names of arguments, which torch takes too, and torch's own."""
+
+
+def _spell_as_torch(graph: fx.Graph) -> None:
+    """One spelling of every argument: torch's names, the tensor that is acted on first."""
+    for node in graph.nodes:
+        known = node.op == "call_method" or (
+            node.op == "call_function" and not operation(node).startswith("function ")
+        )
+        if not known or node.target is getattr:
+            continue
+        kwargs = {_SPELLINGS.get(name, name): value for name, value in node.kwargs.items()}
+        first = next((name for name in ("input", "tensors") if name in kwargs), None)
+        if first and not node.args and node.op == "call_function":
+            node.args = (kwargs.pop(first),)
+        node.kwargs = kwargs
+
+
+def _refuse_other_answers(model: nn.Module, graph: fx.GraphModule, example: Tensor) -> None:
+    """Refuse a graph that does not give the model's answers on random numbers.
+
+    What torch.fx cannot see (a value that the model keeps between calls, code that looks at the
+    type of a tensor) would else become a wrong model without a word.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = example.detach()
+    if example.is_floating_point():
+        drawn = torch.randn(example.shape, generator=generator).to(example)
+    with _evaluating(model):
+        wanted, got = (_answers(network, drawn.clone()) for network in (model, graph))
+    if len(wanted) != len(got) or not all(map(_close, wanted, got)):
+        raise UntraceableError("its graph gives other answers than the model", "?")
+
+
+def _answers(network: nn.Module, example: Tensor) -> list[Tensor]:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what draws in evaluation draws the same for both
+        found = network(example)
+    return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+
+
+def _close(wanted: Tensor, got: Tensor) -> bool:
+    if wanted.shape != got.shape or not wanted.is_floating_point():
+        return wanted.shape == got.shape and torch.equal(wanted, got)
+    # Half of the digits: weights that were computed once are rounded elsewhere.
+    limit = torch.finfo(wanted.dtype).eps ** 0.5
+    wanted, got = wanted.nan_to_num().double(), got.nan_to_num().double()
+    return bool((wanted - got).norm() <= limit * wanted.norm())
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class _Shapes(fx.Interpreter):

@@ -7,9 +7,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgeprune.arrays import Ints
-from edgeprune.prune.tracing.coupling import FIXED, Flow
+from edgeprune.prune.tracing.calls import Call, CannotFollowError
+from edgeprune.prune.tracing.coupling import Flow
 from edgeprune.prune.tracing.movement_rules import MOVEMENTS
-from edgeprune.prune.tracing.propagation import Call, CannotFollowError, Propagation, Rule, depends
+from edgeprune.prune.tracing.propagation import Propagation, Rule
 
 
 def rule_for(module: nn.Module) -> Rule | None:
@@ -146,7 +147,7 @@ def pooled(dimensions: int) -> Rule:
             raise CannotFollowError(f"{call.name} returns several tensors")
         if flow.axis is not None and flow.axis >= len(flow.shape) - dimensions:
             raise CannotFollowError(f"{call.name} acts along the channel axis")
-        propagation.coupling.freeze(np.append(depends((call.args, call.kwargs)), FIXED))
+        propagation.keep_number(call)
         return Flow(call.shape, flow.axis, flow.ids)
 
     return rule

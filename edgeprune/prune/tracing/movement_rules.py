@@ -9,17 +9,9 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor, nn
 
+from edgeprune.prune.tracing.calls import Call, CannotFollowError, Plain, Value, leaves, plain
 from edgeprune.prune.tracing.coupling import Flow, fixed, settle
-from edgeprune.prune.tracing.propagation import (
-    Call,
-    CannotFollowError,
-    Plain,
-    Propagation,
-    Rule,
-    Value,
-    leaves,
-    plain,
-)
+from edgeprune.prune.tracing.propagation import Propagation, Rule
 
 
 def move(propagation: Propagation, call: Call) -> Value:
@@ -54,6 +46,18 @@ def _untouched(call: Call) -> Value:
     if hasattr(meta, "memory_format"):
         return fixed(meta.shape)
     return tuple(fixed(part.shape) for part in meta)
+
+
+def _shaped_as(propagation: Propagation, call: Call) -> Value:
+    """A view in the shape of another tensor, whose channels must then stay or go with its own."""
+    flow, other = call.flow(), call.args[1]
+    if flow.axis is None and other.axis is None:
+        return fixed(call.shape)
+    moved = settle(flow.spread().reshape(call.shape), propagation.coupling, (other.axis,))
+    if moved.axis is None or moved.axis == 0 or other.axis not in (None, moved.axis):
+        raise CannotFollowError(f"{call.name} meets channels on different axes")
+    propagation.coupling.join(moved.ids, other.along(moved.axis))
+    return moved
 
 
 def _index(propagation: Propagation, call: Call) -> Value:
@@ -136,6 +140,7 @@ MOVEMENTS: dict[str, Rule] = {
         ["view", "reshape", "flatten", "unflatten", "permute", "transpose", "t"], move
     ),
     **dict.fromkeys(["movedim", "moveaxis", "squeeze", "unsqueeze", "expand", "repeat"], move),
+    **dict.fromkeys(["view_as", "reshape_as"], _shaped_as),
     "pixel_unshuffle": move,
     "pixel_shuffle": _pixel_shuffle,
     "channel_shuffle": _channel_shuffle,

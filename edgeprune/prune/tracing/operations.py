@@ -12,7 +12,13 @@ _AUGMENTED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"
 _ALIASES = {
     **_AUGMENTED,
     **{"div": "truediv", "subtract": "sub", "multiply": "mul", "divide": "truediv"},
-    **{"concat": "cat", "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose"},
+    **{
+        "concat": "cat",
+        "concatenate": "cat",
+        "__matmul__": "matmul",
+        "swapaxes": "transpose",
+        "swapdims": "transpose",
+    },
 }
 _STOCHASTIC_DEPTH = "torchvision.ops.stochastic_depth"
 

@@ -1,38 +1,26 @@
 """Propagation of channel ids along a traced graph: which channels every tensor carries."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.arrays import Ints
+from edgeprune.prune.tracing.calls import (
+    NOTHING,
+    Call,
+    CannotFollowError,
+    Plain,
+    Value,
+    depends,
+    leaves,
+)
 from edgeprune.prune.tracing.coupling import FIXED, Coupling, Flow, fixed
 from edgeprune.prune.tracing.fx_graph import NOT_OF_TRACING, source_line
-
-NOTHING: Ints = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A value that is no tensor, such as a size.
-
-    Attributes:
-        value: The value for the example input.
-        depends: Ids of the channels whose removal would change it.
-        parts: The same for each element, where the value is a shape.
-    """
-
-    value: Any
-    depends: Ints = field(default_factory=lambda: NOTHING)
-    parts: tuple[Ints, ...] = ()
-
-
-Value: TypeAlias = "Flow | Plain | tuple[Value, ...]"
-"""What a node returned."""
 
 
 @dataclass(frozen=True)
@@ -50,85 +38,9 @@ class Unfollowed:
     reason: str
 
 
-class CannotFollowError(Exception):
-    """Raised by a rule whose operator meets channels in a way it has no answer for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One node with the values of its arguments.
-
-    Attributes:
-        node: A call in the graph.
-        name: Name of its operator, for messages and for rules that serve several.
-        args: Positional arguments as torch.fx has them, a :data:`Value` in the place of each node.
-        kwargs: The same for keyword arguments.
-        module: The layer it calls, if it calls one.
-    """
-
-    node: fx.Node
-    name: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    module: nn.Module | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor that the node returns."""
-        return tuple(self.node.meta["tensor_meta"].shape)
-
-    def value(self, position: int, keyword: str, default: Any = None) -> Any:
-        """A plain argument, given by position or keyword."""
-        given = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
-        return default if given is None else plain(given)
-
-    def flow(self) -> Flow:
-        """The input tensor.
-
-        Raises:
-            CannotFollowError: the first argument is no tensor.
-        """
-        found = self.args[0] if self.args else self.kwargs.get("input")
-        if not isinstance(found, Flow):
-            raise CannotFollowError(f"{self.name} does not act on a tensor")
-        return found
-
-
 Rule = Callable[["Propagation", Call], Value]
 RuleOf = Callable[[fx.Node, nn.Module | None], tuple[str, Rule | None]]
 """Name and rule of a node that calls something; without a rule all it touches is kept."""
-
-
-def plain(value: Any) -> Any:
-    """The concrete content of an argument, ids in the place of tensors."""
-    if isinstance(value, Plain):
-        return value.value
-    if isinstance(value, Flow):
-        return value.spread()
-    if isinstance(value, (tuple, list)):
-        return type(value)(plain(v) for v in value)
-    if isinstance(value, slice):
-        return slice(plain(value.start), plain(value.stop), plain(value.step))
-    return value
-
-
-def leaves(value: object) -> Iterator[Flow | Plain]:
-    """Every Flow and Plain inside an argument."""
-    if isinstance(value, (tuple, list)):
-        for part in value:
-            yield from leaves(part)
-    elif isinstance(value, slice):
-        yield from leaves((value.start, value.stop, value.step))
-    elif isinstance(value, dict):
-        yield from leaves(tuple(value.values()))
-    elif isinstance(value, (Flow, Plain)):
-        yield value
-
-
-def depends(values: object) -> Ints:
-    """Ids of all channels whose removal would change a plain value in ``values``."""
-    found = [v.depends for v in leaves(values) if isinstance(v, Plain) and v.depends.size]
-    return np.unique(np.concatenate(found)) if found else NOTHING
 
 
 class Propagation:
@@ -182,6 +94,10 @@ class Propagation:
         """Note that ``tensor`` holds channels ``ids`` along ``axis``; uses are joined."""
         if tensor is None:
             return
+        if len(ids) != tensor.shape[axis]:
+            raise CannotFollowError(
+                f"{len(ids)} channels meet a tensor with {tensor.shape[axis]} of them"
+            )
         key = self._names[id(tensor)], axis
         if key in self.tensors:
             self.coupling.join(self.tensors[key], ids)
@@ -191,6 +107,13 @@ class Propagation:
     def own_by_name(self, name: str, axis: int, ids: Ints) -> None:
         """As ``own``, for a tensor that the graph reads as an attribute."""
         self.own(attrgetter(name)(self._graph), axis, ids)
+
+    def keep_number(self, call: Call) -> None:
+        """Keep the channels whose number a node uses as a number, and say so."""
+        ids = depends((call.args, call.kwargs))
+        if ids.size and self.coupling.roots(ids).any():
+            self._report(call, [f"{call.name} takes the number of channels as a number"])
+            self.coupling.freeze(ids)
 
     def keep_held(self, flow: Flow) -> None:
         """Keep the whole of a parameter that the graph reads as an attribute, if it is one."""

@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 from torch import fx, nn
 
-from edgeprune.prune.tracing.operations import is_in_place
+from edgeprune.prune.tracing.operations import is_in_place, operation
+
+_VIEWS = (
+    "view reshape flatten unflatten permute transpose t movedim moveaxis squeeze unsqueeze "
+    "expand expand_as view_as reshape_as chunk split tensor_split narrow select unbind getitem "
+    "contiguous detach to float double half bfloat16 cpu cuda identity dropout dropout1d "
+    "dropout2d dropout3d "
+    "alpha_dropout alphadropout feature_dropout feature_alpha_dropout featurealphadropout "
+    "stochastic_depth"
+)
+"""Operators that may return the memory of their input, in evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +98,8 @@ def _branch(
     above: dict[fx.Node, int],
     carriers: Sequence[Sequence[fx.Node]],
 ) -> Block | None:
+    if end not in above or kept not in above:
+        return None  # a parameter is no branch
     mask = above[end] & ~above[kept]  # bits of the nodes that only this side needs
     order = list(above)
     branch = [n for i, n in enumerate(order) if mask >> i & 1]
@@ -127,7 +139,10 @@ def _writes_into(graph: fx.GraphModule, node: fx.Node, inside: set[fx.Node]) -> 
     if not writes_in_place(graph, node):
         return False
     target = node.all_input_nodes[0] if node.all_input_nodes else None
-    return target is not None and target not in inside and target.op != "get_attr"
+    if target is None:
+        return False
+    made = _origin(graph, target)
+    return made not in inside and made.op != "get_attr"
 
 
 def writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -138,3 +153,25 @@ def writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
     if node.kwargs.get("inplace") is True:
         return True
     return is_in_place(node)
+
+
+def changes(graph: fx.GraphModule, node: fx.Node, source: fx.Node) -> bool:
+    """Whether ``node``, or what follows it through views, writes into its input ``source``."""
+    if node.op == "output" or node.all_input_nodes[0] is not source:
+        return False
+    if writes_in_place(graph, node):
+        return True
+    return _may_alias(graph, node) and any(changes(graph, user, node) for user in node.users)
+
+
+def _origin(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """The node that made the memory which ``node`` may return."""
+    while node.all_input_nodes and _may_alias(graph, node):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _may_alias(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if not node.op.startswith("call"):
+        return False
+    return writes_in_place(graph, node) or operation(node, graph) in _VIEWS.split()

@@ -1,6 +1,6 @@
 """Trace of a model: its channel groups, droppable branches and the slices that channels own."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,7 +127,7 @@ class Trace:
         return next(i for i, group in enumerate(self.groups) if group.name == name)
 
 
-def trace(model: nn.Module, example: Tensor) -> Trace:
+def trace(model: nn.Module, example: Tensor, *, whole: Collection[str] = ()) -> Trace:
     """Propagate the channels of every tensor through a model, and group them.
 
     Any model is accepted: what cannot be followed keeps all its channels and is listed in
@@ -137,6 +137,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     Args:
         model: A module with one tensor input, on any device; not modified.
         example: An input, batch first, same device and dtype as the model.
+        whole: Names of groups, as a trace without this argument names them, to keep whole.
 
     Raises:
         InputError: the model does not accept ``example``.
@@ -149,6 +150,12 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     propagation.run()
     classes = classify(propagation.coupling, propagation.flows, propagation.tensors.values())
     blocks = find_blocks(graph, _is_addition, classes.carriers)
+    if whole:
+        named = names(graph, classes.carriers, blocks)
+        chosen = [index for index, name in enumerate(named) if name in whole]
+        propagation.coupling.freeze(np.flatnonzero(np.isin(classes.group, chosen)))
+        classes = classify(propagation.coupling, propagation.flows, propagation.tensors.values())
+        blocks = find_blocks(graph, _is_addition, classes.carriers)
     tensors = {
         key: _layout(propagation, classes, key[1], ids) for key, ids in propagation.tensors.items()
     }

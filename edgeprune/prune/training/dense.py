@@ -3,12 +3,12 @@
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
@@ -21,7 +21,7 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.text import digest
+from edgeprune.text import digest, error_line
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +43,14 @@ class DenseModel:
         accuracy: Top-1 on the held-out validation images, 0..1.
         origin: ``checkpoint``, ``trained`` or ``cached``.
         seen_validation: Whether training may have seen the validation images.
+        recognised: What kind of checkpoint it came from, one line; empty where it was trained.
     """
 
     model: nn.Module
     accuracy: float
     origin: str
     seen_validation: bool
+    recognised: str = ""
 
 
 def obtain(
@@ -57,8 +59,12 @@ def obtain(
     weights: Path | None,
     recipe: Recipe | None = None,
     progress: Progress = silent,
+    *,
+    new_head: bool = False,
 ) -> DenseModel:
     """Load the dense model, or train it on the training images and keep it for the next time.
+
+    A network with a new head is trained too, from the weights that it came with.
 
     Args:
         spec: The network to build.
@@ -66,24 +72,45 @@ def obtain(
         weights: A checkpoint; without one the model is trained.
         recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.
         progress: Called after every training step.
+        new_head: Accept weights without a classifier of this size.
 
     Raises:
         InputError: the checkpoint does not fit, or the model answers no better than chance.
     """
-    if weights is not None:
-        model, origin = zoo.load_dense(spec, weights), "checkpoint"
+    recipe, recognised = recipe or usual_recipe(data.name), ""
+    if weights is None:
+        start = zoo.build(spec, seed=recipe.seed)
+        _refuse_outputs(start, spec, data)
+        model, origin = _trained(start, spec, data, recipe, progress)
     else:
-        model, origin = _trained(spec, data, recipe or usual_recipe(data.name), progress)
+        loaded = zoo.load_dense(spec, weights, new_head=new_head)
+        model, origin, recognised = loaded.model, "checkpoint", loaded.recognised
+        _refuse_outputs(model, spec, data)
+        if loaded.new_head:
+            # Weights that are good already are tuned at the rate of the recovery.
+            tuning = replace(recipe, lr=Recipe().lr)
+            model, origin = _trained(
+                model, spec, data, tuning, progress, digest(weights.read_bytes())
+            )
+            recognised += f"; {' and '.join(loaded.new_head)} new, {origin} on {data.name}"
     accuracy = evaluate(model, data.val).accuracy
     _refuse_chance(accuracy, data, weights)
-    return DenseModel(model.eval(), accuracy, origin, seen_validation=weights is not None)
+    seen = weights is not None
+    return DenseModel(model.eval(), accuracy, origin, seen_validation=seen, recognised=recognised)
 
 
 def _trained(
-    spec: ModelSpec, data: DataSet, recipe: Recipe, progress: Progress
+    model: nn.Module,
+    spec: ModelSpec,
+    data: DataSet,
+    recipe: Recipe,
+    progress: Progress,
+    begun_with: str = "",
 ) -> tuple[nn.Module, str]:
-    path = user_cache_path("edgeprune") / "baselines" / f"{_key(spec, data, recipe)}.pt"
-    model = zoo.build(spec, seed=recipe.seed)
+    """``model`` trained, or as it was kept; ``begun_with`` is the digest of its first weights."""
+    path = (
+        user_cache_path("edgeprune") / "baselines" / f"{_key(spec, data, recipe, begun_with)}.pt"
+    )
     if path.exists():
         try:
             model.load_state_dict(checkpoint.read(path).state_dict)
@@ -120,13 +147,37 @@ def dense_record(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint
     )
 
 
-def _key(spec: ModelSpec, data: DataSet, recipe: Recipe) -> str:
+def _key(spec: ModelSpec, data: DataSet, recipe: Recipe, begun_with: str) -> str:
     """Name of the cached file: all that decides the weights, the code and the device included."""
     images = [data.fingerprint, data.size, asdict(data.normalisation)]
     made_by = [__version__, torch.__version__, best_device().type]
     parts = [asdict(spec), *images, asdict(recipe), *made_by]
+    parts += [begun_with] if begun_with else []
     text = json.dumps(parts, sort_keys=True, default=dict)
     return f"{spec.name.replace(':', '-')}-{digest(text)}"
+
+
+def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet) -> None:
+    """Refuse a model that does not answer one number a class, before anything is trained."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            answer: object = model.eval()(torch.zeros(2, *data.input_shape))
+    except RuntimeError as error:
+        refused = f"{spec.name} does not accept an image of shape {data.input_shape}"
+        raise InputError(f"{refused}: {error_line(error)}") from error
+    finally:
+        model.train(was_training)
+    wanted = (2, len(data.classes))
+    if not isinstance(answer, Tensor):
+        raise InputError(
+            f"{spec.name} returns a {type(answer).__name__}; have it return its logits alone"
+        )
+    if answer.shape != wanted:
+        raise InputError(
+            f"{spec.name} answers {tuple(answer.shape)} for 2 images, {data.name} has "
+            f"{wanted[1]} classes and needs {wanted}"
+        )
 
 
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:

@@ -3,9 +3,7 @@ import pytest
 import torch
 
 from edgeprune.prune.models.placement import one_thread
-from edgeprune.prune.saliency.descriptors import Descriptors
-from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness
-from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.search.strategies.gwcs_genomes import BitGenomes
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
 
@@ -34,16 +32,17 @@ def test_scoring_a_population_takes_one_thread(two_threads, monkeypatch):
     """A second one is waited for by every operator where its core is busy."""
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    space = PruningSpace((group_of("g", 4),), ((2, 4),))
-    one = Descriptors(torch.ones(4), torch.ones(4), torch.rand(4), torch.eye(4))
-    costs = Costs(np.array([4]), (lambda w: w[:, 0],) * 3)
-    stage = StageFitness(
-        space=space, descriptors=(one,), costs=costs, members=(0,), fixed=space.full
+    coding = BitGenomes(
+        space=PruningSpace((group_of("g", 4),), ((2, 4),)),
+        interactions=(torch.eye(4),),
+        saliencies=(torch.rand(4),),
+        drops=(0.0,),
+        members=(0,),
     )
-    masks, _ = stage.decode(np.array([[1, 0, 1, 0]]))
+    masks, _ = coding.masks(np.array([[1, 0, 1, 0]]))
     assert asked[0] == 1
     assert asked[-1] == 2
     asked.clear()
-    stage.aggregation(masks)
+    coding.aggregation(masks)
     assert asked[0] == 1
     assert asked[-1] == 2

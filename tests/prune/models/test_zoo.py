@@ -1,11 +1,12 @@
 """Names build the networks of the literature; what cannot be built says why in one line."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.zoo import ModelSpec, build, load_dense
 
@@ -103,15 +104,23 @@ def test_dense_weights_load_from_the_common_wrappings(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     for content in (state, {"state_dict": parallel, "best_prec1": 91.0}):
         torch.save(content, tmp_path / "weights.pt")
-        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+        loaded = load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt").model
         assert not loaded.training
         assert torch.equal(loaded(images), source(images))
 
 
 def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
     torch.save(build(ModelSpec("resnet32")).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(InputError, match=r"weights\.pt does not fit.*--model resnet32"):
+    with pytest.raises(
+        InputError, match=r"weights\.pt .bare state_dict. does not fit.*--model resnet32"
+    ):
         load_dense(ModelSpec("resnet20"), tmp_path / "weights.pt")
+
+
+LINES = {
+    "resnet20-12fca82f.th": "weights under `state_dict`, prefix `module.`, 97 of 97 tensors",
+    "resnet56-jpeg-tuned.pt": "weights under `state_dict`, 277 of 277 tensors",
+}
 
 
 @pytest.mark.parametrize(
@@ -119,5 +128,56 @@ def test_dense_weights_of_another_depth_are_recognised(tmp_path: Path) -> None:
     [("resnet20", "resnet20-12fca82f.th"), ("resnet56", "resnet56-jpeg-tuned.pt")],
 )
 def test_public_checkpoints_fit(name: str, checkpoint_file: str, shared: Path) -> None:
-    model = load_dense(ModelSpec(name), shared / "checkpoints" / checkpoint_file)
+    loaded = load_dense(ModelSpec(name), shared / "checkpoints" / checkpoint_file)
+    assert loaded.recognised == LINES[checkpoint_file]
+    model = loaded.model
     assert float(model.get_parameter("linear.weight").detach().abs().sum()) > 10
+
+
+def test_a_compiled_network_is_what_it_was_compiled_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeezed.py").write_text(
+        "import torch\n\n\ndef net():\n    return torch.compile(torch.nn.Conv2d(3, 4, 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert type(build(ModelSpec("squeezed:net"))) is torch.nn.Conv2d
+
+
+def test_every_classifier_of_torchvision_goes_by_its_name() -> None:
+    model = build(ModelSpec("torchvision/mobilenet_v3_small", 7))
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_networks_of_timm_go_by_their_names() -> None:
+    pytest.importorskip("timm", reason='timm is missing: pip install "edgeprune[timm]"')
+    model = build(ModelSpec("timm/lcnet_035", 7, {"in_chans": 1})).eval()
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 7)
+    with pytest.raises(InputError, match="timm has no model 'lcnet_53', did you mean 'lcnet_"):
+        build(ModelSpec("timm/lcnet_53"))
+
+
+def test_timm_that_is_missing_is_told_with_the_command_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MachineError, match=r'pip install "edgeprune\[timm\]"'):
+        build(ModelSpec("timm/lcnet_035"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("torchvision/resnet19", "torchvision has no classifier 'resnet19', did you mean"),
+        ("torchvision/fcn_resnet50", "torchvision has no classifier 'fcn_resnet50'"),
+    ],
+)
+def test_names_that_torchvision_lacks_are_refused(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        build(ModelSpec(name))
+
+
+@pytest.mark.parametrize("argument", ["pretrained", "weights"])
+def test_weights_are_never_downloaded_by_surprise(argument: str) -> None:
+    with pytest.raises(InputError, match="would download weights; give a file with --weights"):
+        build(ModelSpec("resnet18", 10, {argument: True}))

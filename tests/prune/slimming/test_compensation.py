@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from edgeprune.prune.images.held import IMAGENET, HeldImages
+from edgeprune.prune.saliency import curvature
 from edgeprune.prune.slimming import compensation
 from edgeprune.prune.slimming.compensation import compensate
+from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.refit import Refit
 from edgeprune.prune.space.plan import PruningPlan, whole
 from edgeprune.prune.tracing.trace import trace
@@ -29,20 +31,24 @@ def images():
     return HeldImages(pixels, torch.arange(96) % 5, normalisation=IMAGENET)
 
 
+def never():
+    raise AssertionError("only the method fold needs the fold")
+
+
 def half(traced):
     kept = {g.name: tuple(range(0, g.width, 2)) for g in traced.groups}
     return PruningPlan(model="m", kept=kept)
 
 
 def test_without_compensation_the_weights_are_those_of_the_dense_network(traced, images):
-    found = compensate(traced, whole(traced.groups, "m"), images, images, "none")
+    found = compensate(traced, whole(traced.groups, "m"), images, images, "none", never)
     assert (found.method, found.divergence) == ("none", {})
     for name, value in found.model.named_parameters():
         assert torch.equal(value, traced.model.get_parameter(name))
 
 
 def test_what_follows_the_dense_network_better_on_held_out_images_is_taken(traced, images):
-    found = compensate(traced, half(traced), images, images, "refit")
+    found = compensate(traced, half(traced), images, images, "refit", never)
     assert set(found.divergence) == {"none", "refit"}
     assert found.divergence[found.method] == min(found.divergence.values())
 
@@ -55,4 +61,17 @@ def test_a_refit_that_follows_worse_is_not_taken(traced, images, monkeypatch):
         return Refit(model, {})
 
     monkeypatch.setattr(compensation, "refit", ruined)
-    assert compensate(traced, half(traced), images, images, "refit").method == "none"
+    assert compensate(traced, half(traced), images, images, "refit", never).method == "none"
+
+
+def test_a_fold_is_asked_for_once_and_judged_like_a_refit(traced, images):
+    asked = []
+
+    def folding():
+        asked.append(1)
+        return Folding(traced, curvature.measure(traced, images))
+
+    found = compensate(traced, half(traced), images, images, "fold", folding)
+    assert len(asked) == 1
+    assert set(found.divergence) == {"none", "fold"}
+    assert found.divergence[found.method] == min(found.divergence.values())

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgeprune.prune.tracing.calls import Plain, depends, leaves, plain
 from edgeprune.prune.tracing.coupling import Flow
-from edgeprune.prune.tracing.propagation import Plain, depends, leaves, plain
 from edgeprune.prune.tracing.trace import trace
 
 FLOW = Flow((1, 3), 1, np.array([4, 5, 6]))

@@ -11,6 +11,7 @@ import torch
 from edgeprune.errors import InputError
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
+from edgeprune.prune.models import zoo
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training import dense
 from edgeprune.prune.training.recipe import Recipe
@@ -114,3 +115,42 @@ def test_a_model_of_other_code_or_another_device_is_trained_again(
     origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
     origins.append(dense.obtain(SPEC, data, None, RECIPE).origin)
     assert origins == ["trained", "trained", "trained", "cached"]
+
+
+def test_a_new_head_is_trained_from_the_weights_and_kept(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, 9)
+    other = zoo.build(replace(SPEC, num_classes=100), seed=4)
+    torch.save({"model": other.state_dict()}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="--new-head"):
+        dense.obtain(SPEC, data, tmp_path / "w.pt", RECIPE)
+    frozen = replace(RECIPE, steps=0)
+    found = [dense.obtain(SPEC, data, tmp_path / "w.pt", frozen, new_head=True) for _ in range(2)]
+    assert [each.origin for each in found] == ["trained", "cached"]
+    assert found[0].recognised == (
+        "weights under `model`, 95 of 97 tensors; linear new, trained on tiny"
+    )
+    conv = found[0].model.get_parameter("conv1.weight")
+    assert torch.equal(conv, other.get_parameter("conv1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("nn.Sequential(nn.Flatten(), nn.Linear(192, 6))", r"answers \(2, 6\).*needs \(2, 2\)"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(100, 2))", "does not accept an image of shape"),
+        ("nn.AdaptiveMaxPool2d(1, return_indices=True)", "returns a tuple"),
+    ],
+)
+def test_a_model_that_answers_no_classes_is_refused_before_it_is_trained(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, words: str
+) -> None:
+    name = f"odd{abs(hash(made))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"from torch import nn\n\n\ndef net():\n    return {made}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dense, "train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(InputError, match=words):
+        dense.obtain(ModelSpec(f"{name}:net"), data, None, RECIPE)

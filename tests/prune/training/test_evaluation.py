@@ -106,7 +106,7 @@ def real_images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> HeldI
 def test_real_checkpoints_read_what_is_known_of_them(
     shared: Path, real_images: HeldImages, weights: str, lowest: float, highest: float
 ) -> None:
-    model = load_dense(ModelSpec("resnet20"), shared / "checkpoints" / weights)
+    model = load_dense(ModelSpec("resnet20"), shared / "checkpoints" / weights).model
     assert len(real_images) == 400
     accuracy = evaluate(model, real_images, device=CPU).accuracy
     assert lowest < accuracy < highest

@@ -1,7 +1,8 @@
-"""Archive of scored networks: ranking under limits, successive halving, the front."""
+"""Archive of scored networks: ranking under limits, refit, successive halving, the front."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from edgeprune.prune.search.evaluation.evaluator import Score
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
+from edgeprune.prune.space.plan import PruningPlan
 
 _NEAR = 0.05  # limits tightened after measuring move by a few percent, other limits by more
+_STEPS = {"refit": "refitting candidates", "F2": "distilling finalists"}
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
 
@@ -23,15 +26,12 @@ class Archive:
     Attributes:
         problem: The network, its costs, and the evaluator that scores.
         encoding: What genomes mean.
-        expected: Number of networks that will be scored for the first limits, for the progress;
-            the effort's evaluations without it.
         scores: F1 by canonical genome, in the order in which they were asked for.
         begun: Limits that the search has begun with, in order.
     """
 
     problem: Problem
     encoding: Encoding
-    expected: int = 0
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
     begun: list[Limits] = field(default_factory=list)
 
@@ -42,7 +42,7 @@ class Archive:
             key = tuple(genome.tolist())
             if key not in self.scores:
                 self.scores[key] = self.problem.evaluator.score(self.encoding.plan(genome))
-                wanted = self.expected or self.problem.effort.evaluations
+                wanted = self.problem.effort.evaluations
                 self.problem.progress("scoring networks", min(len(self.scores), wanted), wanted)
             found.append(self.scores[key].loss)
         return _comparable(found)
@@ -83,26 +83,46 @@ class Archive:
         ordered: Genomes = within[np.argsort(self.losses(within), kind="stable")]
         return ordered
 
-    def decided(self, finalists: Genomes) -> Choice:
-        """The best of finalists (P, 2 G) by F2, or by F1 where the effort has no distillation.
+    def decided(self, candidates: Genomes) -> Choice:
+        """The best of candidates (P, 2 G), best first by F1: refitted, then distilled (F2).
 
-        Successive halving: all are distilled, the best of them for longer. What recovers fast is
-        not always what recovers furthest: 20 steps would already let the wrong ones go, and the
-        last few are distinguished near the length of a real fine-tuning.
+        The refit in closed form ranks networks more like they end than F1 does, and picks the
+        finalists. Then successive halving: all are distilled, the best of them for longer.
 
         References:
             K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
             Optimization, AISTATS 2016.
         """
-        left = finalists[np.argsort(self.losses(finalists), kind="stable")]
-        scored: dict[str, float] = {}
-        for steps, survivors in self.problem.effort.rungs:
+        effort, evaluator, left = self.problem.effort, self.problem.evaluator, candidates
+        known: dict[tuple[int, ...], dict[str, float]] = {}
+        if effort.refitted and len(left) > 1:
+            left = left[: effort.refitted]
+            left = self._ordered("refit", left, evaluator.refitted, known)
+        left = left[: effort.finalists]
+        for steps, survivors in effort.rungs:
             if len(left) > survivors:
-                scores = self._distilled(left, steps)
-                order = np.argsort(_comparable([score.loss for score in scores]), kind="stable")
-                left, best = left[order[:survivors]], scores[order[0]]
-                scored = {"F2 loss": best.loss, "F2 accuracy": best.accuracy}
-        return self.choice(left[0], scored)
+                score = partial(evaluator.distilled, steps=steps)
+                left = self._ordered("F2", left, score, known)[:survivors]
+        return self.choice(left[0], known.get(tuple(left[0].tolist())))
+
+    def _ordered(
+        self,
+        name: str,
+        genomes: Genomes,
+        score: Callable[[PruningPlan], Score],
+        known: dict[tuple[int, ...], dict[str, float]],
+    ) -> Genomes:
+        """The genomes by another score, best first; its numbers are put down in ``known``."""
+        step, losses = _STEPS[name], list[float]()
+        for done, genome in enumerate(genomes):
+            self.problem.progress(step, done, len(genomes))
+            found = score(self.encoding.plan(genome))
+            losses.append(found.loss)
+            numbers = known.setdefault(tuple(genome.tolist()), {})
+            numbers |= {f"{name} loss": found.loss, f"{name} accuracy": found.accuracy}
+        self.problem.progress(step, len(genomes), len(genomes))
+        ordered: Genomes = genomes[np.argsort(_comparable(losses), kind="stable")]
+        return ordered
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""
@@ -130,14 +150,6 @@ class Archive:
                 best = losses[row]
                 front.append(self.choice(genomes[row]))
         return tuple(front)
-
-    def _distilled(self, genomes: Genomes, steps: int) -> list[Score]:
-        evaluator, scores = self.problem.evaluator, list[Score]()
-        for done, genome in enumerate(genomes):
-            self.problem.progress("distilling finalists", done, len(genomes))
-            scores.append(evaluator.distilled(self.encoding.plan(genome), steps))
-        self.problem.progress("distilling finalists", len(genomes), len(genomes))
-        return scores
 
 
 def _comparable(losses: Sequence[float]) -> Floats:

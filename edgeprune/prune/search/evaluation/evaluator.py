@@ -1,18 +1,21 @@
-"""Scores of slim networks: after BatchNorm recalibration (F1) or some distillation (F2)."""
+"""Scores of slim networks: folded (F1), refitted, or after some distillation (F2)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images, stratified
 from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.search.evaluation.memo import Memo
+from edgeprune.prune.slimming.compensation import unlabelled
+from edgeprune.prune.slimming.fold import Folding
+from edgeprune.prune.slimming.refit import refit
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
@@ -30,24 +33,27 @@ class Effort:
     """What the evaluator's scores may cost.
 
     Attributes:
-        evaluations: Networks that are slimmed, recalibrated and scored (F1) per search. joint
-            needs some for F0, its rules and its stages, and a fifth of this for its polish.
-        stage_generations: Generations that joint solves a stage for; 0 leaves the stages out.
+        evaluations: Networks that are slimmed, folded, recalibrated and scored (F1) per search.
         calibration: Training images that BatchNorm is recalibrated on for each.
         judged: Validation images that each is scored on.
-        finalists: Networks that are distilled (F2) before one is chosen; 1 lets F1 decide.
+        refitted: Best networks that are refitted in closed form and scored anew; none lets F1
+            choose those that are distilled.
+        refit_images: Training images that a refit solves on.
+        finalists: Networks that are distilled (F2) before one is chosen; 1 lets the scores
+            before decide.
         rungs: Steps that those left are distilled for, and how many of them are left then; none
-            lets F1 decide.
+            lets the scores before decide.
         examined: Validation images that a distilled network is scored on.
         recipe: How to distil; the steps of a rung take the place of its length.
     """
 
-    evaluations: int = 400
-    stage_generations: int = 3
+    evaluations: int = 160
     calibration: int = 256
     judged: int = 768
-    finalists: int = 8
-    rungs: tuple[tuple[int, int], ...] = (100, 3), (300, 1)
+    refitted: int = 16
+    refit_images: int = 256
+    finalists: int = 4
+    rungs: tuple[tuple[int, int], ...] = (50, 2), (150, 1)
     examined: int = 5000
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -65,21 +71,25 @@ class Score:
     accuracy: float
 
 
-FEW_IMAGES = Effort(evaluations=150, finalists=6, rungs=((20, 2), (60, 1)))
+FEW_IMAGES = Effort(
+    evaluations=96, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
+)
 """For a few hundred images: more evaluations would fit the search to them."""
 
 
 class Evaluator:
     """Scores of slim networks, memoised by what they keep.
 
-    F1 slims, recalibrates BatchNorm and scores; F2 distils before it scores, on more images. Each
-    sees the same images for every network, and validation images only judge.
+    F1 slims, folds, recalibrates BatchNorm and scores; between it and F2 stands the refit in
+    closed form; F2 distils before it scores, on more images. Each sees the same images for
+    every network, and validation images only judge.
 
     Args:
         trace: The dense network.
         images: Training images to calibrate and distil on, validation images to judge by.
         effort: What a score may cost.
         memo: Scores so far; its basis must name the network, the images and the device.
+        folding: Folds removed channels into those that stay; without it they are just cut.
         device: Where to compute; CUDA where there is one.
     """
 
@@ -89,11 +99,14 @@ class Evaluator:
         images: DataSet,
         effort: Effort,
         memo: Memo | None = None,
+        *,
+        folding: Folding | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.effort = effort
         self._trace, self._images = trace, images
         self._memo = memo or Memo()
+        self._folding = folding
         self._device = device or best_device()
         self._asked: set[PlainPlan] = set()
         self._calibration = list(
@@ -108,28 +121,51 @@ class Evaluator:
         return len(self._asked)
 
     def score(self, plan: PruningPlan) -> Score:
-        """F1: slimmed and recalibrated, nothing learnt."""
+        """F1: slimmed, folded and recalibrated; nothing learnt."""
         kept = _plain(plan)
         self._asked.add(kept)
         given = [kept, self.effort.calibration, self.effort.judged]
-        return Score(**self._memo.recall("F1", given, lambda: vars(self._recalibrated(plan))))
+        return self._recall("F1", given, lambda: self._recalibrated(self._slim(plan)))
+
+    def refitted(self, plan: PruningPlan) -> Score:
+        """Slimmed, refitted in closed form and recalibrated; nothing learnt."""
+        given = [_plain(plan), self.effort.refit_images, self.effort.judged]
+        return self._recall("refit", given, lambda: self._recalibrated(self._refit(plan)))
 
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
-        """F2: recalibrated and distilled for so many steps."""
+        """F2: folded, recalibrated and distilled for so many steps."""
         # An average over so few steps would hold little but the start.
         recipe = replace(self.effort.recipe, steps=steps, ema=None)
         given = [_plain(plan), asdict(recipe), self.effort.examined]
-        return Score(**self._memo.recall("F2", given, lambda: vars(self._trained(plan, recipe))))
+        return self._recall("F2", given, lambda: self._trained(plan, recipe))
 
-    def _recalibrated(self, plan: PruningPlan) -> Score:
-        network = working_copy(slim(self._trace, plan), self._device).eval()
+    def _recall(self, kind: str, given: list[object], compute: Callable[[], Score]) -> Score:
+        folded = self._folding is not None
+        numbers = self._memo.recall(kind, [*given, folded], lambda: vars(compute()))
+        return Score(**numbers)
+
+    def _slim(self, plan: PruningPlan) -> nn.Module:
+        return slim(self._trace, plan) if self._folding is None else self._folding.slim(plan)
+
+    def _refit(self, plan: PruningPlan) -> nn.Module:
+        network = slim(self._trace, plan)
+        if not isinstance(network, fx.GraphModule):
+            return network
+        return refit(network, self._trace, plan, self._unlabelled).model
+
+    @cached_property
+    def _unlabelled(self) -> Tensor:
+        return unlabelled(self._images.train, self._trace, self.effort.refit_images)
+
+    def _recalibrated(self, slimmed: nn.Module) -> Score:
+        network = working_copy(slimmed, self._device).eval()
         with _narrow(self._device):
             estimate(network, (pixels for pixels, _ in self._calibration))
         return self._judge(network, self._judged, self._expected)
 
     def _trained(self, plan: PruningPlan, recipe: Recipe) -> Score:
         train_images, teacher = self._images.train, self._trace.model
-        network = slim(self._trace, plan).to(self._device)
+        network = self._slim(plan).to(self._device)
         start = recalibrate(network, train_images, device=self._device)
         try:
             trained = train(start, train_images, recipe, teacher=teacher, device=self._device)

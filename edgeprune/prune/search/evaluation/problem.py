@@ -5,25 +5,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.saliency import criteria
-from edgeprune.prune.saliency.descriptors import Descriptors
-from edgeprune.prune.saliency.wavelet import WaveletOptions, describe
+from edgeprune.prune.saliency import criteria, surgeon
+from edgeprune.prune.saliency.curvature import Curvature, WaveletOptions, measure
+from edgeprune.prune.saliency.surgeon import Order
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator, has_bfloat16
 from edgeprune.prune.search.evaluation.memo import Memo
+from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import Trace
 
 Saliencies = tuple[Tensor, ...]
-CRITERIA = ("taylor", "l1", "bn", "wavelet")
+CRITERIA = ("wavelet", "taylor", "l1", "bn")
+Genome = Literal["widths", "bits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,10 @@ class Problem:
         images: Training images calibrate and distil, validation images judge.
         settings: Size, operators and seed of the genetic search.
         effort: How much the evaluator's scores may cost.
-        wavelet: How channels are described.
-        criteria_names: Which criteria may rank channels; fewer for ablations.
+        wavelet: How the statistics behind the wavelet criterion are taken.
+        criteria_names: Which criteria may rank channels; others for ablations.
+        fold: Whether removed channels are folded into those that stay before a score.
+        genome: What ``gwcs`` evolves: widths, their masks looked up in the order, or raw bits.
         folder: Where unfinished searches keep what they know; nowhere without one.
         progress: Called as the search goes on.
         model: Name of the dense network.
@@ -53,16 +59,55 @@ class Problem:
     settings: Settings = field(default_factory=Settings)
     effort: Effort = field(default_factory=Effort)
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
-    criteria_names: tuple[str, ...] = CRITERIA
+    criteria_names: tuple[str, ...] = CRITERIA[:1]
+    fold: bool = True
+    genome: Genome = "widths"
     folder: Path | None = None
     progress: Progress = silent
     model: str = ""
     latency_error: float = 0.0
 
     @cached_property
-    def descriptors(self) -> tuple[Descriptors, ...]:
-        """Wavelet descriptors per group."""
-        return describe(self.trace, self.images.train, self.wavelet)
+    def curvature(self) -> Curvature:
+        """Second-order statistics of every layer that reads channels."""
+        self.progress("measuring curvature", 0, 1)
+        found = measure(self.trace, self.images.train, self.wavelet)
+        self.progress("measuring curvature", 1, 1)
+        return found
+
+    @cached_property
+    def orders(self) -> tuple[Order, ...]:
+        """Per group its channels in order, and the damage of every width.
+
+        A group that only layers without statistics read is ordered by L1; each of its channels
+        is priced as the mean channel of the others.
+        """
+        found = surgeon.orders(self.curvature, self.trace.groups)
+        known = [float(order.damage[0]) / len(order.channels) for order in found if order]
+        price = sum(known) / len(known) if known else 1.0
+        return tuple(
+            order or surgeon.unread(saliency, price)
+            for order, saliency in zip(found, criteria.l1(self.trace), strict=True)
+        )
+
+    def damage(self, name: str, index: int, width: int) -> float:
+        """Damage of keeping the first ``width`` channels of one group by a criterion."""
+        if name == "wavelet":
+            return float(self.orders[index].damage[width])
+        kept = np.zeros(self.space.groups[index].width, np.bool_)
+        ranked = self.criterion(name)[index].argsort(descending=True, stable=True)
+        kept[ranked[:width].cpu().numpy()] = True
+        return surgeon.damage(self.curvature, index, kept)
+
+    @cached_property
+    def drops(self) -> Mapping[str, float]:
+        """By branch the damage of dropping it, where its addition could be measured."""
+        return surgeon.drop_damages(self.curvature)
+
+    @cached_property
+    def folding(self) -> Folding:
+        """Slims with the fold."""
+        return Folding(self.trace, self.curvature)
 
     @cached_property
     def criteria(self) -> Mapping[str, Saliencies]:
@@ -78,7 +123,7 @@ class Problem:
         if name == "taylor":
             return criteria.taylor(self.trace, self.images.train)
         if name == "wavelet":
-            return tuple(descriptors.saliency for descriptors in self.descriptors)
+            return tuple(order.saliency for order in self.orders)
         by_weights = {"l1": criteria.l1, "bn": criteria.bn_gamma}
         return by_weights[name](self.trace)
 
@@ -91,13 +136,15 @@ class Problem:
             _network_digest(self.trace),
             [images.name, images.fingerprint, images.size, asdict(images.normalisation)],
             [torch.__version__, device.type, has_bfloat16()],
+            asdict(self.wavelet),
         ]
         return Memo(path, basis)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """What a slim network is worth before it is fine-tuned, and after a little of it."""
-        return Evaluator(self.trace, self.images, self.effort, self.memo)
+        folding = self.folding if self.fold else None
+        return Evaluator(self.trace, self.images, self.effort, self.memo, folding=folding)
 
 
 def _network_digest(trace: Trace) -> str:

@@ -56,24 +56,6 @@ class Repair:
             genomes[rows[able]] = moved[np.flatnonzero(able), best[able]]
         return genomes
 
-    def cheapest(self, genome: Ints, count: int, least: float) -> Genomes:
-        """The cheapest moves towards the limits from one genome.
-
-        Args:
-            genome: Shape (2 G,).
-            count: Highest number of moves.
-            least: Violation that a move must remove, or all that is left where that is less.
-
-        Returns:
-            The genomes they lead to, shape (<= count, 2 G).
-        """
-        moved, price = self._shrinking(genome[None])  # (1, M, 2 G) and (1, M)
-        over = float(self.excess(genome[None])[0])
-        enough = over - self.excess(moved[0]) >= min(least, over) * (1 - 1e-9)
-        order = np.argsort(price[0], kind="stable")
-        chosen: Genomes = moved[0, order[(np.isfinite(price[0]) & enough)[order]][:count]]
-        return chosen
-
     def _shrinking(self, genomes: Genomes) -> tuple[Genomes, Floats]:
         """Moves that save, (P, M, 2 G), and their added loss per violation removed, (P, M)."""
         moved, legal = self._moves(genomes, up=False)  # (P, M, 2 G) and (P, M)

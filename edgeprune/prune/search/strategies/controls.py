@@ -9,7 +9,6 @@ from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import one_shot
-from edgeprune.prune.search.strategies.joint import expected_scores
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 
@@ -83,7 +82,7 @@ class Random:
         archive, encoding = self._archive, self._archive.encoding
         first = not archive.begun
         allowed = archive.begin(limits)
-        wanted = archive.expected if first else len(archive.scores) + allowed
+        wanted = self.problem.effort.evaluations if first else len(archive.scores) + allowed
         for attempt in range(_REDRAWS):
             if len(archive.scores) == wanted:
                 break
@@ -95,7 +94,7 @@ class Random:
                 np.random.default_rng([self.problem.settings.seed, len(archive.scores), attempt]),
             )
             archive.losses(drawn)
-        return archive.decided(archive.ranked(limits)[: self.problem.effort.finalists])
+        return archive.decided(archive.ranked(limits))
 
     def front(self) -> tuple[Choice, ...]:
         """Networks that none of them beats in both predicted latency and loss."""
@@ -104,6 +103,4 @@ class Random:
     @cached_property
     def _archive(self) -> Archive:
         encoding = Encoding(self.problem.space, tuple(self.problem.criteria.values()))
-        return Archive(
-            problem=self.problem, encoding=encoding, expected=expected_scores(self.problem)
-        )
+        return Archive(problem=self.problem, encoding=encoding)

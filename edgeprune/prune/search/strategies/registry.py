@@ -9,28 +9,11 @@ from edgeprune.prune.search.strategies import gwcs, smoea
 from edgeprune.prune.search.strategies.controls import Depth, Random, Ranked, Uniform
 from edgeprune.prune.search.strategies.joint import Joint
 from edgeprune.prune.search.strategies.replay import Replaying, Searcher
-from edgeprune.prune.space.budget import Limits
-from edgeprune.prune.space.choice import Choice
 from edgeprune.text import did_you_mean
-
-
-def _gwcs(problem: Problem) -> Searcher:
-    def search(limits: Limits) -> Choice:
-        return gwcs.search(
-            problem.space,
-            problem.descriptors,
-            problem.costs,
-            limits,
-            problem.settings,
-            problem.progress,
-        )
-
-    return search
-
 
 _KNOWN: dict[str, Callable[[Problem], Searcher]] = {
     "joint": Joint,
-    "gwcs": _gwcs,
+    "gwcs": lambda problem: partial(gwcs.search, problem),
     "smoea": lambda problem: partial(smoea.search, problem),
     "random": Random,
     "uniform": Uniform,

@@ -104,25 +104,37 @@ def test_only_what_is_asked_among_is_ranked(archived):
     assert {*map(tuple, ranked.tolist())} == {*map(tuple, among.tolist())}
 
 
-def test_finalists_are_halved_and_the_last_few_distilled_for_long(archived):
+def test_the_best_refitted_are_distilled_halved_and_the_last_few_distilled_for_long(archived):
     archive = archived()
     genomes = archive.encoding.canonical(drawn(archive, 9))
     losses = archive.losses(genomes)
     choice = archive.decided(genomes)
     judge, left = archive.problem.evaluator, [archive.encoding.plan(genome) for genome in genomes]
-    seen = {
-        steps: [p.kept for p, s in judge.distilled_plans if s == steps] for steps in (100, 300)
-    }
+    assert [str(plan.kept) for plan in judge.refitted_plans] == [str(plan.kept) for plan in left]
+    seen = {steps: [p.kept for p, s in judge.distilled_plans if s == steps] for steps in (50, 150)}
+    left = sorted(left, key=lambda plan: judge.refitted(plan).loss)[:4]
     for steps, survivors in archive.problem.effort.rungs:
         assert {*map(str, seen[steps])} == {str(plan.kept) for plan in left}
         left = sorted(left, key=lambda plan: judge.distilled(plan, steps).loss)[:survivors]
-    assert [len(plans) for plans in seen.values()] == [9, 3]
+    assert [len(plans) for plans in seen.values()] == [4, 2]
     assert choice.kept == left[0].kept
     row = [archive.encoding.plan(genome).kept for genome in genomes].index(choice.kept)
     assert round(choice.scores["loss"], 4) == losses[row]
-    score = judge.distilled(left[0], 300)
+    assert choice.scores["refit loss"] == judge.refitted(left[0]).loss
+    score = judge.distilled(left[0], 150)
     assert choice.scores["F2 loss"] == score.loss
     assert choice.scores["F2 accuracy"] == score.accuracy
+
+
+def test_no_more_than_the_effort_says_are_refitted(archived):
+    archive = archived()
+    object.__setattr__(archive.problem, "effort", Effort(refitted=3, finalists=2))
+    genomes = archive.encoding.canonical(drawn(archive, 9))
+    archive.losses(genomes)
+    archive.decided(genomes)
+    judge = archive.problem.evaluator
+    kept = [archive.encoding.plan(genome).kept for genome in genomes[:3]]
+    assert [plan.kept for plan in judge.refitted_plans] == kept
 
 
 def test_where_few_are_left_only_the_long_distillation_is_paid_for(archived):
@@ -130,7 +142,7 @@ def test_where_few_are_left_only_the_long_distillation_is_paid_for(archived):
     genomes = archive.encoding.canonical(drawn(archive, 2))
     archive.losses(genomes)
     archive.decided(genomes)
-    assert [steps for _, steps in archive.problem.evaluator.distilled_plans] == [300, 300]
+    assert [steps for _, steps in archive.problem.evaluator.distilled_plans] == [150, 150]
 
 
 def test_a_single_finalist_is_not_distilled(archived):
@@ -150,11 +162,13 @@ def test_a_finalist_whose_distillation_failed_is_not_decided_on(archived):
     assert archive.decided(genomes).kept != bad
 
 
-def test_where_nothing_is_distilled_f1_decides(archived):
+def test_where_nothing_is_refitted_or_distilled_f1_decides(archived):
     archive = archived()
-    object.__setattr__(archive.problem, "effort", Effort(rungs=()))
+    object.__setattr__(archive.problem, "effort", Effort(rungs=(), refitted=0))
     genomes = archive.encoding.canonical(drawn(archive, 12))
     losses = archive.losses(genomes)
+    genomes = genomes[np.argsort(losses, kind="stable")]
+    losses = np.sort(losses)
     choice = archive.decided(genomes)
     assert choice.kept == archive.encoding.plan(genomes[losses.argmin()]).kept
     assert round(choice.scores["loss"], 4) == losses.min()

@@ -4,9 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.prune.saliency.descriptors import Descriptors, aggregation
-from edgeprune.prune.search.strategies.gwcs_fitness import StageFitness, decode_bits
-from edgeprune.prune.space.budget import Costs
+from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.strategies.gwcs_genomes import BitGenomes, WidthGenomes, decode_bits
 from edgeprune.prune.space.widths import PruningSpace
 from tests.models import group_of
 
@@ -72,47 +71,72 @@ def test_decoded_masks_lie_on_the_grid_and_keep_every_set_bit_that_fits(rows):
     assert torch.equal(lost, lost & (widths == 0))
 
 
-def group(name, width, stage=0, block=None, droppable=False):
-    return group_of(name, width, stage=stage, block=block, droppable=droppable)
-
-
 @pytest.fixture
-def stage():
-    groups = (group("stem", 4), group("a", 4, 0, "b1", True), group("b", 4, 0, "b1", True))
-    space = PruningSpace(groups, ((2, 4), (0, 2, 4), (0, 2, 4)))
+def coding():
+    groups = tuple(
+        group_of(name, 4, stage=0, block=block, droppable=block is not None)
+        for name, block in (("stem", None), ("a", "b1"), ("b", "b1"))
+    )
     generator = torch.Generator().manual_seed(0)
-    described = tuple(
-        Descriptors(torch.ones(4), torch.ones(4), torch.rand(4, generator=generator), torch.eye(4))
-        for _ in groups
-    )
-    costs = Costs(space.full, (lambda w: w.sum(1), lambda w: w[:, 0], lambda w: w.prod(1)))
-    return StageFitness(
-        space=space,
-        descriptors=described,
-        costs=costs,
+    return BitGenomes(
+        space=PruningSpace(groups, ((2, 4), (0, 2, 4), (0, 2, 4))),
+        interactions=tuple(torch.rand(4, 4, generator=generator) for _ in groups),
+        saliencies=tuple(torch.rand(4, generator=generator) for _ in groups),
+        drops=(9.0, 0.25, 0.5),
         members=(1, 2),
-        fixed=space.full,
     )
 
 
-def test_members_change_and_the_rest_stays(stage):
-    _, widths = stage.decode(np.array([[1, 1, 0, 0, 1, 1, 1, 1]]))
-    assert widths.tolist() == [[4, 2, 4]]
+def test_members_change_and_the_rest_stays(coding):
+    assert coding.widths(np.array([[1, 1, 0, 0, 1, 1, 1, 1]])).tolist() == [[4, 2, 4]]
 
 
-def test_one_emptied_group_empties_the_whole_branch(stage):
-    masks, widths = stage.decode(np.array([[0, 0, 0, 0, 1, 1, 1, 1]]))
+def test_one_emptied_group_empties_the_whole_branch(coding):
+    masks, widths = coding.masks(np.array([[0, 0, 0, 0, 1, 1, 1, 1]]))
     assert widths.tolist() == [[4, 0, 0]]
     assert not any(mask.any() for mask in masks)
 
 
-def test_a_population_scores_as_its_individuals_do_one_by_one(stage):
-    genomes = np.random.default_rng(0).integers(0, 2, (12, stage.genes))
-    masks, _ = stage.decode(genomes)
-    whole = stage.aggregation(masks)
-    for i in range(len(genomes)):
-        alone = sum(
-            4 * float(aggregation(mask[i : i + 1], stage.descriptors[m], stage.redundancy))
-            for m, mask in zip(stage.members, masks, strict=True)
-        )
-        assert whole[i] == pytest.approx(alone / 8)
+def test_damage_is_the_quadratic_form_of_what_is_removed_and_the_price_of_what_is_dropped(coding):
+    genomes = np.random.default_rng(0).integers(0, 2, (12, 8))
+    masks, widths = coding.masks(genomes)
+    found = coding.damage(genomes)
+    for row in range(len(genomes)):
+        expected = 0.0
+        for member, mask in zip(coding.members, masks, strict=True):
+            gone = (~mask[row]).float()
+            by_channels = float(gone @ coding.interactions[member] @ gone)
+            expected += by_channels if widths[row, member] else coding.drops[member]
+        assert found[row] == pytest.approx(expected, rel=1e-5)
+    assert (widths == 0).any()
+    assert (widths[:, 1:] > 0).any()
+
+
+def test_what_bits_keep_is_their_decoded_mask(coding):
+    kept = coding.kept(np.array([1, 1, 0, 0, 1, 1, 1, 1]))
+    assert kept == {"stem": (0, 1, 2, 3), "a": (0, 1), "b": (0, 1, 2, 3)}
+
+
+def test_widths_are_levels_of_the_members_and_the_rest_stays_whole(judged_problem):
+    problem = judged_problem("residual")
+    coding = WidthGenomes(problem, (1, 3))
+    assert coding.choices == [len(problem.space.grids[1]), len(problem.space.grids[3])]
+    widths = coding.widths(np.array([[1, 2], [0, 5]]))
+    full = problem.space.full
+    assert widths[:, [1, 3]].tolist() == [[4, 12], [0, 24]]
+    assert (widths[:, [0, 2, 4, 5]] == full[[0, 2, 4, 5]]).all()
+    kept = coding.kept(np.array([1, 2]))
+    first = problem.criterion("wavelet")[1].argsort(descending=True)[:4].tolist()
+    assert kept[problem.space.groups[1].name] == tuple(sorted(first))
+
+
+def test_seeds_go_on_from_the_stage_before(judged_problem):
+    problem = judged_problem("residual")
+    settings = Settings(population=5)
+    before = np.array([[1, 2], [0, 3]])
+    seeds = WidthGenomes(problem, (1, 3, 4)).seeds(settings, before)
+    last = len(problem.space.grids[4]) - 1
+    assert seeds[:2].tolist() == [[1, 2, last], [0, 3, last]]
+    assert seeds.shape == (2 + 1 + 5, 3)
+    assert (seeds >= 0).all()
+    assert (seeds < WidthGenomes(problem, (1, 3, 4)).choices).all()
