@@ -1,7 +1,6 @@
 """Target profiles: how a device runs models, its channel grid and the budgets to be met."""
 
 import hashlib
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from edgeprune.documents import read_toml
 from edgeprune.errors import InputError
 from edgeprune.text import did_you_mean, first_problem
 
@@ -125,13 +125,9 @@ def load_target(name: str) -> TargetProfile:
     """
     path = _find(name)
     try:
-        return TargetProfile.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return TargetProfile.model_validate(read_toml(path))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:

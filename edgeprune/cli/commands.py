@@ -1,6 +1,8 @@
 """The commands of the command line: each parses, calls one function, prints and exits."""
 
 import os
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,10 +43,20 @@ def root(
         typer.echo(f"edgeprune {__version__}")
         raise typer.Exit
     from edgeprune.cli import project_file
+    from edgeprune.cli.reports import report_usage
 
     commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined]
     known = {name: {str(p.name) for p in c.params} for name, c in commands.items()}
-    context.default_map = project_file.defaults(known)
+    try:
+        project_file.refuse_environment(known, os.environ)
+        found = project_file.defaults(known)
+    except InputError as error:  # the reports that the command line names hear of it
+        report_usage(sys.argv[1:], str(error), error.exit_code)
+        raise
+    context.default_map = found
+    context.obj = project_file.told(str(context.invoked_subcommand), found)
+    if context.obj:
+        typer.echo(f"edgeprune: {context.obj}", err=True)
 
 
 @app.command()
@@ -312,6 +324,7 @@ def export(
 
 @app.command()
 def check(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="The ONNX file to judge.")],
     target: options.TargetName = "mobile-cpu",
     baseline: Annotated[
@@ -380,6 +393,8 @@ def check(
             reports.write_self_test(found, model, profile.name)
             raise typer.Exit(found.exit_code)
         report = gate.check(model, profile, checking)
+        if context.obj:  # a checkout may loosen its own gate, but not unseen
+            report = replace(report, notes=(*report.notes, context.obj))
         reports.write(report)
     raise typer.Exit(report.exit_code)
 

@@ -1,17 +1,20 @@
 """Reads edgeprune.toml: a project's own defaults for the options of the commands."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeprune.documents import read_toml
 from edgeprune.errors import InputError
-from edgeprune.text import did_you_mean
+from edgeprune.text import did_you_mean, one_line
 
 NAME = "edgeprune.toml"
+# They run code or say what is written where: a checkout that is judged must not set them.
+COMMAND_LINE_ONLY = {"trust_factory", "overwrite", "out", "output", "json", "junit"}
+Defaults = dict[str, dict[str, Any]]
 
 
-def defaults(options: Mapping[str, set[str]], path: Path | None = None) -> dict[str, Any]:
+def defaults(options: Mapping[str, set[str]], path: Path | None = None) -> Defaults:
     """Read ``edgeprune.toml``: one table a command, one key an option without its dashes.
 
     Flags and ``EDGEPRUNE_<COMMAND>_<OPTION>`` win over it, it wins over the target profile.
@@ -24,16 +27,30 @@ def defaults(options: Mapping[str, set[str]], path: Path | None = None) -> dict[
         Per command, defaults under Python names; empty without a file.
 
     Raises:
-        InputError: not TOML, an unknown command or an unknown option.
+        InputError: not TOML, an unknown command or option, or one for the command line alone.
     """
     path = path or Path(NAME)
     if not path.is_file():
         return {}
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from None
+    tables = read_toml(path)
     return {command: _table(path, command, table, options) for command, table in tables.items()}
+
+
+def refuse_environment(options: Mapping[str, set[str]], environment: Mapping[str, str]) -> None:
+    """Raise InputError for a variable that sets what only the command line may set."""
+    for command, names in options.items():
+        for name in sorted(names & {*COMMAND_LINE_ONLY, "model"}):
+            variable = f"EDGEPRUNE_{command}_{name}".upper()
+            if value := environment.get(variable):
+                _refuse_delicate(variable, command, name, value)
+
+
+def told(command: str, found: Defaults) -> str:
+    """What the file sets for a command, as one line; empty where it sets nothing."""
+    pairs = [
+        f"{key.replace('_', '-')} = {value!r}" for key, value in found.get(command, {}).items()
+    ]
+    return one_line(f"{NAME} sets {', '.join(pairs)}") if pairs else ""
 
 
 def _table(
@@ -42,9 +59,26 @@ def _table(
     if command not in options or not isinstance(table, dict):
         raise InputError(f"{path}: no command [{command}]{did_you_mean(command, options)}")
     known = {name.replace("_", "-"): name for name in options[command]}
-    for key in table:
+    for key, value in table.items():
         if key not in known:
             raise InputError(
                 f"{path}: [{command}] has no option {key!r}{did_you_mean(key, known)}"
             )
+        _refuse_delicate(f"{path}: [{command}] {key}", command, known[key], value)
+        _refuse_kind(f"{path}: [{command}] {key}", value)
     return {known[key]: value for key, value in table.items()}
+
+
+def _refuse_delicate(where: str, command: str, name: str, value: Any) -> None:
+    """Refuse outputs and leave to run code, and a model that is imported as a module."""
+    module = name == "model" and command != "check" and ":" in str(value)
+    if name in COMMAND_LINE_ONLY or module:
+        flag = name.replace("_", "-")
+        raise InputError(f"{where}: only the command line may set this; pass --{flag}")
+
+
+def _refuse_kind(where: str, value: Any) -> None:
+    """Refuse what no option takes: tables, dates, lists of anything but words and numbers."""
+    for each in value if isinstance(value, list) else [value]:
+        if not isinstance(each, str | int | float):
+            raise InputError(f"{where}: wants a text, a number, true, false or a list of these")

@@ -1,9 +1,9 @@
 """The reports of a check: where they go, and that none of an earlier check is left there."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,17 +49,20 @@ class Reports:
             InputError: a report cannot be written where it should.
             MachineError: the disk refuses.
         """
-        for path in self.files:
-            if not path.parent.is_dir():
-                raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
-            if path.is_dir():
-                raise InputError(f"{path} is a folder; name a file in it")
-            if any(each and _same(path, each) for each in read):
-                raise InputError(f"{path} is a file that is judged; name another for the report")
+        wrong = {path: reason for path in self.files if (reason := _refusal(path, read))}
+        if wrong:  # a report whose own path is fine hears of the one that is not
+            reason = next(iter(wrong.values()))
+            self._without(wrong).fail("model", "target", reason, InputError.exit_code)
+            raise InputError(reason)
         for path in self.files:
             if path.is_file():
                 with disk_errors(path):
                     path.unlink()
+
+    def _without(self, paths: Container[Path]) -> "Reports":
+        json = None if self.json and Path(self.json) in paths else self.json
+        junit = None if self.junit in paths else self.junit
+        return replace(self, json=json, junit=junit)
 
     @contextmanager
     def of_failures(self, model: Path, target: str) -> Iterator[None]:
@@ -129,6 +132,17 @@ def _append_summary(markdown: str) -> None:
         typer.echo(f"edgeprune: no step summary: {summary}: {error.strerror}", err=True)
 
 
+def _refusal(path: Path, read: Sequence[Path | None]) -> str:
+    """Why a report cannot be written there; empty where it can."""
+    if not path.parent.is_dir():
+        return f"{path} cannot be written: there is no folder {path.parent}"
+    if path.is_dir():
+        return f"{path} is a folder; name a file in it"
+    if any(each and _same(path, each) for each in read):
+        return f"{path} is a file that is judged; name another for the report"
+    return ""
+
+
 def _same(path: Path, other: Path) -> bool:
     try:
         return path.samefile(other)
@@ -166,8 +180,10 @@ def report_usage(words: Sequence[str], reason: str, code: int) -> None:
 
 
 def _option(words: Sequence[str], name: str) -> str | None:
-    """The last value of an option on a command line or in the environment."""
-    found = os.environ.get(f"EDGEPRUNE_CHECK_{name[2:].upper()}")
+    """The last value of an option on a command line; where it is no path, of the environment."""
+    found = None
+    if name in ("--github", "--target"):
+        found = os.environ.get(f"EDGEPRUNE_CHECK_{name[2:].upper()}")
     for word, following in zip(words, [*words[1:], None], strict=True):
         if word == name:
             found = following or found

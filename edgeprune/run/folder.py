@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.documents import read_json
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
 
@@ -55,7 +56,10 @@ class RunFolder:
     def read(self) -> dict[str, Any]:
         """The content of run.json, empty before the first record."""
         path = self.path / "run.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        content = read_json(path, finite=False) if path.exists() else {}  # "none" is infinity
+        if not isinstance(content, dict):
+            raise InputError(f"{path} is damaged: it holds no record of a run")
+        return content
 
     def write(self, name: str, content: Any) -> None:
         """Write one JSON file of the run."""
@@ -151,7 +155,7 @@ def _known(out: Path) -> dict[str, Any]:
     """What the run in a folder has written down; nothing where there is none to go on with."""
     try:
         known = RunFolder(out).read()
-    except (OSError, ValueError):
+    except (OSError, InputError):
         return {}
     return known if known.get("schema") == SCHEMA and "request" in known else {}
 

@@ -1,11 +1,11 @@
 """Makes one pruned model under limits: searches, measures, fine-tunes, each step only once."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.documents import read_json
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.search.strategies import registry
@@ -87,7 +87,7 @@ class Pruner:
         if not found or not plan.exists():
             return None
         problem = self.context.problem
-        kept = PruningPlan.from_plain(json.loads(plan.read_text("utf-8")))
+        kept = PruningPlan.from_plain(read_json(plan))
         stay = check(kept, problem.space.groups)
         widths = np.array([len(indices) for indices in stay], np.int64)  # (G,)
         ratios = problem.costs.ratios(widths[None])[0]

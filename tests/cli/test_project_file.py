@@ -1,6 +1,6 @@
 import pytest
 
-from edgeprune.cli.project_file import defaults
+from edgeprune.cli.project_file import defaults, refuse_environment, told
 from edgeprune.errors import InputError
 
 OPTIONS = {"search": {"target", "max_latency_ratio"}, "check": {"baseline"}}
@@ -34,3 +34,51 @@ def test_a_bad_project_file_is_one_line(tmp_path, text, said):
         defaults(OPTIONS, path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+DELICATE = {
+    "export": {"trust_factory", "output"},
+    "check": {"json", "junit", "model", "max_ratio"},
+    "search": {"model", "out", "overwrite"},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("[export]\ntrust-factory = true", "--trust-factory"),
+        ("[export]\noutput = 'x.onnx'", "--output"),
+        ("[check]\njson = 'x'", "--json"),
+        ("[check]\njunit = 'x'", "--junit"),
+        ("[search]\nmodel = 'evil:make'", "--model"),
+        ("[search]\nout = 'x'", "--out"),
+        ("[search]\noverwrite = true", "--overwrite"),
+    ],
+)
+def test_what_runs_code_or_names_outputs_is_for_the_command_line(tmp_path, text, flag):
+    path = tmp_path / "edgeprune.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"only the command line may set this; pass {flag}$"):
+        defaults(DELICATE, path)
+
+
+def test_nor_may_the_environment_set_it():
+    refuse_environment(DELICATE, {"EDGEPRUNE_SEARCH_MODEL": "resnet20"})
+    for name, value in (("EXPORT_TRUST_FACTORY", "1"), ("SEARCH_MODEL", "evil:make")):
+        with pytest.raises(InputError, match=f"^EDGEPRUNE_{name}: only the command line"):
+            refuse_environment(DELICATE, {f"EDGEPRUNE_{name}": value})
+
+
+def test_what_the_file_sets_is_told_in_one_line():
+    found = {"check": {"max_ratio": 100.0, "budget": ["macs=1\n::error::x"]}}
+    assert told("check", found) == (
+        "edgeprune.toml sets max-ratio = 100.0, budget = ['macs=1\\n::error::x']"
+    )
+    assert told("export", found) == ""
+
+
+def test_a_value_that_no_option_takes_is_refused(tmp_path):
+    path = tmp_path / "edgeprune.toml"
+    path.write_text("[check]\nmax-ratio = 2020-01-01")
+    with pytest.raises(InputError, match="wants a text, a number"):
+        defaults(DELICATE, path)

@@ -106,8 +106,27 @@ def test_other_commands_write_no_report(run, stale, tmp_path):
     assert (tmp_path / "out.json").read_text() == STALE
 
 
-def test_outputs_named_in_the_environment_are_known_too(run, tmp_path, monkeypatch):
+def test_the_environment_may_not_say_where_a_report_goes(run, tmp_path, monkeypatch):
     (tmp_path / "env.xml").write_text(STALE)
     monkeypatch.setenv("EDGEPRUNE_CHECK_JUNIT", "env.xml")
-    assert run("check", "none.onnx", "--max-ratio", "half")[0] == 2
-    assert "<error" in (tmp_path / "env.xml").read_text()
+    code, _, err = run("check", "none.onnx", "--junit", "named.xml")
+    assert code == 2
+    assert "EDGEPRUNE_CHECK_JUNIT: only the command line may set this" in err
+    assert (tmp_path / "env.xml").read_text() == STALE
+    assert "<error" in (tmp_path / "named.xml").read_text()
+
+
+def test_a_broken_project_file_is_reported_where_the_command_line_says(run, tmp_path):
+    (tmp_path / "edgeprune.toml").write_text("[check")
+    code, _, err = run("check", "none.onnx", "--json", "x.json", "--junit", "x.xml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "edgeprune.toml is not a TOML file" in (tmp_path / "x.json").read_text()
+    assert "<error" in (tmp_path / "x.xml").read_text()
+
+
+def test_a_refused_report_path_is_reported_in_the_other_report(run, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"m")
+    code, _, err = run("check", "m.onnx", "--json", "m.onnx", "--junit", "x.xml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "m.onnx is a file that is judged" in (tmp_path / "x.xml").read_text()
+    assert (tmp_path / "m.onnx").read_bytes() == b"m"

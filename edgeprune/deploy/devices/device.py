@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
+from edgeprune.deploy.devices.answers import MOST_BYTES
 from edgeprune.deploy.devices.job import Job, Line, Model, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
@@ -130,7 +131,7 @@ class _Process:
             raise silent(HERE, timeout) from None
 
     def _read(self) -> None:
-        for line in self.stdout:
+        while line := self.stdout.readline(MOST_BYTES + 1):
             self.lines.put(line)
         self.lines.put(b"")
 

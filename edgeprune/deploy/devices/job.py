@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeprune.deploy.devices import answers
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
 from edgeprune.text import one_line
@@ -98,11 +99,14 @@ def parsed(lines: Iterable[str | bytes], where: str, stderr: Callable[[], str]) 
         InputError: onnxruntime cannot load or run one of the models.
         MachineError: the device cannot do the job, or its answer breaks off.
     """
+    banner = 0
     for text in lines:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # the banner of a login shell, a warning of a provider
+        line = answers.read_line(text, where)
+        if line is None:  # the banner of a login shell, a warning of a provider
+            banner += 1
+            if banner > answers.MOST_BANNER:
+                raise MachineError(f"{where}: it says {banner} lines that are no answer")
+            continue
         if line["kind"] == "end":
             return
         if line["kind"] == "error":

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.timing.setting import Setting
+from edgeprune.documents import read_json
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, locked, write_whole
 from edgeprune.target import data_folder
@@ -154,9 +155,9 @@ def read(path: Path) -> Table:
         InputError: it cannot be read, is cut off or no table.
     """
     try:
-        return Table.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        return Table.model_validate(read_json(path))
+    except InputError as error:
+        raise InputError(f"{path} is not a latency table ({error})") from None
     except ValidationError as error:
         detail = ": ".join(part for part in first_problem(error) if part)
         raise InputError(f"{path} is not a latency table ({detail})") from None

@@ -72,7 +72,10 @@ def script(path: Path, lines: str) -> str:
         ("echo 'OSError: No space left on device' >&2", "its disk is full"),
         ("echo one >&2; echo two >&2; exit 1", "measuring broke off: two"),
         ("exit 1", "it said nothing"),
-        ("""echo '{"kind": "machine"}'; exit 1""", "measuring broke off"),
+        (
+            """echo '{"kind": "memory", "model": 0, "load_ns": 1, "peak_bytes": 1}'; exit 1""",
+            "measuring broke off",
+        ),
     ],
 )
 def test_a_process_that_breaks_off(tmp_path: Path, lines: str, words: str) -> None:

@@ -8,6 +8,8 @@ from edgeprune.deploy.devices.job import Epoch, Job, broken_off, parsed, refused
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
 
+GRAPH = '{"kind": "graph", "model": 0, "onnx": "QQ=="}'
+
 
 def test_a_job_travels_as_json() -> None:
     epochs = (Epoch(open=(0,), sequence=(0,), rounds=4),)
@@ -31,13 +33,13 @@ def test_a_job_travels_as_json() -> None:
 
 
 def test_a_banner_is_not_an_answer() -> None:
-    lines = ["Welcome to Pi OS", '{"kind": "machine"}', '{"kind": "end"}', "never read"]
-    assert list(parsed(lines, "pi", lambda: "")) == [{"kind": "machine"}]
+    lines = ["Welcome to Pi OS", GRAPH, '{"kind": "end"}', "never read"]
+    assert list(parsed(lines, "pi", lambda: "")) == [json.loads(GRAPH)]
 
 
 def test_an_answer_that_breaks_off_is_named_by_what_stderr_says() -> None:
-    answer = parsed(['{"kind": "machine"}'], "pi", lambda: "sh: No space left on device")
-    assert next(answer) == {"kind": "machine"}
+    answer = parsed([GRAPH], "pi", lambda: "sh: No space left on device")
+    assert next(answer) == json.loads(GRAPH)
     with pytest.raises(MachineError, match=r"^pi: its disk is full"):
         next(answer)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edgeprune.documents import read_json
 from edgeprune.errors import InputError
 from edgeprune.files import write_whole
 from edgeprune.prune.space.budget import Limits
@@ -56,6 +57,6 @@ def _read(path: Path) -> list[Limits]:
     if not path.exists():
         return []
     try:
-        return [Limits(**line) for line in json.loads(path.read_text("utf-8"))]
-    except (ValueError, TypeError) as error:
+        return [Limits(**line) for line in read_json(path, finite=False)]
+    except (InputError, TypeError) as error:
         raise InputError(f"{path} is damaged; delete it to search anew") from error

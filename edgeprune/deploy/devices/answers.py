@@ -1,0 +1,115 @@
+"""What a device may answer: kinds of lines, types, ranges and sizes; all else is refused."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from edgeprune.errors import MachineError
+from edgeprune.text import first_problem, one_line
+
+MOST_BYTES = 64 << 20  # of a line: an optimised graph without weights has some megabytes
+MOST_BANNER = 1000  # lines before and between answers that are no JSON
+
+Text = Annotated[str, Field(max_length=500)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63, strict=True)]
+Duration = Annotated[int, Field(gt=0, lt=1 << 63, strict=True)]
+Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Flags = Annotated[list[Text], Field(max_length=100)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Facts(_Line):
+    arch: Text
+    system: Text
+    cpu: Text
+    cores: Duration
+    allowed_cores: Duration
+    isa: Flags
+    memory_bytes: Count
+    governor: Text | None
+    cgroup_quota: Text | None
+    python: Text
+    onnxruntime: Text
+    providers: Flags
+
+
+class _Machine(_Line):
+    kind: Literal["machine"]
+    machine: _Facts
+
+
+class _Graph(_Line):
+    kind: Literal["graph"]
+    model: Count
+    onnx: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+
+
+class _Memory(_Line):
+    kind: Literal["memory"]
+    model: Count
+    load_ns: Duration
+    peak_bytes: Annotated[int, Field(ge=-(1 << 62), lt=1 << 62, strict=True)]
+
+
+class _Epoch(_Line):
+    kind: Literal["epoch"]
+    epoch: Count
+    opened_ns: list[Duration]
+    finite: list[bool]
+    samples: Annotated[list[list[list[Duration]]], Field(min_length=1)]
+    load: Level
+    cpu_ns: Count
+    wall_ns: Duration
+    ticks: Count
+    steal_ticks: Count
+    throttled_us: Count
+
+
+class _Error(_Line):
+    kind: Literal["error"]
+    code: Literal["missing", "provider", "memory", "model", "machine"]
+    message: Annotated[str, Field(max_length=2000)]
+
+
+class _End(_Line):
+    kind: Literal["end"]
+
+
+_ANSWER: TypeAdapter[Any] = TypeAdapter(
+    Annotated[_Machine | _Graph | _Memory | _Epoch | _Error | _End, Field(discriminator="kind")]
+)
+
+
+def read_line(text: str | bytes, where: str) -> dict[str, Any] | None:
+    """Read one line of a device's answer; None where it is no JSON, a banner or a warning.
+
+    Raises:
+        MachineError: it is longer than 64 MiB, or JSON that no runner says.
+    """
+    if len(text) > MOST_BYTES:
+        raise MachineError(f"{where}: a line of its answer has more than {MOST_BYTES >> 20} MiB")
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict):  # a banner may be a number
+        return None
+    try:
+        _ANSWER.validate_python(line)
+    except ValidationError as error:
+        place, words = first_problem(error)
+        said = one_line(f"{place}: {words}")[:300]
+        raise MachineError(f"{where}: it answers what no runner says ({said})") from None
+    if "machine" in line:  # printed and written to reports
+        line["machine"] = {key: _printable(value) for key, value in line["machine"].items()}
+    return line
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [one_line(each) for each in value]
+    return one_line(value) if isinstance(value, str) else value
