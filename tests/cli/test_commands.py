@@ -206,8 +206,8 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("words", "effort"),
     [
-        ([], (96, 6, 3)),
-        (["--evaluations", "64", "--finalists", "2"], (64, 4, 2)),
+        ([], (48, 6, 3)),
+        (["--evaluations", "32", "--finalists", "2"], (32, 4, 2)),
         (["--evaluations", "16"], (16, 3, 3)),
         (["--evaluations", "1000"], (1000, 6, 3)),
     ],

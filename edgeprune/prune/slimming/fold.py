@@ -104,7 +104,8 @@ def _folded(dense: Any, port: Port, statistics: Statistics, stay: Bools) -> tupl
             continue
         full = regular(gram)
         across = full[here][:, ~here]  # (K, R)
-        carried = torch.linalg.solve(full[here][:, here], across)  # (K, R): A transposed
+        factor = torch.linalg.cholesky(full[here][:, here])
+        carried = torch.cholesky_solve(across, factor)  # (K, R): A transposed
         gain = part.weight[:, ~here] @ carried.T  # (o, K)
         outputs = torch.from_numpy(part.outputs)
         # Rows of a grouped convolution count on through its groups, columns begin anew.

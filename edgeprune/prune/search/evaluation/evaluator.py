@@ -72,7 +72,7 @@ class Score:
 
 
 FEW_IMAGES = Effort(
-    evaluations=96, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
+    evaluations=48, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
 )
 """For a few hundred images: more evaluations would fit the search to them."""
 
