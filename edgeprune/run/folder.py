@@ -26,12 +26,14 @@ FILES = (
     "latency.json",
     "front.csv",
     "plan.json",
+    "layers.json",
     "recovery.pt",
     "model.pt",
     "dense.pt",
     "dense.onnx",
     "model.onnx",
     "check.json",
+    "report.html",
 )
 
 

@@ -1,18 +1,30 @@
-"""Writes front.csv: the scored networks that none beats in both predicted latency and loss."""
+"""Writes front.csv: networks worth a look, by every score, and why each was taken or not."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgeprune.files import write_whole
+from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
+from edgeprune.run.measured_search import Candidate
 
 NAME = "front.csv"
 PREDICTED = "predicted_latency_ratio", "predicted_macs_ratio", "predicted_params_ratio"
 LATENCY, LOSS = PREDICTED[0], "predicted_loss"
-HEADINGS = (*PREDICTED, LOSS, "predicted_accuracy", "strategy", "chosen", "widths")
+SCORES = {
+    LOSS: "loss",
+    "predicted_accuracy": "accuracy",
+    "refit_loss": "refit loss",
+    "refit_accuracy": "refit accuracy",
+    "F2_loss": "F2 loss",
+    "F2_accuracy": "F2 accuracy",
+}
+HEADINGS = (*PREDICTED, *SCORES, "measured_latency_ratio", "strategy", "chosen", "why", "widths")
+_COSTS = "latency", "MACs", "params"
 
 
 @runtime_checkable
@@ -20,40 +32,92 @@ class Surveyor(Protocol):
     """A search that keeps every network it has scored."""
 
     def front(self) -> Sequence[Choice]:
-        """Every network scored so far that none beats in both predicted latency and loss."""
+        """Scored networks that none beats in latency and loss, and all with dearer scores."""
 
 
-def add(folder: Path, search: object, chosen: Choice | None, strategy: str) -> None:
+@dataclass(frozen=True)
+class Attempt:
+    """What the making of one model came to.
+
+    Attributes:
+        limits: What was asked for.
+        candidates: What was measured, in order; at least one.
+        reached: Whether the last of them is chosen.
+        strategy: Where the networks come from.
+    """
+
+    limits: Limits
+    candidates: tuple[Candidate, ...]
+    reached: bool
+    strategy: str
+
+
+def add(folder: Path, search: object, attempt: Attempt) -> None:
     """Bring front.csv up to date after a search.
 
     Latency is predicted by the table, MACs and params are counted; loss (cross-entropy plus
     divergence from the dense model) and accuracy are those on held-out images before any
-    fine-tuning, empty where the strategy does not score networks.
+    fine-tuning: folded and recalibrated, refitted, or distilled a little (F2, which decides).
+    They are empty where a network was not scored so.
 
     Args:
         folder: The run folder; what the file holds already stays, unless it is beaten.
         search: Asked for its front where it is a :class:`Surveyor`.
-        chosen: Stays in the file, beaten or not; None where nothing kept the limits.
-        strategy: Where the networks come from.
+        attempt: What was measured stays in the file, beaten or not.
     """
     seen = search.front() if isinstance(search, Surveyor) else ()
-    rows = [_row(choice, strategy, "") for choice in seen]
+    measured = {_network(_numbers(c.choice)): c for c in attempt.candidates}
+    rows = [_row(choice, attempt, measured) for choice in seen]
+    rows += [_row(candidate.choice, attempt, measured) for candidate in measured.values()]
     rows += _read(folder / NAME)
-    if chosen is not None:
-        rows.append(_row(chosen, strategy, "yes"))
     lines = io.StringIO()
-    table = csv.DictWriter(lines, HEADINGS, lineterminator="\n")
+    table = csv.DictWriter(lines, HEADINGS, lineterminator="\n", extrasaction="ignore")
     table.writeheader()
     table.writerows(_front(rows))
     write_whole(folder / NAME, lines.getvalue().encode())
 
 
-def _row(choice: Choice, strategy: str, chosen: str) -> dict[str, str]:
-    scores = [choice.scores.get(name) for name in ("loss", "accuracy")]
-    numbers = [f"{ratio:.4f}" for ratio in choice.ratios]
-    numbers += ["" if score is None else f"{score:.4f}" for score in scores]
-    widths = " ".join(map(str, choice.widths))
-    return dict(zip(HEADINGS, (*numbers, strategy, chosen, widths), strict=True))
+def _numbers(choice: Choice) -> dict[str, str]:
+    found = {name: f"{ratio:.4f}" for name, ratio in zip(PREDICTED, choice.ratios, strict=True)}
+    for heading, name in SCORES.items():
+        score = choice.scores.get(name)
+        found[heading] = "" if score is None else f"{score:.4f}"
+    return found | {"widths": " ".join(map(str, choice.widths))}
+
+
+def _row(
+    choice: Choice, attempt: Attempt, measured: Mapping[tuple[str, ...], Candidate]
+) -> dict[str, str]:
+    row = _numbers(choice)
+    candidate = measured.get(_network(row))
+    last = attempt.candidates[-1]
+    chosen = attempt.reached and candidate is last
+    why = _measured(candidate, attempt) if candidate else _passed_over(choice, last.aim)
+    ratio = f"{candidate.measured.mid:.4f}" if candidate else ""
+    known = {"measured_latency_ratio": ratio, "strategy": attempt.strategy, "why": why}
+    return row | known | {"chosen": "yes" if chosen else ""}
+
+
+def _measured(candidate: Candidate, attempt: Attempt) -> str:
+    """Why a network that was measured was taken or not."""
+    limit, high = attempt.limits.latency, candidate.measured.high
+    if limit is None:
+        return "the best by the last score; no limit of latency"
+    if high <= limit:
+        return f"the best by the last score, measured up to {high:.3f}x, within {limit:g}x"
+    return f"measured up to {high:.3f}x, over {limit:g}x"
+
+
+def _passed_over(choice: Choice, aim: Limits) -> str:
+    """Why a network was not even measured: over what was aimed at, or the score it fell by."""
+    for name, ratio, limit in zip(_COSTS, choice.ratios, aim.vector(), strict=True):
+        if ratio > limit * (1 + 1e-9):
+            return f"{name} {ratio:.3f}x, over the {limit:.3f}x aimed at"
+    if "F2 loss" in choice.scores:
+        return "distilled; another had less F2 loss"
+    if "refit loss" in choice.scores:
+        return "refitted; others had less loss then and were distilled"
+    return "scored; others were refitted or distilled"
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -64,19 +128,19 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _front(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """By latency; each network once, and no loss but a chosen one's above that of a faster one."""
-    chosen = {_network(row) for row in rows if row["chosen"]}
+    """By latency; each network once; beaten ones only with a dearer score or a measurement."""
+    chosen = {_network(row): row for row in rows if row["chosen"]}
     found: dict[tuple[str, ...], dict[str, str]] = {}
     least = float("inf")
     for row in sorted(rows, key=lambda row: (float(row[LATENCY]), float(row[LOSS] or "inf"))):
         loss = float(row[LOSS] or "inf")
-        if loss < least or row["chosen"]:
-            mark = "yes" if _network(row) in chosen else ""
-            found.setdefault(_network(row), {**row, "chosen": mark})
+        judged = row["chosen"] or row.get("refit_loss") or row.get("F2_loss")
+        if loss < least or judged or row.get("measured_latency_ratio"):
+            found.setdefault(_network(row), chosen.get(_network(row), row))
         least = min(least, loss)
     return list(found.values())
 
 
-def _network(row: dict[str, str]) -> tuple[str, ...]:
+def _network(row: Mapping[str, str]) -> tuple[str, ...]:
     """Identity of a network: those of the same widths may keep other channels."""
     return row[LATENCY], row[LOSS], row["widths"]

@@ -1,7 +1,7 @@
 """Searches, measures the choice, and searches under tighter limits until it keeps those asked."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import nn
@@ -79,10 +79,17 @@ class PairedTiming:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A choice and its latency over the dense model's, measured with its final widths."""
+    """A choice and its latency over the dense model's, measured with its final widths.
+
+    Attributes:
+        choice: What was searched.
+        measured: Ratio to the dense latency.
+        aim: Limits that the search had to keep, as predicted: those asked for, tightened.
+    """
 
     choice: Choice
     measured: Interval
+    aim: Limits = field(default_factory=Limits)
 
 
 def settle(
@@ -110,7 +117,7 @@ def settle(
         choice = search(tight)
         _refuse_missed_counts(choice, limits)
         network = slim(problem.trace, choice.plan(problem.model))
-        candidate = Candidate(choice, timing.ratio(network, limits.latency))
+        candidate = Candidate(choice, timing.ratio(network, limits.latency), tight)
         yield candidate
         if limits.latency is None or candidate.measured.high <= limits.latency:
             return

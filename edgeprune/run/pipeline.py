@@ -9,6 +9,7 @@ from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.interrupt import interrupt
 from edgeprune.progress import Progress, silent
 from edgeprune.run import folder as run_folder
+from edgeprune.run import layers
 from edgeprune.run.delivery import deliver
 from edgeprune.run.family import Family, make_family, recall_family
 from edgeprune.run.folder import RunFolder
@@ -97,6 +98,7 @@ def _single(pruner: Pruner) -> Outcome:
     if request.only_accuracy:
         model = fastest_that_keeps_accuracy(pruner)
         plan = model.chosen.choice.plan(context.problem.model)
+        layers.write(context, context.folder, model.chosen.choice.widths)
         context.folder.write("plan.json", plan.to_plain())  # each step has its own in its folder
     elif request.latency_ms is not None:
         model, budget = _within_ms(pruner, request.latency_ms)

@@ -1,6 +1,6 @@
 """Makes one pruned model under limits: searches, measures, fine-tunes, each step only once."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, train_in
 from edgeprune.prune.training.state import Keep
-from edgeprune.run import front_csv, measured_search
+from edgeprune.run import front_csv, layers, measured_search
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate, Search, UnreachedError
 from edgeprune.run.outcome import PrunedModel, Recovered
@@ -68,18 +68,19 @@ class Pruner:
                 progress(_remark(candidate, limits.latency), 0, 0)
         except UnreachedError:
             if found:  # what was searched in vain still shows what can be had
-                self._write_front(None)
+                self._write_front(found, limits, reached=False)
             raise
         chosen = found[-1]
-        self._write_front(chosen.choice)
+        self._write_front(found, limits, reached=True)
+        layers.write(context, folder, chosen.choice.widths)
         plan = chosen.choice.plan(context.problem.model)
         folder.write("plan.json", plan.to_plain())
         folder.record(chosen=_plain(chosen))
         return chosen
 
-    def _write_front(self, chosen: Choice | None) -> None:
-        context = self.context
-        front_csv.add(context.folder.path, self.search, chosen, context.request.strategy)
+    def _write_front(self, found: list[Candidate], limits: Limits, *, reached: bool) -> None:
+        made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
+        front_csv.add(self.context.folder.path, self.search, made)
 
     def _restored(self, folder: RunFolder) -> Candidate | None:
         """What a resumed run had chosen and measured, if it came so far."""
@@ -114,6 +115,7 @@ class Pruner:
             "val_slim": evaluate(trained.model, images.val).accuracy,
         }
         context.folder.event("fine-tuned", **accuracy)
+        folder.record(validation=accuracy)
         history = {**trained.history, "compensation": start.to_plain()}
         return Recovered(trained.model, accuracy, history)
 
@@ -144,6 +146,7 @@ def _plain(candidate: Candidate) -> dict[str, object]:
         "widths": choice.widths.tolist(),
         "predicted": choice.ratios.tolist(),
         "measured": list(candidate.measured),
+        "aim": asdict(candidate.aim),
         "scores": dict(choice.scores),
     }
 

@@ -47,6 +47,7 @@ class RunContext:
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
+        latency: Predicted latency of any widths, by the measured table.
         problem: What strategies look at.
     """
 
@@ -57,6 +58,7 @@ class RunContext:
     images: DataSet
     origin: DenseModel
     dense: Exported
+    latency: LatencyModel
     problem: Problem
 
     @cached_property
@@ -147,6 +149,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         images=images,
         origin=origin,
         dense=exported,
+        latency=latency,
         problem=problem,
     )
 

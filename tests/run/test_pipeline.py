@@ -135,8 +135,8 @@ def test_a_short_training_begins_with_a_refit_that_is_judged(outcome, here):
 def test_the_run_folder_holds_everything(outcome, here):
     names = {path.name for path in (here / "run").iterdir()}
     assert names == {
-        "run.json", "events.jsonl", "latency.json", "front.csv", "plan.json", "model.pt",
-        "dense.onnx", "dense.pt", "model.onnx", "check.json", "search",
+        "run.json", "events.jsonl", "latency.json", "front.csv", "plan.json", "layers.json",
+        "model.pt", "dense.onnx", "dense.pt", "model.onnx", "check.json", "search",
     }  # fmt: skip
     record = json.loads((here / "run" / "run.json").read_text())
     assert record["status"] == "done"
@@ -322,9 +322,11 @@ def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, h
     evaluated = evaluations(here / "family")
     assert len(evaluated) == len(set(evaluated))
     rows = list(csv.DictReader((here / "family" / "front.csv").read_text().splitlines()))
-    losses = [float(row["predicted_loss"]) for row in rows if not row["chosen"]]
+    scored = [r for r in rows if not (r["refit_loss"] or r["measured_latency_ratio"])]
+    losses = [float(row["predicted_loss"]) for row in scored]
     assert losses == sorted(losses, reverse=True)
     assert {row["chosen"] for row in rows} <= {"", "yes"} and any(r["chosen"] for r in rows)
+    assert all(row["why"] for row in rows)
     again = run_search(replace(wanted, resume=True))
     assert [m.to_plain() for m in again.members] == [m.to_plain() for m in found.members]
     assert len(counted) == 1  # nothing was looked at again

@@ -42,6 +42,7 @@ def fitted(
         document=measured.to_json(),
         tables=tables,
         constant=constant,
+        blocks=tuple(tables_of(network, [families]) for families in blocks),
     )
     model = replace(model, fit=_best_fit(model, nets.fitted))
     return replace(model, fit=_judged(model, nets.held_out))

@@ -1,7 +1,7 @@
 """The latency model: predicts the latency of a population of networks from small tables."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,9 +48,13 @@ class Fit:
 
     def apply(self, sums: Floats) -> Floats:
         """Milliseconds (P,) from the sums (P, 3) of :data:`units.PIECES`."""
-        hot, extra, weights = sums.T  # (P,) each
-        share = ((weights - self.fits) / (self.spills - self.fits)).clip(0, 1)
-        ms: Floats = self.scale * hot + self.more * share * extra + self.offset
+        return self.of_parts(sums, sums[:, 2]) + self.offset * self.reference_ms
+
+    def of_parts(self, sums: Floats, weights: Floats | float) -> Floats:
+        """Milliseconds (P,) without the offset, of parts of networks with these weights."""
+        hot, extra, _ = sums.T  # (P,) each
+        share = np.clip((weights - self.fits) / (self.spills - self.fits), 0, 1)
+        ms: Floats = self.scale * hot + self.more * share * extra
         return ms * self.reference_ms
 
 
@@ -65,6 +69,7 @@ class LatencyModel:
         document: The measurements it is made of, canonical JSON, for the run folder.
         tables: Parts of the sums (..., 3), by the columns they are looked up with, see lookup.py.
         constant: Part of the sums (3,) that nothing changes.
+        blocks: Tables and constant of every block alone, in the network's order.
     """
 
     network: Network
@@ -73,6 +78,7 @@ class LatencyModel:
     document: bytes
     tables: Tables
     constant: Floats
+    blocks: tuple[tuple[Tables, Floats], ...] = ()
 
     @property
     def error(self) -> float:
@@ -92,6 +98,17 @@ class LatencyModel:
     def predict(self, widths: NDArray[np.integer]) -> Floats:
         """Predicted latencies (P,) in ms at widths (P, G); refuses what :meth:`sums` refuses."""
         return self.fit.apply(self.sums(widths))
+
+    def by_block(self, widths: NDArray[np.integer]) -> Floats:
+        """Predicted ms of one network, widths (G,): of every block and, last, of what is beyond.
+
+        Returns:
+            Shape (B + 1,); its sum is what :meth:`predict` says.
+        """
+        alone = [replace(self, tables=own, constant=rest) for own, rest in self.blocks]
+        sums = np.concatenate([block.sums(widths) for block in alone])  # (B, 3)
+        own = self.fit.of_parts(sums, float(sums[:, 2].sum()))
+        return np.append(own, self.fit.offset * self.fit.reference_ms)
 
     def sums(self, widths: NDArray[np.integer]) -> Floats:
         """Sums (P, 3) over the blocks of networks with widths (P, G).

@@ -121,3 +121,20 @@ def test_a_width_that_was_not_measured_is_refused(
 def test_no_networks_no_predictions(simulated: Make, residual_net: Make) -> None:
     model = probe(residual_net(1), PINNED, Probe(device=simulated())).model
     assert model.predict(np.empty((0, 6), np.int64)).shape == (0,)
+
+
+def test_the_blocks_and_what_is_beyond_them_add_up_to_the_network(
+    simulated: Make, residual_net: Make
+) -> None:
+    network = residual_net(2)
+    model = probe(network, PROFILE, Probe(device=simulated(cache_bytes=1e5))).model
+    slim = np.array(network.full)
+    slim[[0, 3, 5]] = (8, 0, 16)
+    for widths in (np.array(network.full), slim):
+        own = model.by_block(widths)
+        assert len(own) == len(network.blocks) + 1
+        assert own.sum() == pytest.approx(model.predict(widths)[0])
+    # The branch of block 0.0 is group 3, which is dropped.
+    before, after = model.by_block(np.array(network.full)), model.by_block(slim)
+    names = [block.name for block in network.blocks]
+    assert after[names.index("0.0")] < before[names.index("0.0")]

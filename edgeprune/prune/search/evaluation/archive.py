@@ -1,6 +1,6 @@
 """Archive of scored networks: ranking under limits, refit, successive halving, the front."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,12 +28,14 @@ class Archive:
         encoding: What genomes mean.
         scores: F1 by canonical genome, in the order in which they were asked for.
         begun: Limits that the search has begun with, in order.
+        dear: Numbers of the dearer scores, ``refit loss``, ``F2 accuracy`` ..., by genome.
     """
 
     problem: Problem
     encoding: Encoding
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
     begun: list[Limits] = field(default_factory=list)
+    dear: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
 
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
@@ -94,31 +96,26 @@ class Archive:
             Optimization, AISTATS 2016.
         """
         effort, evaluator, left = self.problem.effort, self.problem.evaluator, candidates
-        known: dict[tuple[int, ...], dict[str, float]] = {}
         if effort.refitted and len(left) > 1:
             left = left[: effort.refitted]
-            left = self._ordered("refit", left, evaluator.refitted, known)
+            left = self._ordered("refit", left, evaluator.refitted)
         left = left[: effort.finalists]
         for steps, survivors in effort.rungs:
             if len(left) > survivors:
                 score = partial(evaluator.distilled, steps=steps)
-                left = self._ordered("F2", left, score, known)[:survivors]
-        return self.choice(left[0], known.get(tuple(left[0].tolist())))
+                left = self._ordered("F2", left, score)[:survivors]
+        return self.choice(left[0])
 
     def _ordered(
-        self,
-        name: str,
-        genomes: Genomes,
-        score: Callable[[PruningPlan], Score],
-        known: dict[tuple[int, ...], dict[str, float]],
+        self, name: str, genomes: Genomes, score: Callable[[PruningPlan], Score]
     ) -> Genomes:
-        """The genomes by another score, best first; its numbers are put down in ``known``."""
+        """The genomes by a dearer score, best first; its numbers are put down."""
         step, losses = _STEPS[name], list[float]()
         for done, genome in enumerate(genomes):
             self.problem.progress(step, done, len(genomes))
             found = score(self.encoding.plan(genome))
             losses.append(found.loss)
-            numbers = known.setdefault(tuple(genome.tolist()), {})
+            numbers = self.dear.setdefault(tuple(genome.tolist()), {})
             numbers |= {f"{name} loss": found.loss, f"{name} accuracy": found.accuracy}
         self.problem.progress(step, len(genomes), len(genomes))
         ordered: Genomes = genomes[np.argsort(_comparable(losses), kind="stable")]
@@ -132,13 +129,18 @@ class Archive:
         """Share of the MACs that is kept, shape (P,)."""
         return self.ratios(genomes)[:, 1]
 
-    def choice(self, genome: Ints, more: Mapping[str, float] | None = None) -> Choice:
-        """One scored genome as a choice, with what else is known of it."""
-        scores = {**vars(self.scores[tuple(genome.tolist())]), **(more or {})}
+    def choice(self, genome: Ints) -> Choice:
+        """One scored genome as a choice, with all of its scores."""
+        key = tuple(genome.tolist())
+        scores = {**vars(self.scores[key]), **self.dear.get(key, {})}
         return self.encoding.choice(genome, self.problem.costs, **scores)
 
     def front(self) -> tuple[Choice, ...]:
-        """Networks that none scored so far beats in both predicted latency and F1 loss."""
+        """Networks that none scored so far beats in both predicted latency and F1 loss.
+
+        Those that were refitted or distilled come too, beaten or not: by their dearer scores
+        the choice was made.
+        """
         genomes = self.genomes
         if not len(genomes):
             return ()
@@ -146,9 +148,10 @@ class Archive:
         latency = self.ratios(genomes)[:, 0]
         best, front = _BROKEN, []
         for row in np.lexsort((losses, latency)):  # fastest first, then least loss
-            if losses[row] < best:
-                best = losses[row]
+            dear = tuple(genomes[row].tolist()) in self.dear and losses[row] < _BROKEN
+            if losses[row] < best or dear:
                 front.append(self.choice(genomes[row]))
+            best = min(best, losses[row])
         return tuple(front)
 
 

@@ -97,7 +97,7 @@ class Random:
         return archive.decided(archive.ranked(limits))
 
     def front(self) -> tuple[Choice, ...]:
-        """Networks that none of them beats in both predicted latency and loss."""
+        """As :meth:`Archive.front`."""
         return self._archive.front()
 
     @cached_property

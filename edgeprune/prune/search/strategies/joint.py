@@ -63,7 +63,7 @@ class Joint:
         return self.archive.decided(self._candidates(repair, rules))
 
     def front(self) -> tuple[Choice, ...]:
-        """Networks that none scored so far beats in both predicted latency and F1 loss."""
+        """As :meth:`Archive.front`."""
         return self.archive.front()
 
     def rules(self, limits: Limits) -> dict[str, Genome]:
