@@ -11,14 +11,13 @@ learning rate of 0.02.
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from contest.network import DenseNetwork, dense_network, unpacked
+from contest.network import WEIGHTS, DenseNetwork, public_network
 from torch import nn
 
 from edgeprune.prune.images.datasets import sample
@@ -33,7 +32,6 @@ from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
 
-WEIGHTS = {"resnet20": "resnet20-jpeg45k.pt", "resnet56": "resnet56-jpeg-tuned.pt"}
 RULES = ("l1", "uniform", "depth")
 IMAGES = 512
 
@@ -50,11 +48,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[])
     parser.add_argument("--work", type=Path, help="where images are unpacked and kept")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = given.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
-        weights = given.shared / "data" / "checkpoints" / WEIGHTS[given.model]
-        dense = dense_network(given.model, weights, unpacked(given.shared, work))
+    with public_network(given.model, given.shared, given.work) as dense:
         print(f"dense: {accuracy(dense, dense.model):.2f} %")
         for name, plan in plans(dense, given.rules, given.limits):
             if given.steps:

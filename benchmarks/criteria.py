@@ -11,13 +11,11 @@ statistics predict for a vector with the loss in accuracy once it is folded.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from compensation import WEIGHTS
-from contest.network import DenseNetwork, dense_network, unpacked
+from contest.network import WEIGHTS, DenseNetwork, public_network
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -52,11 +50,7 @@ def main() -> None:
     parser.add_argument("--criteria", nargs="+", default=["taylor", "bn", "l1", "pixels", "haar"])
     parser.add_argument("--work", type=Path, help="where images are unpacked and kept")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = given.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
-        weights = given.shared / "data" / "checkpoints" / WEIGHTS[given.model]
-        dense = dense_network(given.model, weights, unpacked(given.shared, work))
+    with public_network(given.model, given.shared, given.work) as dense:
         images = dense.images.test if given.model == "resnet56" else dense.images.val
         table(dense, sample(images, given.judged), given)
 

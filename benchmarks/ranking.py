@@ -12,7 +12,6 @@ networks, and over the better half, where a search has to choose.
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest.network import DenseNetwork, dense_network, unpacked
+from contest.network import DenseNetwork, public_network
 from scipy.stats import kendalltau
 
 from edgeprune.arrays import Floats, Genomes
@@ -51,11 +50,7 @@ def main() -> None:
     parser.add_argument("--scores", action="store_true", help="score what is distilled")
     parser.add_argument("--work", type=Path, help="where images are unpacked and kept")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = given.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
-        weights = given.shared / "data" / "checkpoints" / "resnet20-jpeg45k.pt"
-        dense = dense_network("resnet20", weights, unpacked(given.shared, work))
+    with public_network("resnet20", given.shared, given.work) as dense:
         if given.scores:
             scores(dense, read(given.out))
         else:

@@ -1,7 +1,9 @@
 """The dense network that every arm is judged on: its images, its latency table and its clock."""
 
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +37,8 @@ from edgeprune.run.setup import pose
 from edgeprune.target import TargetProfile, load_target
 
 TARGET = "mobile-cpu"
+# Public checkpoints on the CIFAR-10 images, below SHARED/data/checkpoints.
+WEIGHTS = {"resnet20": "resnet20-jpeg45k.pt", "resnet56": "resnet56-jpeg-tuned.pt"}
 LONGEST = 900.0  # seconds for one job of the stopwatch; it ends with its last epoch
 
 
@@ -136,6 +140,15 @@ def dense_network(model: str, weights: Path | None, images: DataSet) -> DenseNet
     else:
         network = build(spec)
     return DenseNetwork(model, rewrite_shortcuts(network).eval(), images, load_target(TARGET))
+
+
+@contextmanager
+def public_network(model: str, shared: Path, work: Path | None) -> Iterator[DenseNetwork]:
+    """A dense network of a public checkpoint; without ``work`` its images go at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = unpacked(shared, work or Path(folder))
+        weights = shared / "data" / "checkpoints" / WEIGHTS[model]
+        yield dense_network(model, weights, images)
 
 
 def unpacked(shared: Path, work: Path) -> DataSet:

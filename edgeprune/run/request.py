@@ -15,7 +15,7 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
-from edgeprune.prune.search.evaluation.problem import Genome
+from edgeprune.prune.search.evaluation.problem import GenomeKind
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
@@ -77,7 +77,7 @@ class Request:
     device: str = "local://"
     strategy: str = registry.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
-    genome: Genome = "widths"
+    genome: GenomeKind = "widths"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
 

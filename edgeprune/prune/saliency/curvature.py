@@ -13,6 +13,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pywt
@@ -123,17 +124,15 @@ def measure(
         return Curvature(ports=ports, additions=additions, statistics={}, left=left)
     graph = copy.deepcopy(trace.graph).to(device).eval().requires_grad_(False)
     chosen = _batches(trace, images, options, device)
-    observer = _Observer(
-        trace,
-        graph,
-        {p.node: _Tally(p, reader(graph, p.node), options.wavelet) for p in (*ports, *additions)},
-    )
+    watched = (*ports, *additions)
+    tallies = {p.node: _Tally(p, reader(graph, p.node), options.wavelet) for p in watched}
+    observer = _Observer(trace, graph, tallies)
     observer.take_fisher(chosen, options.seed)
     observer.take_grams(chosen)
     return Curvature(
         ports=ports,
         additions=additions,
-        statistics={node.name: tally.statistics() for node, tally in observer.tallies.items()},
+        statistics={node.name: tally.statistics() for node, tally in tallies.items()},
         left=left,
     )
 
@@ -168,7 +167,7 @@ class _Tally:
         self._count = 0
         self._fisher = torch.zeros(0)  # (bands, O), sums over images, probes and coefficients
         self._mean = torch.zeros(0)  # (D,), sum over images
-        self._grams: list[Tensor] = []
+        self._grams = [torch.zeros(0) for _ in port.parts]
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Take the gradient of one probe at the output, (N, O, ...)."""
@@ -189,20 +188,22 @@ class _Tally:
 
     def add_rows(self, values: tuple[Tensor, ...]) -> None:
         """Take what the port reads of some images, for the Gram matrices."""
+        mean = (self._mean / self._count).to(values[0])
+        rows = unfolded(self.port, self._layer, values) - mean[:, None]  # (N, D, L)
+        for number, part in enumerate(self.port.parts):
+            own = rows if len(self.port.parts) == 1 else rows[:, torch.from_numpy(part.rows)]
+            mixed = (own @ self._weighted).transpose(0, 1).flatten(1)  # (d, N * M)
+            self._grams[number] = _added(self._grams[number], mixed @ mixed.T)
+
+    @cached_property
+    def _weighted(self) -> Tensor:
+        """The basis weighted by band, (L, M), once all gradients are in."""
         grid = self._basis
         assert grid is not None  # the first pass has set it
         shares = self._fisher.sum(1) / self._fisher.sum().clamp_min(1e-300)  # (bands,)
         kept = torch.bincount(grid.band.cpu(), minlength=grid.bands)
         weights = (shares.cpu() / kept).sqrt()[grid.band.cpu()]  # (M,), of sqrt(pi_b / kept_b)
-        vectors = grid.vectors * weights.to(grid.vectors)
-        mean = (self._mean / self._count).to(values[0])
-        rows = unfolded(self.port, self._layer, values) - mean[:, None]  # (N, D, L)
-        for number, part in enumerate(self.port.parts):
-            own = rows if len(self.port.parts) == 1 else rows[:, torch.from_numpy(part.rows)]
-            mixed = (own @ vectors).transpose(0, 1).flatten(1)  # (d, N * M)
-            if number == len(self._grams):
-                self._grams.append(torch.zeros(0))
-            self._grams[number] = _added(self._grams[number], mixed @ mixed.T)
+        return grid.vectors * weights.to(grid.vectors)
 
     def statistics(self) -> Statistics:
         """What the sums come to."""
@@ -221,8 +222,7 @@ class _Tally:
             wavelet = self._wavelet if len(sides) == 2 else PIXELS
             height, width = sides if len(sides) == 2 else (1, math.prod(sides))
             found = basis(height, width, wavelet)
-            tensors = found.vectors, found.band, found.share
-            self._basis = Basis(*(tensor.to(device) for tensor in tensors))
+            self._basis = Basis(*(t.to(device) for t in (found.vectors, found.band, found.share)))
         return self._basis
 
 

@@ -12,9 +12,10 @@ References:
     NIPS 1993. The blocks of all taps of a channel, and the sum over ports, are our reconstruction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -108,7 +109,15 @@ def unread(saliency: Tensor, price: float) -> Order:
 
 @one_thread()
 def _order(curvature: Curvature, index: int, width: int) -> Order | None:
-    blocks = [block for port in curvature.ports for block in _blocks(curvature, port, index)]
+    blocks = [
+        _Block(
+            weight=read.part.weight.clone(),
+            inverse=torch.linalg.inv(regular(read.gram)),
+            fisher=read.fisher,
+            rows=read.rows,
+        )
+        for read in _readings(curvature, index)
+    ]
     if not blocks:
         return None
     damage = np.zeros(width + 1)
@@ -125,21 +134,31 @@ def _order(curvature: Curvature, index: int, width: int) -> Order | None:
     return Order(np.array(removed[::-1]), damage)
 
 
-def _blocks(curvature: Curvature, port: Port, index: int) -> list[_Block]:
-    statistics = curvature.statistics[port.node.name]
-    found = []
-    for part, gram in zip(port.parts, statistics.grams, strict=True):
-        rows = rows_of(port, part, index)
-        if rows is not None:
-            found.append(
-                _Block(
-                    weight=part.weight.clone(),
-                    inverse=torch.linalg.inv(regular(gram)),
-                    fisher=statistics.fisher[torch.from_numpy(part.outputs)],
-                    rows=rows,
-                )
-            )
-    return found
+class _Reading(NamedTuple):
+    """One part of a port that reads a group.
+
+    Attributes:
+        part: The part.
+        gram: Gram matrix of its rows, (d, d).
+        fisher: Fisher weight of its outputs, (o,).
+        rows: Places within it of the rows of each channel of the group, (C, k).
+    """
+
+    part: Part
+    gram: Tensor
+    fisher: Tensor
+    rows: Tensor
+
+
+def _readings(curvature: Curvature, index: int) -> Iterator[_Reading]:
+    """Every part of every port that reads a group."""
+    for port in curvature.ports:
+        statistics = curvature.statistics[port.node.name]
+        for part, gram in zip(port.parts, statistics.grams, strict=True):
+            rows = rows_of(port, part, index)
+            if rows is not None:
+                fisher = statistics.fisher[torch.from_numpy(part.outputs)]
+                yield _Reading(part, gram, fisher, rows)
 
 
 def rows_of(port: Port, part: Part, index: int) -> Tensor | None:
@@ -162,14 +181,9 @@ def regular(gram: Tensor) -> Tensor:
 def damage(curvature: Curvature, index: int, kept: Bools) -> float:
     """Damage of keeping only some channels (C,) of one group, by the Schur complement."""
     total = 0.0
-    for port in curvature.ports:
-        statistics = curvature.statistics[port.node.name]
-        for part, gram in zip(port.parts, statistics.grams, strict=True):
-            rows = rows_of(port, part, index)
-            if rows is not None:
-                gone = rows[torch.from_numpy(~kept)].flatten()
-                fisher = statistics.fisher[torch.from_numpy(part.outputs)]
-                total += _schur(regular(gram), part.weight, fisher, gone)
+    for read in _readings(curvature, index):
+        gone = read.rows[torch.from_numpy(~kept)].flatten()
+        total += _schur(regular(read.gram), read.part.weight, read.fisher, gone)
     return total
 
 
@@ -210,13 +224,9 @@ def interactions(curvature: Curvature, index: int, width: int) -> Tensor:
     A population of masks (P, C) is scored by one matrix product, ``((m @ X) * m).sum(1)``.
     """
     total = torch.zeros(width, width, dtype=torch.float64)
-    for port in curvature.ports:
-        statistics = curvature.statistics[port.node.name]
-        for part, gram in zip(port.parts, statistics.grams, strict=True):
-            rows = rows_of(port, part, index)
-            if rows is not None:
-                fisher = statistics.fisher[torch.from_numpy(part.outputs)]
-                weight = part.weight[:, rows.flatten()]  # (o, C * k)
-                both = (weight.T * fisher) @ weight * gram[rows.flatten()][:, rows.flatten()]
-                total += 0.5 * both.view(width, rows.shape[1], width, -1).sum((1, 3))
+    for read in _readings(curvature, index):
+        rows = read.rows.flatten()
+        weight = read.part.weight[:, rows]  # (o, C * k)
+        both = (weight.T * read.fisher) @ weight * read.gram[rows][:, rows]
+        total += 0.5 * both.view(width, read.rows.shape[1], width, -1).sum((1, 3))
     return total

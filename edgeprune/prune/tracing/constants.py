@@ -1,6 +1,7 @@
 """Constants of a traced graph: tensors that do not depend on the content of its input."""
 
 import operator
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class Constants:
 
     def _value(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
-            return attribute(self._graph, str(node.target))
+            return attrgetter(str(node.target))(self._graph)
         if "tensor_meta" not in node.meta:
             return node.meta["value"]
         args, kwargs = self.value(node.args), self.value(node.kwargs)
@@ -107,11 +108,3 @@ def nodes_in(argument: Any) -> list[fx.Node]:
     found: list[fx.Node] = []
     fx.node.map_arg(argument, found.append)
     return found
-
-
-def attribute(root: nn.Module, name: str) -> Any:
-    """The attribute of a dotted name."""
-    value: Any = root
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

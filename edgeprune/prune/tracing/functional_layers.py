@@ -7,6 +7,7 @@ spectral norm, learned gains), what the expression comes to: removing channels w
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from edgeprune.prune.tracing.constants import Constants, attribute, nodes_in
+from edgeprune.prune.tracing.constants import Constants, nodes_in
 from edgeprune.prune.tracing.layer_makers import Arguments, maker_of
 from edgeprune.prune.tracing.operations import operation
 
@@ -165,7 +166,7 @@ def _is_free(graph: fx.GraphModule, owner: str, layer: nn.Module) -> bool:
             return False
         if node.op == "get_attr" and target.rpartition(".")[0] == owner:
             last = target.rpartition(".")[2]
-            if getattr(layer, last, None) is not attribute(graph, target):
+            if getattr(layer, last, None) is not attrgetter(target)(graph):
                 return False
     return True
 

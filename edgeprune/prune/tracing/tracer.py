@@ -3,6 +3,7 @@
 import contextlib
 import operator
 from collections.abc import Callable, Collection, Iterator
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ class Tracer(fx.Tracer):
         """A number that does not depend on the content of tensors."""
         if obj.node.op == "get_attr":
             with _untraced():
-                return _attribute(self.root, str(obj.node.target))
+                return attrgetter(str(obj.node.target))(self.root)
         found = self.value(obj)
         if isinstance(found, Tensor):
             raise fx.proxy.TraceError("control flow that depends on the values of a tensor")
@@ -160,7 +161,7 @@ class _Sizes:
             return self._example
         target: Any = node.target
         if node.op == "get_attr":
-            return self._fake(_attribute(self._root, target))
+            return self._fake(attrgetter(target)(self._root))
         if node.op == "call_module":
             return self._root.get_submodule(target)(*args, **kwargs)
         if node.op == "call_method":
@@ -200,10 +201,3 @@ def _shallow(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
     }
     copy.__dict__.update(state)
     return copy
-
-
-def _attribute(root: nn.Module, name: str) -> Any:
-    value: Any = root
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

@@ -27,7 +27,7 @@ from edgeprune.prune.tracing.trace import Trace
 
 Saliencies = tuple[Tensor, ...]
 CRITERIA = ("wavelet", "taylor", "l1", "bn")
-Genome = Literal["widths", "bits"]
+GenomeKind = Literal["widths", "bits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Problem:
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     criteria_names: tuple[str, ...] = CRITERIA[:1]
     fold: bool = True
-    genome: Genome = "widths"
+    genome: GenomeKind = "widths"
     folder: Path | None = None
     progress: Progress = silent
     model: str = ""
@@ -103,6 +103,14 @@ class Problem:
     def drops(self) -> Mapping[str, float]:
         """By branch the damage of dropping it, where its addition could be measured."""
         return surgeon.drop_damages(self.curvature)
+
+    @cached_property
+    def interactions(self) -> tuple[Tensor, ...]:
+        """Per group the damage of removed channels as a quadratic form, (C, C)."""
+        return tuple(
+            surgeon.interactions(self.curvature, index, group.width)
+            for index, group in enumerate(self.space.groups)
+        )
 
     @cached_property
     def folding(self) -> Folding:

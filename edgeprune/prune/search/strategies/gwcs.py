@@ -84,7 +84,6 @@ class _Stage:
         budget: Cost shares of the whole network, (3,).
         ahead: Indices of the groups of the stages still to come.
         repair: Brings genomes under the limits, in the last stage; None before it.
-        sized: Whether a network of more MACs counts as better where both are within the limits.
     """
 
     problem: Problem
@@ -93,7 +92,6 @@ class _Stage:
     budget: Floats
     ahead: tuple[int, ...]
     repair: Repair | None
-    sized: bool
 
     @classmethod
     def of(
@@ -105,10 +103,9 @@ class _Stage:
     ) -> "_Stage":
         """A stage whose search space are the groups of ``done``."""
         members = tuple(member for stage in done for member in stage)
-        by_widths = problem.genome == "widths"
         coding: Coding
         repair = None
-        if by_widths:
+        if problem.genome == "widths":
             coding = widths = WidthGenomes(problem, members)
             if not ahead and limits.bind():
                 repair = _repairing(widths, limits)
@@ -122,7 +119,6 @@ class _Stage:
             budget=limits.vector(),
             ahead=tuple(member for stage in ahead for member in stage),
             repair=repair,
-            sized=by_widths and not ahead and limits.bind(),
         )
 
     def objectives(self, genomes: Genomes) -> Objectives:
@@ -137,7 +133,7 @@ class _Stage:
         ratios = self.problem.costs.ratios(widths)  # (P, 3)
         least = narrowed(self.problem.space, widths, self.ahead)
         excess = over(ratios, self.limits) + over(self.problem.costs.ratios(least), self.budget)
-        second = -ratios[:, 1] if self.sized else ratios[:, 0]
+        second = ratios[:, 0] if self.repair is None else -ratios[:, 1]
         return Objectives(np.stack([self.coding.damage(genomes), second], 1), excess.sum(1))
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from edgeprune.arrays import Floats, Genomes, Widths
 from edgeprune.prune.models.placement import best_device, one_thread
-from edgeprune.prune.saliency import surgeon
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation import sensitivity
 from edgeprune.prune.search.evaluation.encoding import Encoding
@@ -121,16 +120,11 @@ class BitGenomes:
     @classmethod
     def of(cls, problem: Problem, members: tuple[int, ...]) -> "BitGenomes":
         """The bits of some groups of a problem, on the device that computes fastest."""
-        device, groups = best_device(), problem.space.groups
+        device = best_device()
         widths = WidthGenomes(problem, members)
         return cls(
             problem.space,
-            tuple(
-                (SCALE * surgeon.interactions(problem.curvature, i, group.width))
-                .float()
-                .to(device)
-                for i, group in enumerate(groups)
-            ),
+            tuple((SCALE * form).float().to(device) for form in problem.interactions),
             tuple(saliency.to(device) for saliency in problem.criterion("wavelet")),
             tuple(widths.sensitivity.added[:, 0, 0].tolist()),
             members,

@@ -8,7 +8,7 @@ import torch
 
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.sensitivity import SCALE
-from edgeprune.prune.search.strategies import gwcs, gwcs_genomes
+from edgeprune.prune.search.strategies import gwcs
 from edgeprune.prune.space.budget import Limits
 
 SETTINGS = Settings(population=24, generations=25)
@@ -25,17 +25,13 @@ def floor_of(problem):
 
 
 @pytest.fixture(params=["widths", "bits"])
-def problem_of(request, judged_problem, monkeypatch):
+def problem_of(request, judged_problem):
     def make(kind, **given):
         problem = judged_problem(kind, genome=request.param, **given)
         vars(problem)["settings"] = SETTINGS
         judge = problem.evaluator
         worth = [w / w.sum() * k for w, k in zip(judge.worth, judge.weight, strict=True)]
-        monkeypatch.setattr(
-            gwcs_genomes.surgeon,
-            "interactions",
-            lambda curvature, index, width: torch.diag(torch.from_numpy(worth[index])),
-        )
+        vars(problem)["interactions"] = tuple(torch.diag(torch.from_numpy(w)) for w in worth)
         vars(problem)["curvature"] = None
         vars(problem)["criteria_names"] = ("wavelet",)
         return problem
