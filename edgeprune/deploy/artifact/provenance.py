@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from edgeprune.deploy.artifact.parity_samples import ParitySamples
+from edgeprune.documents import parse_json
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.text import first_problem
 
@@ -135,9 +136,9 @@ def parse(entries: Mapping[str, str]) -> Provenance:
     for key, value in entries.items():
         name = key.removeprefix(PREFIX)
         try:
-            values[name] = value if name in _TEXTS else json.loads(value)
-        except json.JSONDecodeError as error:
-            raise PromiseError(f"entry {key} is not JSON: {error}") from None
+            values[name] = value if name in _TEXTS else parse_json(value, f"entry {key}")
+        except InputError as error:
+            raise PromiseError(str(error)) from None
     if values.get("schema", 1) != 1:  # before the keys, which a newer schema may have changed
         raise InputError(f"schema {values['schema']} is of a newer edgeprune; install that one")
     try:

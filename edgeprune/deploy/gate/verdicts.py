@@ -5,12 +5,15 @@ Every verdict carries the raw material it was drawn from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from edgeprune.deploy.timing.samples import Health
 from edgeprune.deploy.timing.statistics import Interval, Status, against, betting_verdict
+from edgeprune.documents import typed
 from edgeprune.errors import MachineError
 from edgeprune.text import one_line, shortened
 
@@ -90,6 +93,24 @@ class FileRecord(TypedDict):
     bytes: int
 
 
+class _Target(TypedDict):
+    name: str
+    sha256: str
+    proxy_for: str | None
+
+
+class _Machine(TypedDict):
+    fingerprint: str
+    device: str
+    cpu: str
+    cores: int
+    allowed_cores: int
+    isa: list[str]
+    onnxruntime: str
+    governor: str | None
+    cgroup_quota: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a check found; the formats are in ``formats``.
@@ -123,16 +144,16 @@ class Report:
     versions: dict[str, str]
 
     @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """Read what :meth:`to_json` wrote."""
-        body = json.loads(text)
-        parts = {part.name: body[part.name] for part in fields(cls)}
-        parts["verdicts"] = tuple(Verdict(**verdict) for verdict in body["verdicts"])
-        parts["notes"] = tuple(body["notes"])
-        if health := body["health"]:
-            del health["doubts"]  # they follow from the numbers
-            parts["health"] = Health(**health)
-        return cls(**parts)
+    def from_plain(cls, content: Any, where: str) -> "Report":
+        """Take what :meth:`to_json` wrote; what follows from the rest is not read.
+
+        Raises:
+            InputError: it is something else; the line names ``where``.
+        """
+        report = typed(cls, content, where)
+        typed(_Machine, report.machine, f"{where}: machine")
+        typed(_Target, report.target, f"{where}: target")
+        return report
 
     @property
     def outcome(self) -> Status:
