@@ -4,14 +4,18 @@ import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.errors import InputError
-from edgeprune.text import one_line
+from edgeprune.files import contents
+from edgeprune.text import first_problem, one_line
 
 MOST_BYTES = 64 << 20  # the largest latency table has some hundred kilobytes
 DEEPEST = 64  # ours nest six deep; Python's own parsers give up near a thousand
 LARGEST = 1 << 63  # more than any count of nanoseconds or bytes
+T = TypeVar("T")
 
 
 def read_json(path: Path, *, finite: bool = True) -> Any:
@@ -46,24 +50,27 @@ def parse_json(text: str | bytes, where: str, *, finite: bool = True) -> Any:
     try:
         content = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not a JSON file: {_reason(error)}") from None
+        raise InputError(f"{where} is not JSON: {_reason(error)}") from None
     _check(content, where, finite=finite)
     return content
 
 
+def typed(kind: type[T], content: Any, where: str) -> T:
+    """Plain content as what it should be, such as ``list[Limits]``; numbers may be texts.
+
+    Raises:
+        InputError: it is something else; the line names ``where`` and the first problem.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        said = ": ".join(part for part in first_problem(error) if part)
+        raise InputError(f"{where} is damaged: {one_line(said)}") from None
+
+
 def _text(path: Path, kind: str) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe may never end, a device neither
-            raise InputError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read: {reason}") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} has more than {MOST_BYTES >> 20} MiB; no file of ours has")
-    try:
-        return content.decode("utf-8-sig")
+        return contents(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a {kind} file: {error}; save it as UTF-8") from None
 

@@ -67,6 +67,29 @@ def _claim(path: Path, temporary: Path) -> None:
         temporary.unlink()
 
 
+def contents(path: Path, most: int = 1 << 32) -> bytes:
+    """The bytes of a regular file; a pipe may never end, a device neither.
+
+    Args:
+        path: The file.
+        most: Largest size in bytes.
+
+    Raises:
+        InputError: it cannot be read, is no file or is larger.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
+    if len(content) > most:
+        raise InputError(f"{path} has more than {most >> 20:,} MiB, the most that is read")
+    return content
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn what a disk can refuse into one line that names the path."""

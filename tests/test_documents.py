@@ -19,13 +19,13 @@ def test_a_byte_order_mark_is_no_damage(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{", "is not a JSON file"),
+        (b"{", "is not JSON"),
         (b"\xff\xfe{\x00}\x00", "save it as UTF-8"),
         (b'{"a": 1, "a": 2}', "key 'a' comes twice"),
         (b'{"a": [0, NaN]}', "a.1: nan is not a finite number"),
         (b'{"a": 1e999}', "a: inf is not a finite number"),
         (b'{"a": 1' + b"0" * 400 + b"}", "a: a whole number of more than 64 bits"),
-        (b'{"a": 1' + b"0" * 5000 + b"}", "is not a JSON file"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "is not JSON"),
         (b"[" * 66 + b"]" * 66, "nested more than 64 deep"),
         (b"[" * 100_000, "nested more than 64 deep"),
     ],

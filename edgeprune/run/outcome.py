@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from edgeprune.deploy.gate.verdicts import Report
+from edgeprune.documents import read_json, typed
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
@@ -82,6 +83,9 @@ def recall(folder: RunFolder) -> Outcome | None:
     known = folder.read()
     if known.get("status") != "done" or "results" not in known:
         return None
-    report = Report.from_json((folder.path / "check.json").read_text("utf-8"))
-    rows = tuple(Row(name, **values) for name, values in known["results"].items())
-    return Outcome(folder.path, rows, report, tuple(known["notes"]))
+    judged, record = folder.path / "check.json", str(folder.path / "run.json")
+    report = Report.from_plain(read_json(judged, finite=False), str(judged))
+    results = typed(dict[str, dict[str, Any]], known["results"], record)
+    rows = typed(tuple[Row, ...], [{**row, "name": name} for name, row in results.items()], record)
+    notes = typed(tuple[str, ...], known.get("notes"), record)
+    return Outcome(folder.path, rows, report, notes)

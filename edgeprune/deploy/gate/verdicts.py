@@ -5,12 +5,15 @@ Every verdict carries the raw material it was drawn from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from edgeprune.deploy.timing.samples import Health
 from edgeprune.deploy.timing.statistics import Interval, Status, against, betting_verdict
+from edgeprune.documents import typed
 from edgeprune.errors import MachineError
 from edgeprune.text import one_line, shortened
 
@@ -123,16 +126,13 @@ class Report:
     versions: dict[str, str]
 
     @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """Read what :meth:`to_json` wrote."""
-        body = json.loads(text)
-        parts = {part.name: body[part.name] for part in fields(cls)}
-        parts["verdicts"] = tuple(Verdict(**verdict) for verdict in body["verdicts"])
-        parts["notes"] = tuple(body["notes"])
-        if health := body["health"]:
-            del health["doubts"]  # they follow from the numbers
-            parts["health"] = Health(**health)
-        return cls(**parts)
+    def from_plain(cls, content: Any, where: str) -> "Report":
+        """Take what :meth:`to_json` wrote; what follows from the rest is not read.
+
+        Raises:
+            InputError: it is something else; the line names ``where``.
+        """
+        return typed(cls, content, where)
 
     @property
     def outcome(self) -> Status:
