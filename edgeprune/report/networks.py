@@ -58,7 +58,7 @@ def latencies(runs: Sequence[Run]) -> Figure:
         title="Latency, layer by layer: predicted",
         lead=lead,
         parts=lambda layers: [(b.name, b.dense_ms, b.slim_ms) for b in layers.blocks],
-        unit="ms, predicted by the table",
+        unit="ms, predicted",
         text=lambda value: f"{value:.4f}",
     )
 
@@ -174,8 +174,13 @@ def damage(runs: Sequence[Run]) -> Figure:
                     chosen.append((width / group.dense, value, words))
         traces.append(_chosen(name, chosen))
     layout = {
-        "xaxis": {"title": {"text": "share of the group's channels kept"}, "tickformat": ".0%"},
-        "yaxis": {"title": {"text": "damage F"}, "type": "log", "exponentformat": "power"},
+        "xaxis": {"title": {"text": "share of channels kept"}, "tickformat": ".0%"},
+        "yaxis": {
+            "title": {"text": "damage F"},
+            "type": "log",
+            "exponentformat": "power",
+            "dtick": 1,
+        },
         "hovermode": "closest",
         "height": 430,
     }

@@ -50,10 +50,6 @@
     const room = legend ? (narrow ? 22 * entries : 22 * Math.ceil(entries / 3)) : 0;
     const drawn = coloured(layout, colours);
     const traces = coloured(data, colours).map((trace) => outlined(trace, colours));
-    for (const trace of traces) {
-      const bar = trace.marker && trace.marker.colorbar;
-      if (bar && narrow) Object.assign(bar, { orientation: "h", y: 1.02, yanchor: "bottom", thickness: 8, len: 1 });
-    }
     const family = getComputedStyle(document.body).fontFamily;
     Plotly.react(node, traces, {
       ...drawn,
@@ -61,14 +57,13 @@
       autosize: false, showlegend: legend,
       paper_bgcolor: colours.clear, plot_bgcolor: colours.clear,
       font: { family, size: 13, color: colours.ink },
-      margin: { l: 8, r: narrow ? 12 : 24, t: 30, b: 8 },
+      margin: { l: 8, r: narrow ? 12 : 24, t: (layout.annotations || []).length ? 30 : 10, b: 8 },
       xaxis: axis(drawn.xaxis || {}, colours), yaxis: axis(drawn.yaxis || {}, colours),
       legend: { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom", font: { color: colours.ink } },
       hoverlabel: { bgcolor: colours.card, bordercolor: colours.muted, align: "left", font: { family, size: 12, color: colours.ink } },
       dragmode: touch.matches ? false : "zoom",
       transition: { duration: 0 },
     }, { ...config, displayModeBar: narrow ? false : "hover" });
-    // Axis titles and the legend need room below; plotly's automargin knows only the ticks.
     if (!node.dataset.listens && figures[node.dataset.figure].marks.length) listen(node);
   };
 

@@ -32,7 +32,9 @@ def read_run(folder: Path) -> Run:
     lacking: list[str] = []
     record = _record(folder)
     front = _optional(folder, "front.csv", _front, lacking) or ()
-    tried = _optional(folder, "tried.csv", _tried, lacking) or ()
+    tried: tuple[Network, ...] = ()
+    if (folder / "tried.csv").exists():  # a pruning rule scores nothing, and leaves none
+        tried = _optional(folder, "tried.csv", _tried, lacking) or ()
     times = _optional(folder, "events.jsonl", _times, lacking) or ("", "")
     return Run(
         name=one_line(folder.resolve().name),

@@ -1,7 +1,7 @@
 """The figure of accuracy against latency: measured marks filled, predicted marks hollow."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeprune.report import command_line
 from edgeprune.report.plots import SERIES, SYMBOLS, Figure, Mark, Plain, limit_line, points
@@ -43,8 +43,7 @@ class _Series:
 
 def tradeoff(runs: Sequence[Run]) -> Figure:
     """Accuracy against latency of everything that the runs know."""
-    series = _Series()
-    alone = len(runs) == 1
+    series, alone = _Series(), len(runs) == 1
     _add_dense(series, runs)
     for number, run in enumerate(runs):
         colour, symbol = SERIES[number % len(SERIES)], SYMBOLS[number % len(SYMBOLS)]
@@ -154,13 +153,15 @@ def _made_mark(run: Run, made: Made, before: str) -> Mark:
 def _add_searched(series: _Series, run: Run, before: str, colour: str) -> None:
     """What was timed but not taken, and what was only scored."""
     networks = [n for n in _scored(run) if n.accuracy is not None]
+    if before:
+        networks = [n for n in networks if n.score != "F1" or n.measured is not None]
     kinds: dict[str, list[Placed]] = {name: [] for name in _LOOKS}
     for network in networks[:MOST_SCORED]:
         if network.chosen and network.measured is not None:
             continue  # its mark is the measured model itself
         x = network.latency if network.measured is None else network.measured
         placed = (x, 100 * (network.accuracy or 0.0), _mark(run, network, before))
-        kinds[_kind(network)].append(placed)
+        kinds[_kind(network, alone=not before)].append(placed)
     kinds["timed, not taken"] += _walked(run, before)
     for kind, found in kinds.items():
         if found:
@@ -178,12 +179,15 @@ _LOOKS = {
     "rules, predicted": ("purple", "triangle-up-open"),
     "refitted, predicted": ("sky", "circle-open"),
     "scored only, predicted": ("muted", "circle-open"),
+    "predicted": ("muted", "circle-open"),
 }
 
 
-def _kind(network: Network) -> str:
+def _kind(network: Network, *, alone: bool) -> str:
     if network.measured is not None:
         return "timed, not taken"
+    if not alone:  # more series a run would drown those that were measured
+        return "predicted"
     if network.score == "F1":
         return "scored only, predicted"
     if network.rule:
@@ -194,18 +198,12 @@ def _kind(network: Network) -> str:
 
 
 def _scored(run: Run) -> list[Network]:
-    """Every network once by its dearest score: what front.csv says of it, then what was tried."""
-    found = {(n.widths, f"{n.latency:.4f}", n.rule): n for n in run.front}
-    known = {(n.widths, f"{n.latency:.4f}") for n in run.front if n.score or n.measured}
-    tried: dict[tuple[str, str], Network] = {}
-    for network in run.tried:  # cheap scores come first, so the dearest stays
-        tried[network.widths, f"{network.latency:.4f}"] = network
-    for key, network in tried.items():
-        if key not in known:
-            found[(*key, network.rule)] = network
-        elif network.rule and (other := found.get((*key, ""))) and other.measured is None:
-            del found[(*key, "")]
-            found[(*key, network.rule)] = network
+    """Every network once, by its dearest score: front.csv says more of those that it has."""
+    found: dict[tuple[str, str], Network] = {}
+    for network in (*run.tried, *run.front):  # in tried.csv the cheap scores come first
+        key = network.widths, f"{network.latency:.4f}"
+        rule = network.rule or (found[key].rule if key in found else "")
+        found[key] = replace(network, rule=rule)
     return list(found.values())
 
 
