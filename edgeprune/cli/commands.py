@@ -399,6 +399,27 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folder of a search; several are compared.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="HTML file to write; report.html in the run folder by default, for several "
+            "comparison.html here.",
+        ),
+    ] = None,
+) -> None:
+    """Draw what a search came to as one HTML page that needs no network; or compare several."""
+    from edgeprune.report.command import write_report
+
+    typer.echo(f"report: {write_report(runs, output)}")
+
+
 @targets_app.callback(invoke_without_command=True)
 def targets(context: typer.Context) -> None:
     """List target profiles, or show one."""

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -73,6 +74,7 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
         formats.to_text(outcome.report),
         *(f"note: {note}" for note in outcome.notes),
         f"{outcome.report.outcome}: everything lies in {folder}",
+        *_drawn(folder),
         f"  {shlex.join(export)}",
         f"  {_check_command(outcome, request, target)}",
     ]
@@ -94,12 +96,18 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
         notes = [(*outcome.notes, *outcome.report.notes) for outcome in reached]
         common = [note for note in notes[0] if all(note in other for other in notes)]
         lines += [f"note: {note}" for note in common]
-    lines.append(f"everything lies in {family.folder}")
+    lines += [f"everything lies in {family.folder}", *_drawn(family.folder)]
     for member in family.members:
         if member.outcome:
             own = request.within(member.latency)
             lines.append(f"  {_check_command(member.outcome, own, target)}")
     _console().print("\n".join(["", *lines]), soft_wrap=True)
+
+
+def _drawn(folder: Path) -> list[str]:
+    """Where the report is, if it could be drawn."""
+    path = folder / "report.html"
+    return [f"report: {path}"] if path.is_file() else []
 
 
 def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:

@@ -25,6 +25,7 @@ FILES = (
     "events.jsonl",
     "latency.json",
     "front.csv",
+    "tried.csv",
     "plan.json",
     "layers.json",
     "recovery.pt",

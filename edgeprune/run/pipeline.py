@@ -5,9 +5,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from edgeprune import __version__
-from edgeprune.errors import InputError, MachineError, PromiseError
+from edgeprune.errors import EdgepruneError, InputError, MachineError, PromiseError
 from edgeprune.interrupt import interrupt
 from edgeprune.progress import Progress, silent
+from edgeprune.report.command import write_report
 from edgeprune.run import folder as run_folder
 from edgeprune.run import layers
 from edgeprune.run.delivery import deliver
@@ -74,9 +75,21 @@ def _recorded(folder: RunFolder, request: Request) -> Iterator[None]:
         with suppress(MachineError):  # a full disk: the error itself says so
             folder.event(status, reason=reason)
             folder.record(status=status, reason=reason)
+        if began and not stopped:
+            _draw(folder)
         raise
     folder.event("done")
+    _draw(folder)
     folder.finish()
+
+
+def _draw(folder: RunFolder) -> None:
+    """Draw report.html; a result is not lost because no picture of it could be made."""
+    try:
+        write_report([folder.path])
+    except EdgepruneError as error:
+        with suppress(MachineError):  # the same full disk, most likely
+            folder.event("no report", reason=str(error))
 
 
 def _refuse_other_basis(context: RunContext) -> None:

@@ -18,7 +18,7 @@ from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, train_in
 from edgeprune.prune.training.state import Keep
-from edgeprune.run import front_csv, layers, measured_search
+from edgeprune.run import front_csv, layers, measured_search, tried_csv
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate, Search, UnreachedError
 from edgeprune.run.outcome import PrunedModel, Recovered
@@ -82,6 +82,7 @@ class Pruner:
     def _write_front(self, found: list[Candidate], limits: Limits, *, reached: bool) -> None:
         made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
         front_csv.add(self.context.folder.path, self.search, made)
+        tried_csv.write(self.context.folder.path, self.context.problem)
 
     def _restored(self, folder: RunFolder) -> Candidate | None:
         """What a resumed run had chosen and measured, if it came so far."""

@@ -122,6 +122,10 @@ class Judge:
         self.refitted_plans: list[PruningPlan] = []
         self.distilled_plans: list[tuple[PruningPlan, int]] = []
         self.spoilt: Callable[[PruningPlan], bool] = lambda plan: False
+        self.credits: list[tuple[PruningPlan, str]] = []
+
+    def credit(self, plan: PruningPlan, rule: str) -> None:
+        self.credits.append((plan, rule))
 
     def loss(self, plan: PruningPlan) -> float:
         """Plain to compute, and known to nobody who searches."""

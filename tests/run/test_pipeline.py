@@ -137,6 +137,7 @@ def test_the_run_folder_holds_everything(outcome, here):
     assert names == {
         "run.json", "events.jsonl", "latency.json", "front.csv", "plan.json", "layers.json",
         "model.pt", "dense.onnx", "dense.pt", "model.onnx", "check.json", "search",
+        "tried.csv", "report.html",
     }  # fmt: skip
     record = json.loads((here / "run" / "run.json").read_text())
     assert record["status"] == "done"

@@ -1,9 +1,10 @@
 """Scores of slim networks: folded (F1), refitted, or after some distillation (F2)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from time import monotonic
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,27 @@ class Score:
     accuracy: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One answer of the evaluator, for the record of what a search tried.
+
+    Attributes:
+        kind: ``F1``, ``refit`` or ``F2``.
+        kept: Number of channels kept, by group name.
+        steps: Training steps before it was scored.
+        score: How the network did.
+        seconds: Time since the evaluator was made.
+        rule: Name of the pruning rule that made the network; empty where a search did.
+    """
+
+    kind: str
+    kept: Mapping[str, int]
+    steps: int
+    score: Score
+    seconds: float
+    rule: str
+
+
 FEW_IMAGES = Effort(
     evaluations=48, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
 )
@@ -109,11 +131,18 @@ class Evaluator:
         self._folding = folding
         self._device = device or best_device()
         self._asked: set[PlainPlan] = set()
+        self._rules: dict[PlainPlan, str] = {}
+        self._began = monotonic()
+        self.scored: list[Scored] = []
         self._calibration = list(
             _served(images.train, effort.calibration, self._device, augment=True)
         )
         self._judged = list(_served(images.val, effort.judged, self._device))
         self._expected = self._of_dense(self._judged)
+
+    def credit(self, plan: PruningPlan, rule: str) -> None:
+        """Name the pruning rule that made a network; the first name of a network stays."""
+        self._rules.setdefault(_plain(plan), rule)
 
     @property
     def evaluated(self) -> int:
@@ -125,24 +154,44 @@ class Evaluator:
         kept = _plain(plan)
         self._asked.add(kept)
         given = [kept, self.effort.calibration, self.effort.judged]
-        return self._recall("F1", given, lambda: self._recalibrated(self._slim(plan)))
+        return self._recall("F1", given, lambda: self._recalibrated(self._slim(plan)), kept)
 
     def refitted(self, plan: PruningPlan) -> Score:
         """Slimmed, refitted in closed form and recalibrated; nothing learnt."""
-        given = [_plain(plan), self.effort.refit_images, self.effort.judged]
-        return self._recall("refit", given, lambda: self._recalibrated(self._refit(plan)))
+        kept = _plain(plan)
+        given = [kept, self.effort.refit_images, self.effort.judged]
+        return self._recall("refit", given, lambda: self._recalibrated(self._refit(plan)), kept)
 
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
         """F2: folded, recalibrated and distilled for so many steps."""
         # An average over so few steps would hold little but the start.
         recipe = replace(self.effort.recipe, steps=steps, ema=None)
-        given = [_plain(plan), asdict(recipe), self.effort.examined]
-        return self._recall("F2", given, lambda: self._trained(plan, recipe))
+        kept = _plain(plan)
+        given = [kept, asdict(recipe), self.effort.examined]
+        return self._recall("F2", given, lambda: self._trained(plan, recipe), kept, steps)
 
-    def _recall(self, kind: str, given: list[object], compute: Callable[[], Score]) -> Score:
+    def _recall(
+        self,
+        kind: str,
+        given: list[object],
+        compute: Callable[[], Score],
+        kept: PlainPlan,
+        steps: int = 0,
+    ) -> Score:
         folded = self._folding is not None
         numbers = self._memo.recall(kind, [*given, folded], lambda: vars(compute()))
-        return Score(**numbers)
+        score = Score(**numbers)
+        self.scored.append(
+            Scored(
+                kind=kind,
+                kept={name: len(stay) for name, stay in kept},
+                steps=steps,
+                score=score,
+                seconds=monotonic() - self._began,
+                rule=self._rules.get(kept, ""),
+            )
+        )
+        return score
 
     def _slim(self, plan: PruningPlan) -> nn.Module:
         return slim(self._trace, plan) if self._folding is None else self._folding.slim(plan)

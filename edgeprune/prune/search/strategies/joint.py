@@ -59,6 +59,8 @@ class Joint:
         """The best network under the limits, or the one that comes closest to them."""
         repair = Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
         rules = self.rules(limits)
+        for name, genome in rules.items():
+            self.problem.evaluator.credit(self.encoding.plan(genome), name)
         self._polish(repair, self._seeds(repair, rules))
         return self.archive.decided(self._candidates(repair, rules))
 

@@ -1,0 +1,133 @@
+"""Repeats a request of run.json as a command: every option that decides what comes out."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+RECIPE = {
+    "epochs": "--epochs",
+    "lr": "--lr",
+    "batch": "--batch",
+    "temperature": "--kd-temperature",
+    "alpha": "--kd-weight",
+    "label_smoothing": "--label-smoothing",
+    "ema": "--ema",
+}
+LIMITS = {
+    "latency": "--max-latency-ratio",
+    "macs": "--max-macs-ratio",
+    "params": "--max-params-ratio",
+    "accuracy_drop": "--max-accuracy-drop",
+}
+RULES = ("uniform", "l1", "bn", "taylor", "depth")
+
+
+def search_command(
+    request: Mapping[str, Any], *, strategy: str = "", latency: float | None = None
+) -> str:
+    """The ``edgeprune search`` that asks for the same again.
+
+    What a run keeps of paths is their name: weights are named so. The values are spelt out even
+    where they are today's defaults, because another version may have others.
+
+    Args:
+        request: ``request`` of run.json; what it lacks is left out.
+        strategy: Another strategy in place of the request's.
+        latency: Another limit on the latency ratio; the family and milliseconds give way.
+    """
+    words = ["edgeprune", "search"]
+    words += _option("--target", _at(request, "target", "name"))
+    words += _option("--model", _at(request, "model", "name"))
+    for name, value in _mapping(request, "model", "kwargs").items():
+        words += ["--model-arg", f"{name}={_text(value)}"]
+    words += _option("--weights", request.get("weights"))
+    words += ["--new-head"] if request.get("new_head") is True else []
+    words += _option("--data", request.get("source"))
+    for flag, name in (("--mean", "mean"), ("--std", "std")):
+        values = _at(request, "normalisation", name)
+        if isinstance(values, list):
+            words += [flag, *map(_text, values)]
+    words += _option("--image-size", request.get("size"))
+    words += _limits(request, latency)
+    words += _option("--strategy", strategy or request.get("strategy"))
+    words += _option("--evaluations", _at(request, "effort", "evaluations"))
+    words += _option("--finalists", _at(request, "effort", "finalists"))
+    words += _option("--compensate", request.get("compensate"))
+    words += _option("--wavelet", _at(request, "wavelet", "wavelet"))
+    words += _option("--genome", request.get("genome"))
+    if request.get("weights") is None:
+        words += _option("--baseline-epochs", _at(request, "baseline", "epochs"))
+    for name, flag in RECIPE.items():
+        words += _option(flag, _at(request, "recovery", name))
+    words += _option("--seed", _at(request, "search", "seed"))
+    words += _option("--device", request.get("device"))
+    return shlex.join(words)
+
+
+def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = "") -> str:
+    """The ``edgeprune check`` that judges the model of a run folder by the same budgets."""
+    model, dense = f"{folder}/model.onnx", f"{folder}/dense.onnx"
+    words = ["edgeprune", "check", model, *_option("--target", _at(request, "target", "name"))]
+    words += ["--baseline", dense]
+    usual = _mapping(request, "target", "budget", "relative")
+    for name, limit in _mapping(request, "budget").items():
+        if limit != usual.get(name):
+            words += ["--budget", f"relative.{name}={_limit(limit)}"]
+    if request.get("latency_ms") is not None:
+        words += ["--budget", f"p50_ms={_text(request['latency_ms'])}"]
+        words += ["--budget", f"fingerprint={fingerprint}"]
+    if request.get("device") not in (None, "local://"):
+        words += _option("--device", request["device"])
+    return shlex.join(words)
+
+
+def _limits(request: Mapping[str, Any], latency: float | None) -> list[str]:
+    """All four budgets, spelt out, or a family or milliseconds in place of the latency's."""
+    found, family = _mapping(request, "budget"), request.get("family")
+    if latency is not None:
+        found = {**found, "latency": latency}
+    elif isinstance(family, list) and family:
+        ratios = ",".join(map(_text, family))
+        return [*_given(found, "latency"), "--family", ratios]
+    elif request.get("latency_ms") is not None:
+        return [*_given(found), "--max-latency-ms", _text(request["latency_ms"])]
+    return _given(found)
+
+
+def _given(limits: Mapping[str, Any], without: str = "") -> list[str]:
+    words = []
+    for name, flag in LIMITS.items():
+        if name != without and name in limits:
+            words += [flag, _limit(limits[name])]
+    return words
+
+
+def _limit(value: Any) -> str:
+    return "none" if value is None or value == math.inf else _text(value)
+
+
+def _option(flag: str, value: Any) -> list[str]:
+    return [] if value is None else [flag, _text(value)]
+
+
+def _text(value: Any) -> str:
+    """A number in the fewest digits that give it back; anything else as it prints."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def _mapping(content: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    found = _at(content, *names)
+    return found if isinstance(found, dict) else {}
+
+
+def _at(content: Mapping[str, Any], *names: str) -> Any:
+    """The value under nested names; None where a run folder has it not, or other than nested."""
+    found: Any = content
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
