@@ -11,6 +11,7 @@ import typer
 
 from edgeprune import __version__
 from edgeprune.cli import options
+from edgeprune.cli.file_commands import files_app
 from edgeprune.errors import InputError, MachineError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ targets_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
+app.add_typer(files_app)  # without a name its commands are the app's own
 
 SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "pywt", "sklearn"]
 

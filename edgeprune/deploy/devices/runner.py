@@ -161,7 +161,8 @@ class Sessions:
 
         shapes = self.job.get("shapes")
         given = shapes and shapes[model]
-        shape = (given.get(node.name) if isinstance(given, dict) else given) or node.shape
+        named = given.get(node.name) if isinstance(given, dict) else given
+        shape: Any = named or node.shape
         kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
         random = np.random.default_rng(self.job.get("seed", 0))
         if kind.startswith("float"):
