@@ -64,3 +64,17 @@ def doctor(
     )
     found = examine.examine(file, load_target(target), asked)
     tell(found.to_json(), json, found.to_text())
+
+
+@files_app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="The ONNX file to describe, anybody's.")],
+    json: options.Json = None,
+) -> None:
+    """Say what an ONNX file is: record, seal, precision, counts, layers, kernels here."""
+    from edgeprune.cli.reports import Reports, tell
+    from edgeprune.deploy.doctor.describe import describe
+
+    Reports(json=json, junit=None, github=False).clear(file)
+    found = describe(file)
+    tell(found.to_json(), json, found.to_text())

@@ -172,6 +172,7 @@ def provenance(
         mean=record.mean,
         std=record.std,
         classes=record.classes,
+        dense_widths=history.get("dense_widths") if record.plan else None,
         macs=history["macs"],
         params=history["params"],
         accuracy_dense=history.get("accuracy_dense"),

@@ -59,3 +59,18 @@ def test_doctor_refuses_in_one_line(run, file, words, code, said):
 def test_neither_needs_torch(run, file, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run("doctor", file, "--max-seconds", 5)[0] == 0
+
+
+def test_inspect_describes_as_text_and_as_json(run, file):
+    code, out, _ = run("inspect", file)
+    assert code == 0
+    assert "edgeprune did not export this file" in out
+    assert "conv0  Conv  3 -> 16" in out
+    code, out, _ = run("inspect", file, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["schema"] == "edgeprune.inspect/1"
+
+
+def test_inspect_refuses_in_one_line(run, file):
+    refused(run("inspect", "nix.onnx"), 2, "cannot be read")
+    refused(run("inspect", file, "--json", file), 2, "is a file that is judged")

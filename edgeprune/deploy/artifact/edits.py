@@ -29,6 +29,25 @@ def copy_of(proto: Any) -> Any:
     return copied
 
 
+def reshaped_weights(proto: Any) -> Any:
+    """A copy in which a weight that a Reshape turns into another shape has that shape itself."""
+    edited = copy_of(proto)
+    weights = {tensor.name: tensor for tensor in edited.graph.initializer}
+    for value in edited.graph.input:  # a caller may replace those
+        weights.pop(value.name, None)
+    for node in [node for node in edited.graph.node if node.op_type == "Reshape"]:
+        if not all(name in weights for name in node.input) or _attribute(node, "allowzero"):
+            continue
+        values, sizes = (numpy_helper.to_array(weights[name]) for name in node.input)
+        kept = [size or values.shape[axis] for axis, size in enumerate(sizes.tolist())]
+        made = numpy_helper.from_array(values.reshape(kept), node.output[0])
+        edited.graph.initializer.append(made)
+        weights[node.output[0]] = made
+        edited.graph.node.remove(node)
+    _drop_unread(edited.graph)
+    return edited
+
+
 def weights_inside(proto: Any) -> tuple[Any, int]:
     """Weights that are inputs of the graph too, where a caller could replace them, are no more."""
     edited, weights = copy_of(proto), {tensor.name for tensor in proto.graph.initializer}
@@ -112,7 +131,7 @@ def pinned(proto: Any, shapes: Shapes) -> tuple[Any, int]:
     for value in edited.graph.input:
         axes = value.type.tensor_type.shape.dim
         for axis, size in zip(axes, shapes.get(value.name, ()), strict=False):
-            if not axis.dim_value:
+            if axis.dim_value <= 0:  # some exporters write -1
                 axis.dim_value = size
                 count += 1
     if count:  # what was written down for open sizes no longer holds

@@ -84,6 +84,7 @@ class Provenance(BaseModel):
         mean: Mean of each channel (C,), of pixels in 0..1.
         std: Standard deviation of each channel (C,), of pixels in 0..1.
         classes: Names in the order of the logits.
+        dense_widths: Channels that each layer made before slimming; absent in a dense file.
         macs: Multiply-accumulates of one image, as published (padded shortcuts).
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
@@ -108,6 +109,7 @@ class Provenance(BaseModel):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    dense_widths: Mapping[str, PositiveInt] | None = None
     macs: NonNegativeInt
     params: NonNegativeInt
     accuracy_dense: Fraction | None = None

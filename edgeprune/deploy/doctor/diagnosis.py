@@ -8,11 +8,13 @@ from typing import Any
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.doctor.findings import CAUSES, Finding, Tried
 from edgeprune.deploy.doctor.layers import Layer
+from edgeprune.deploy.gate.kernel_layout import Layout
 from edgeprune.deploy.timing.protocol import Comparison
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.text import one_line
 
 SCHEMA = "edgeprune.doctor/1"
+NAMED = 5  # plain convolutions in the text
 SHOWN = 12  # layers in the text; JSON has all
 NOT_FASTER = 0.97  # of its time in the baseline: a layer above it did not get faster
 
@@ -24,12 +26,12 @@ class Side:
     Attributes:
         name: Name of the file.
         layers: Its layers in the order in which they ran.
-        layout: Where its convolutions run, one line.
+        layout: Where its convolutions run.
     """
 
     name: str
     layers: tuple[Layer, ...]
-    layout: str
+    layout: Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class Diagnosis:
                 f"{self.comparison.ratio:.3f}x{around} the time of {self.sides[1].name} "
                 f"({self.comparison.candidate.median_ms:.3f} ms against {theirs:.3f} ms)",
             )
-        lines += [f"blocked layout: {side.name}: {side.layout}" for side in self.sides]
+        lines += [f"blocked layout of {side.name}: {few(side.layout)}" for side in self.sides]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
     def _layers(self) -> str:
@@ -189,6 +191,16 @@ def side_by_side(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[tuple[s
         if layer.weighted:
             now[layer.name] = now.get(layer.name, 0.0) + layer.ms
     return [(name, ms, before[name]) for name, ms in now.items() if before.get(name)]
+
+
+def few(layout: Layout) -> str:
+    """Its line with the first few names alone; JSON has all of them."""
+    plain, every = layout.plain, len(layout.blocked) + len(layout.plain)
+    if plain and not layout.blocked:
+        return layout.describe()
+    rest = f" and {len(plain) - NAMED} more" if len(plain) > NAMED else ""
+    named = f"; plain: {', '.join(plain[:NAMED])}{rest}" if plain else ""
+    return f"{len(layout.blocked)} of {every} convolutions{named}; {len(layout.reorders)} reorders"
 
 
 def _described(layer: Layer) -> str:

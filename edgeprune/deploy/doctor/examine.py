@@ -62,7 +62,7 @@ def examine(path: Path, profile: TargetProfile, options: Options) -> Diagnosis:
         clock=profile.measure.clock,
         shapes=dict(file.inputs.shapes),
     )
-    seen = look(files, setting, clock.total * PROFILE)
+    seen = _seen(files, setting, clock.total * PROFILE)
     alone = _alone(path, setting, seen[0].pace, clock.total * ALONE)
     compared = _compared(seen, setting, clock.total * BASELINE)
     median = compared.candidate.median_ms if compared else alone.median_ms
@@ -87,7 +87,7 @@ def examine(path: Path, profile: TargetProfile, options: Options) -> Diagnosis:
         latency=alone,
         comparison=compared,
         sides=tuple(
-            Side(each.file.path.name, each.layers(ms), each.layout.describe())
+            Side(each.file.path.name, each.layers(ms), each.layout)
             for each, ms in zip(seen, _medians(compared, median), strict=False)
         ),
         findings=ranked([*found, *_worth(options_found, case)]),
@@ -116,6 +116,16 @@ class _Clock:
 
 def _pinned(profile: TargetProfile) -> dict[str, Shape]:
     return {"": profile.input.shape} if profile.input.shape else {}
+
+
+def _seen(files: list[File], setting: Setting, seconds: float) -> list[Look]:
+    try:
+        return look(files, setting, seconds)
+    except InputError as error:
+        if not files[0].inputs.chosen:
+            raise
+        chosen = "; ".join(files[0].inputs.chosen)
+        raise InputError(f"{chosen}; --shape takes other sizes: {error}") from None
 
 
 def _fitting(path: Path, file: File) -> File:

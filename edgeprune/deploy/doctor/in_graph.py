@@ -69,7 +69,7 @@ def exporter_clutter(case: Case) -> Iterator[Suspect]:
     yield Suspect(
         cause="exporter clutter",
         layer=f"{sum(gone.values())} nodes",
-        what=f"{there} without effect in the file; left once onnxruntime optimised it: {still}",
+        what=f"{there} that do nothing or fold into others; left as onnxruntime runs it: {still}",
         stake_ms=sum(layer.ms for layer in case.layers if layer.kernel in gone),
         trials=(_trial("without them", edited),),
         next=f"pip install onnxslim && onnxslim {case.shown} fixed.onnx",

@@ -6,12 +6,11 @@ import onnx
 
 from edgeprune.deploy.doctor.case import NAMED, WORTH, Case, names_of
 from edgeprune.deploy.doctor.findings import Suspect
-from edgeprune.deploy.doctor.layers import CONVOLUTIONS, INTEGER
+from edgeprune.deploy.doctor.layers import CONVOLUTIONS, INTEGER, QUANTISED
 from edgeprune.text import one_line
 
 DOMINANT = 0.3  # of a run: a layer with so much of it is named
 LAYERS = 4  # in a network of fewer one always has a large share
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *INTEGER)
 
 
 def layout_reorders(case: Case) -> Iterator[Suspect]:

@@ -50,8 +50,10 @@ def settle(proto: Any, asked: Mapping[str, Shape]) -> Inputs:
     for value in inputs:
         if not value.type.HasField("tensor_type"):
             raise InputError(one_line(f"input {value.name} is no tensor; doctor feeds tensors"))
+        # Some exporters write -1 for a size that is open.
         axes = [
-            axis.dim_value or axis.dim_param or "?" for axis in value.type.tensor_type.shape.dim
+            axis.dim_value if axis.dim_value > 0 else axis.dim_param or "?"
+            for axis in value.type.tensor_type.shape.dim
         ]
         shapes[value.name] = found = _sizes(value.name, axes, named.get(value.name))
         if value.name not in named and any(isinstance(axis, str) for axis in axes[1:]):

@@ -24,10 +24,15 @@ WEIGHTED = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), 3),
 }
 CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose")
-INTEGER = ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "QAttention")
+# What may stand between a weight and the layer that reads it.
+FORMS = ("DequantizeLinear", "Cast", "Identity", "Transpose", "QuantizeLinear")
+INTEGER = (
+    *("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "QAttention"),
+    *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"),
+)
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *INTEGER)
 # What onnxruntime makes of a layer, and what therefore is one in the optimised graph.
-KERNELS = {*WEIGHTED, *CONVOLUTIONS, *INTEGER, "FusedGemm", "FusedMatMul", "MatMulIntegerToFloat"}
-KERNELS |= {"DynamicQuantizeMatMul", "MatMulNBits"}
+KERNELS = {*WEIGHTED, *CONVOLUTIONS, *INTEGER, "FusedGemm", "FusedMatMul", "MatMulNBits"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +163,9 @@ def _sources(proto: Any) -> dict[str, str]:
     """Tensors that are a weight in another form, with the weight's own name."""
     found = {tensor.name: tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
-        forms = ("DequantizeLinear", "Cast", "Identity", "Transpose", "QuantizeLinear")
-        if node.op_type in forms and node.input[0] in found:
+        if node.op_type == "Constant":
+            found[node.output[0]] = node.output[0]
+        elif node.op_type in FORMS and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     return found
 

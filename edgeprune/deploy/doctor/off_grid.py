@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeprune.deploy.artifact.edits import copy_of, pinned
+from edgeprune.deploy.artifact.edits import pinned, reshaped_weights
 from edgeprune.deploy.doctor.findings import Suspect, Trial
 from edgeprune.deploy.doctor.layers import Layer, blocked_values
 from edgeprune.deploy.doctor.look import Look
@@ -16,7 +16,9 @@ from edgeprune.deploy.doctor.widths import Group, groups_of, resized, shapes_of
 from edgeprune.text import one_line
 
 STEPS = (4, 8, 16)  # multiples to try: of any block of onnxruntime's, the smallest first
+NAMED = 8  # groups that one line names
 MOST = 6  # groups that are tried one by one, those with the most time first
+ALONE = 0.01  # of a run: what less than that costs, timing does not tell
 ROOM = 256 << 20  # bytes of edited copies
 
 Graphs = Callable[[list[bytes]], list[bytes | None]]
@@ -50,13 +52,18 @@ def suspects(
         graphs: Optimised graphs of edited files, on the device.
         advice: How widths are chosen.
     """
-    proto = copy_of(pinned(seen.file.proto, seen.file.inputs.shapes)[0])
-    found = sorted(_off_grid(proto, layers), key=lambda each: -each.ms)
+    proto = reshaped_weights(pinned(seen.file.proto, seen.file.inputs.shapes)[0])
+    every = sorted(_off_grid(proto, layers), key=lambda each: -each.ms)
+    found = [each for each in every if not each.group.fixed]
+    yield from (_held(each) for each in every if each.group.fixed)
     wider = _brought_back(proto, found, graphs, _up)
     narrower = _brought_back(proto, list(wider), graphs, _down)
     if len(wider) > 1:
         yield _all_of(proto, wider, advice)
+    run = sum(layer.ms for layer in layers)
     for each, width in list(wider.items())[: _room(proto)]:
+        if len(wider) > 1 and each.ms < ALONE * run:
+            continue
         trials = [_trial(proto, each, width, "answers unchanged", same=True)]
         if each in narrower:
             trials.append(_trial(proto, each, narrower[each], "", same=False))
@@ -74,17 +81,34 @@ def suspects(
         )
 
 
+def _held(each: _OffGrid) -> Suspect:
+    return Suspect(
+        cause="off-grid channels",
+        layer=each.names,
+        what=f"{each.maker} gives {each.group.width} channels, with which {each.names} left the "
+        f"blocked layout; {each.group.fixed} holds the width, so no other was tried",
+        stake_ms=each.ms,
+        next=f"set the width to a multiple of {STEPS[-1]} where the network is defined",
+    )
+
+
 def _all_of(proto: Any, wider: dict[_OffGrid, int], advice: str) -> Suspect:
     content = resized(proto, [each.group for each in wider], list(wider.values()))
     change = f"all {len(wider)} groups widened to the next width that fits"
     return Suspect(
         cause="off-grid channels",
         layer=f"{sum(len(each.layers) for each in wider)} convolutions",
-        what=f"{len(wider)} groups of channels keep them off the blocked layout",
+        what=f"left the blocked layout: {_listed(list(wider))}",
         stake_ms=sum(each.ms for each in wider),
         trials=(Trial(change=change, model=content.SerializeToString()),),
         next=advice,
     )
+
+
+def _listed(every: Sequence[_OffGrid]) -> str:
+    named = [f"{each.names} (reads {each.group.width} channels)" for each in every[:NAMED]]
+    rest = f" and {len(every) - NAMED} groups more" if len(every) > NAMED else ""
+    return ", ".join(named) + rest
 
 
 def _trial(proto: Any, each: _OffGrid, width: int, said: str, *, same: bool) -> Trial:
@@ -94,7 +118,7 @@ def _trial(proto: Any, each: _OffGrid, width: int, said: str, *, same: bool) -> 
 
 
 def _off_grid(proto: Any, layers: Sequence[Layer]) -> Iterator[_OffGrid]:
-    """Groups that may be resized, with the plain convolutions that read them."""
+    """Groups of widths that no block divides, with the plain convolutions that read them."""
     nodes = {output: node for node in proto.graph.node for output in node.output}
     groups = groups_of(proto, shapes_of(proto))
     reading: dict[int, list[Layer]] = {}
@@ -103,7 +127,7 @@ def _off_grid(proto: Any, layers: Sequence[Layer]) -> Iterator[_OffGrid]:
         if node is None or node.op_type != "Conv" or layer.blocked:
             continue
         group = groups.get(node.input[0])
-        if group and group.width % STEPS[-1] and not group.fixed:
+        if group and group.width % (STEPS[0] if group.fixed else STEPS[-1]):
             reading.setdefault(id(group), []).append(layer)
     for identity, plain in reading.items():
         group = next(group for group in groups.values() if id(group) == identity)

@@ -233,6 +233,6 @@ def shapes_of(proto: Any) -> dict[str, tuple[int, ...]]:
     known = {}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         sizes = tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
-        if all(sizes):  # 0 stands for an axis whose size is not known
+        if all(size > 0 for size in sizes):  # 0 and -1 stand for sizes that are not known
             known[value.name] = sizes
     return known

@@ -20,10 +20,13 @@ from edgeprune.target import Runtime
 from tests.graphs import answers, chain, optimised, profile
 
 
-def case(proto: Any, nodes: Sequence[Mapping[str, Any]] | None = None) -> Case:
+def case(
+    proto: Any, nodes: Sequence[Mapping[str, Any]] | None = None, side: int | None = 16
+) -> Case:
     graph = optimised(proto)
+    asked = {"": (1, 3, side, side)} if side else {}
     seen = Look(
-        file=File(Path("a file.onnx"), proto, settle(proto, {"": (1, 3, 16, 16)})),
+        file=File(Path("a file.onnx"), proto, settle(proto, asked)),
         optimised=graph,
         nodes=tuple(nodes or profile(graph)),
         pace=Pace(0.01, 0.001),
@@ -98,17 +101,33 @@ def test_several_off_grid_widths_are_tried_together_first() -> None:
 
 
 @pytest.mark.usefixtures("blocks")
-def test_a_width_that_the_input_holds_is_not_tried() -> None:
+def test_a_width_that_the_input_holds_is_named_and_not_tried() -> None:
     proto = chain(16, 32)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 18
     kernel = np.zeros((16, 18, 3, 3), np.float32)
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "conv0.weight"))
-    graph = optimised(proto)
-    seen = replace(case(clean()).seen, optimised=graph, nodes=tuple(profile(graph)))
-    file = File(Path("x.onnx"), proto, settle(proto, {}))
-    seen = replace(seen, file=file)
-    held = replace(case(clean()), seen=seen, layers=seen.layers(1.0))
-    assert list(in_graph.off_grid_channels(held)) == []
+    (suspect,) = in_graph.off_grid_channels(case(proto, side=None))
+    assert suspect.layer == "conv0"
+    assert "the model's input or output holds the width" in suspect.what
+    assert suspect.trials == ()
+
+
+@pytest.mark.usefixtures("blocks")
+def test_a_bias_that_is_reshaped_and_added_holds_no_width() -> None:
+    proto = chain(22, 32)
+    first = proto.graph.node[0]
+    del first.input[2:]
+    first.output[0] = "plain"
+    sizes = numpy_helper.from_array(np.array([1, 22, 1, 1]), "sizes")
+    proto.graph.initializer.append(sizes)
+    for made in (
+        helper.make_node("Add", ["plain", "bias"], ["c0"]),
+        helper.make_node("Reshape", ["conv0.bias", "sizes"], ["bias"]),
+    ):
+        proto.graph.node.insert(1, made)
+    suspect = named(proto)["off-grid channels"]
+    assert suspect.layer == "conv1"
+    np.testing.assert_allclose(answers(bytes_of(suspect)), answers(proto), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_are_inputs_are_named() -> None:
@@ -143,8 +162,8 @@ def test_clutter_is_named_by_kind_with_what_the_runtime_leaves() -> None:
         same = helper.make_node("Identity", [name], [f"{name}_same"])
         proto.graph.node.insert(place, same)
     suspect = named(proto)["exporter clutter"]
-    assert suspect.what.startswith("2 Identity without effect")
-    assert suspect.what.endswith("optimised it: none of them")
+    assert suspect.what.startswith("2 Identity that do nothing")
+    assert suspect.what.endswith("runs it: none of them")
     assert "onnxslim" in suspect.next
 
 
@@ -203,6 +222,16 @@ def test_float_layers_of_an_int8_file_are_named() -> None:
     suspect = named(proto)["float islands"]
     assert suspect.what.startswith("5 of 5 layers run in float")
     assert "conv0" in suspect.layer
+
+
+def test_products_that_quantise_by_themselves_are_no_float_islands() -> None:
+    proto = clean()
+    proto.graph.node.insert(0, helper.make_node("QuantizeLinear", ["input", "s", "z"], ["q"]))
+    lines = [{"name": "m", "op": "DynamicQuantizeMatMul", "provider": "P", "ns": 5}]
+    seen = replace(case(clean()).seen, nodes=tuple(lines))
+    seen = replace(seen, file=File(Path("x.onnx"), proto, seen.file.inputs))
+    dynamic = replace(case(clean()), seen=seen, layers=seen.layers(1.0))
+    assert list(in_profile.float_islands(dynamic)) == []
 
 
 def test_nodes_on_another_provider_are_named() -> None:
