@@ -35,10 +35,11 @@ def by_the_wall(path: Path, runtime: Runtime, cores: int) -> list[Trial]:
     for threads in _numbers(cores):
         number = f"{threads} thread" + "s" * (threads > 1)
         if threads != runtime.threads:
-            found.append(_trial(path, number, {"threads": threads}))
+            found.append(_trial(path, f"{number} (wall time)", {"threads": threads}))
         if threads > 1:
             spinning: dict[Option, int | bool | str] = {"threads": threads, "spinning": True}
-            found.append(_trial(path, f"{number} that spin while they wait", spinning))
+            said = f"{number} that spin while they wait (wall time)"
+            found.append(_trial(path, said, spinning))
     return found
 
 
