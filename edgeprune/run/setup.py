@@ -97,6 +97,7 @@ class RunContext:
         history = {
             "target": self.request.target.model_dump(mode="json", by_alias=True),
             "data": self.images.name,
+            "resize": datasets.resize_rule(self.images),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
         }

@@ -21,7 +21,10 @@ from edgeprune.text import first_problem
 
 PREFIX = "edgeprune."
 _HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256")
-_TEXTS = {"version", "model", "target", "precision", *_HASHES}  # all else is JSON
+_TEXTS = {
+    *("version", "model", "target", "precision", "channel_order", "resize", "licence"),
+    *_HASHES,
+}  # all else is JSON
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -84,7 +87,11 @@ class Provenance(BaseModel):
         input_shape: (C, H, W) of one image.
         mean: Mean of each channel (C,), of pixels in 0..1.
         std: Standard deviation of each channel (C,), of pixels in 0..1.
+        channel_order: What the channels of the input are.
+        resize: How an image comes to the input's size, in words.
+        licence: What the file may be used for.
         classes: Names in the order of the logits.
+        dense_widths: Channels that each layer made before slimming; absent in a dense file.
         macs: Multiply-accumulates of one image, as published (padded shortcuts).
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
@@ -108,7 +115,11 @@ class Provenance(BaseModel):
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channel_order: Literal["RGB", "grey"] | None = None
+    resize: str | None = None
+    licence: str | None = None
     classes: tuple[str, ...]
+    dense_widths: Mapping[str, PositiveInt] | None = None
     macs: NonNegativeInt
     params: NonNegativeInt
     accuracy_dense: Fraction | None = None
