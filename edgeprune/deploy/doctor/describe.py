@@ -17,6 +17,7 @@ from edgeprune.deploy.doctor.look import optimised_graphs
 from edgeprune.deploy.gate.kernel_layout import layout
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, PromiseError
+from edgeprune.files import contents
 from edgeprune.text import one_line
 
 
@@ -26,7 +27,7 @@ def describe(path: Path) -> Description:
     Raises:
         InputError: not an ONNX file, or one of a newer edgeprune.
     """
-    content = seal.content_of(path)
+    content = contents(path)
     proto = seal.load(path, content)
     provenance, sealed = _provenance(path, proto)
     macs, params, uncounted = _counts(path, proto, content)
