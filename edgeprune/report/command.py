@@ -1,12 +1,15 @@
 """Writes reports: report.html into a run folder, or one page that compares several runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgeprune.errors import InputError, MachineError
 from edgeprune.files import write_whole
+from edgeprune.report.records import Run
 from edgeprune.report.run_files import read_run
+from edgeprune.text import one_line
 
 NAME = "report.html"
 COMPARISON = "comparison.html"
@@ -33,7 +36,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise MachineError(
             f'a report needs {missing[0]}, which is not installed: pip install "edgeprune[search]"'
         )
-    runs = [read_run(folder) for folder in folders]
+    runs = _told_apart([read_run(folder) for folder in folders])
     inside = folders[0] / NAME if len(folders) == 1 else Path(COMPARISON)
     path = output or inside
     _refuse_other(path)
@@ -41,6 +44,14 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
 
     write_whole(path, render(runs).encode())
     return path
+
+
+def _told_apart(runs: list[Run]) -> list[Run]:
+    """Runs of equal names by the paths that they were given as."""
+    names = [run.name for run in runs]
+    return [
+        replace(run, name=one_line(run.path)) if names.count(run.name) > 1 else run for run in runs
+    ]
 
 
 def _refuse_other(path: Path) -> None:

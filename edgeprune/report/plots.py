@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from edgeprune.text import one_line
@@ -13,7 +14,8 @@ Plain = dict[str, Any]  # a piece of a plotly figure, as plain JSON
 # a symbol of its own beside its colour.
 SERIES = ("blue", "vermillion", "green", "purple", "orange", "sky")
 SYMBOLS = ("circle", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
-LONGEST = 160  # characters of one line of a label: names from a folder may be of any length
+LONGEST = 640  # characters of one text of a label: names from a folder may be of any length
+WIDEST = 56  # characters of one line of a label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,12 @@ def label(*lines: str) -> str:
 
     Long lines are broken, as a label wider than a phone is cut off.
     """
-    wrapped = [part for line in lines for part in _broken(one_line(line))]
-    return "<br>".join(html.escape(part) for part in wrapped)
+    found = []
+    for line in lines:
+        plain = one_line(line)
+        cut = plain if len(plain) <= LONGEST else plain[:LONGEST] + " ..."
+        found += wrap(cut, WIDEST, subsequent_indent="  ", break_on_hyphens=False)
+    return "<br>".join(map(html.escape, found))
 
 
 def short(name: str, most: int = 28) -> str:
@@ -150,15 +156,3 @@ def rows_axis(names: Sequence[str]) -> Plain:
 def height(rows: int, least: int = 260) -> int:
     """Pixels of a figure with named rows."""
     return max(least, 110 + 26 * rows)
-
-
-def _broken(line: str, width: int = 56) -> list[str]:
-    """A line in pieces, broken at spaces where there are any."""
-    cut = line if len(line) <= LONGEST * 4 else line[: LONGEST * 4] + " ..."
-    pieces, rest = [], cut
-    while len(rest) > width:
-        at = rest.rfind(" ", 1, width)
-        at = at if at > 0 else width
-        pieces.append(rest[:at])
-        rest = "  " + rest[at:].lstrip()
-    return [*pieces, rest]

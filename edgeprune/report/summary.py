@@ -15,6 +15,7 @@ UNFINISHED = {
     "interrupted": "This run was interrupted. The same command with --resume goes on with it.",
     "failed": "This run made no model that keeps its budgets.",
 }
+WORST_FIRST = ("not reached", "missed", "inconclusive", "met")
 NAMES = {
     "latency": "latency",
     "accuracy_drop": "accuracy",
@@ -76,7 +77,10 @@ def _result(run: Run, made: Made) -> str:
 
 
 def _outcome(made: Made) -> str:
-    return made.check.outcome if made.check else (made.record.verdict or "unknown")
+    if made.check:
+        return made.check.outcome
+    verdict = made.record.verdict
+    return f"{verdict}, by run.json alone" if verdict else "unknown"
 
 
 def _reasons(check: Report | None) -> str:
@@ -103,7 +107,7 @@ def _of_family(run: Run) -> Headline:
     met = [made for made in run.models if _outcome(made) == "met"]
     lines = [f"{m.latency:g}x {m.verdict}" for m in run.record.family]
     outcomes = {m.verdict for m in run.record.family}
-    outcome = "met" if outcomes == {"met"} else next(iter(sorted(outcomes - {"met"})), "unknown")
+    outcome = next((worse for worse in WORST_FIRST if worse in outcomes), "unknown")
     return Headline(
         outcome=outcome,
         title=f"A family of {len(run.record.family)}: {len(met)} met all of their budgets",
@@ -190,7 +194,7 @@ def run_rows(runs: Sequence[Run]) -> list[dict[str, str]]:
             {
                 "model": name,
                 "strategy": str(run.request.get("strategy", "")),
-                "outcome": _outcome(made) if results else run.record.status,
+                "outcome": _outcome(made) if results else made.record.status,
                 "latency": "" if ratio is None else f"{ratio:.3f}x",
                 "ms": f"{latency.slim:.3f} ms" if latency else "",
                 "accuracy": f"{accuracy.slim:.2f} %" if accuracy else "",
@@ -268,7 +272,9 @@ def commands(run: Run) -> list[tuple[str, str]]:
     found = [("Repeat this run", command_line.search_command(run.request))]
     for made in run.models:
         if made.check:
-            folder = "/".join(filter(None, (str(run.path), made.name)))
+            # A page is passed on: of the absolute path it has the name alone, as run.json has.
+            where = run.name if run.path.is_absolute() else str(run.path)
+            folder = "/".join(filter(None, (where, made.name)))
             fingerprint = _machine(made.check)
             request = dict(run.request)
             if made.name:
