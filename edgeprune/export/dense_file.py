@@ -86,7 +86,7 @@ def export_dense(
         mean=images.normalisation.mean,
         std=images.normalisation.std,
         classes=classes,
-        history=_history(model, images, known=request.source is not None),
+        history=_history(model, images, request.source),
         images=sample_pixels(images),
     )
     network = exported(model, record, request.weights, options)
@@ -99,7 +99,7 @@ def _numbered(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _history(model: nn.Module, images: DataSet, *, known: bool) -> dict[str, object]:
+def _history(model: nn.Module, images: DataSet, source: str | None) -> dict[str, object]:
     """Counts of the network; how images are resized, where they are those that it was made for."""
     traced = proven(model, torch.zeros(1, *images.input_shape))
     counts = CostModel(traced)
@@ -108,4 +108,6 @@ def _history(model: nn.Module, images: DataSet, *, known: bool) -> dict[str, obj
         "macs": int(counts.macs(full)[0]),
         "params": int(counts.params(full)[0]),
     }
-    return {**found, "resize": datasets.resize_rule(images)} if known else found
+    if source is not None:
+        found["resize"] = datasets.resize_rule(source, images.size)
+    return found

@@ -53,14 +53,14 @@ class DataSet:
         return (3, self.size, self.size)
 
 
-def resize_rule(data: DataSet) -> str:
-    """How an image of a data set comes to its size, in words that an application can follow."""
-    side = f"{data.size}x{data.size}"
-    if data.name in ("cifar10", "cifar100"):
+def resize_rule(source: str, size: int) -> str:
+    """How an image of a source comes to ``size``, in words that an application can follow."""
+    side = f"{size}x{size}"
+    if source in ("cifar10", "cifar100"):
         return f"none: images have {side} pixels"
-    if data.name == "digits":
+    if source == "digits":
         return f"bilinear from 8x8 to {side}"
-    shortest = data.size if data.size <= LARGEST_HELD else round(data.size * MARGIN)
+    shortest = size if size <= LARGEST_HELD else round(size * MARGIN)
     return f"short side to {shortest} pixels, bilinear; the middle {side} cut out"
 
 
