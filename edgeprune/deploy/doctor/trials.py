@@ -52,6 +52,8 @@ def run(
         found = _together(chosen, path, setting, planned)
     except InputError:  # one of them: the others need not pay for it
         return _one_by_one(chosen, path, setting, planned, rest)
+    except MachineError as error:  # it became too busy for them: what is known stays
+        return Timed((*(untried(trial, str(error)) for trial in chosen), *rest), ())
     timed = [tried(trial, each) for trial, each in zip(chosen, found, strict=True)]
     return Timed((*timed, *rest), tuple(found))
 
