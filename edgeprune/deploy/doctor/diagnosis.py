@@ -72,6 +72,8 @@ class Diagnosis:
     def free_of(self) -> tuple[str, ...]:
         """What was looked for and not found, in words."""
         found = {finding.cause for finding in self.findings}
+        if any(each.status == "untried" for each in self.options):
+            found.add("session options")  # no word on what was not tried
         return tuple(words for cause, words in CAUSES.items() if cause not in found)
 
     @property
