@@ -55,6 +55,12 @@ class _Memory(_Line):
     peak_bytes: Annotated[int, Field(ge=-(1 << 62), lt=1 << 62, strict=True)]
 
 
+class _Outputs(_Line):
+    kind: Literal["outputs"]
+    model: Count
+    shapes: dict[str, Annotated[list[Count], Field(max_length=64)]]
+
+
 class _Epoch(_Line):
     kind: Literal["epoch"]
     epoch: Count
@@ -80,7 +86,10 @@ class _End(_Line):
 
 
 _ANSWER: TypeAdapter[Any] = TypeAdapter(
-    Annotated[_Machine | _Graph | _Memory | _Epoch | _Error | _End, Field(discriminator="kind")]
+    Annotated[
+        _Machine | _Graph | _Memory | _Outputs | _Epoch | _Error | _End,
+        Field(discriminator="kind"),
+    ]
 )
 
 

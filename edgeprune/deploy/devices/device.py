@@ -42,6 +42,7 @@ class Device(Protocol):
         * ``machine``: always first; ``machine`` holds what the device is (fingerprint.py).
         * ``graph``: ``model``, ``onnx``: the optimised graph in base64, without weights.
         * ``memory``: ``model``, ``load_ns``, ``peak_bytes``.
+        * ``outputs``: ``model``, ``shapes`` of its outputs by name (runner.py).
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
           nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
           neither NaN nor infinity) per session, and the growth of

@@ -52,6 +52,8 @@ class Job:
         clock: ``cpu`` is the time of the calling thread, honest with one thread only.
         graphs: Models whose optimised graph is wanted.
         memory: Models whose load time and peak memory are wanted; give one model a job.
+        outputs: Models whose outputs' shapes are wanted.
+        most_bytes: Address space of the process; None for all there is.
         shapes: Per model, the shape of its input where the file leaves it open.
         timeout: The longest silence of the device, in seconds.
     """
@@ -62,6 +64,8 @@ class Job:
     clock: Literal["cpu", "wall"] = "cpu"
     graphs: tuple[int, ...] = ()
     memory: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    most_bytes: int | None = None
     shapes: tuple[tuple[int, ...] | None, ...] = ()
     timeout: float = 120.0
 
@@ -69,7 +73,7 @@ class Job:
     def opened(self) -> frozenset[int]:
         """Models that some part of the job opens; the others need not be on the device."""
         timed = (model for epoch in self.epochs for model in epoch.open)
-        return frozenset((*self.graphs, *self.memory, *timed))
+        return frozenset((*self.graphs, *self.memory, *self.outputs, *timed))
 
     def to_json(self, paths: list[str]) -> str:
         """The job as the runner reads it, with the models at ``paths`` on the device."""
@@ -82,6 +86,8 @@ class Job:
                 "clock": self.clock,
                 "graphs": self.graphs,
                 "memory": self.memory,
+                "outputs": self.outputs,
+                "most_bytes": self.most_bytes,
                 "epochs": [vars(epoch) for epoch in self.epochs],
             }
         )

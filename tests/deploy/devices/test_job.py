@@ -26,6 +26,8 @@ def test_a_job_travels_as_json() -> None:
         "clock": "wall",
         "graphs": [],
         "memory": [],
+        "outputs": [],
+        "most_bytes": None,
         "epochs": [
             {"open": [0], "sequence": [0], "rounds": 4, "burst": 2, "warmup": 3, "lead_in": 1}
         ],
