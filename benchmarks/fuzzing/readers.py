@@ -213,7 +213,7 @@ def _models(made: _Maker, run: Path) -> list[Reader]:
     def counted(path: Path) -> list[str]:
         found = facts.read(path)
         seal.read(path)
-        lines = [f"{found.macs} {found.params} {found.sha256}"]
+        lines = [found.macs.lacking, found.params.lacking, found.sha256]
         seal.verify(path, found.proto)
         return lines
 

@@ -68,6 +68,12 @@ class _Profile(_Line):
     nodes: list[_Node]
 
 
+class _Outputs(_Line):
+    kind: Literal["outputs"]
+    model: Count
+    shapes: dict[str, Annotated[list[Count], Field(max_length=64)]]
+
+
 class _Epoch(_Line):
     kind: Literal["epoch"]
     epoch: Count
@@ -94,7 +100,7 @@ class _End(_Line):
 
 _ANSWER: TypeAdapter[Any] = TypeAdapter(
     Annotated[
-        _Machine | _Graph | _Memory | _Profile | _Epoch | _Error | _End,
+        _Machine | _Graph | _Memory | _Profile | _Outputs | _Epoch | _Error | _End,
         Field(discriminator="kind"),
     ]
 )

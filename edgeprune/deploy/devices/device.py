@@ -44,6 +44,7 @@ class Device(Protocol):
         * ``memory``: ``model``, ``load_ns``, ``peak_bytes``.
         * ``profile``: ``model``, ``nodes``: ``name``, ``op``, ``provider`` and ``ns`` a run of
           each node of the optimised graph, in the order in which they ran.
+        * ``outputs``: ``model``, ``shapes`` of its outputs by name (runner.py).
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
           nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
           neither NaN nor infinity) per session, and the growth of

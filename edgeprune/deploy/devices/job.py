@@ -74,6 +74,8 @@ class Job:
         memory: Models whose load time and peak memory are wanted; give one model a job.
         profiles: Models whose time is wanted node by node; they run in turn.
         profile_seconds: No further round of profiled runs is begun after so long.
+        outputs: Models whose outputs' shapes are wanted.
+        most_bytes: Address space of the process; None for all there is.
         shapes: Per model, the shape of its input where the file leaves it open, or shapes by
             the names of its inputs.
         timeout: The longest silence of the device, in seconds.
@@ -87,6 +89,8 @@ class Job:
     memory: tuple[int, ...] = ()
     profiles: tuple[int, ...] = ()
     profile_seconds: float = 2.0
+    outputs: tuple[int, ...] = ()
+    most_bytes: int | None = None
     shapes: tuple[Shape | None, ...] = ()
     timeout: float = 120.0
 
@@ -94,7 +98,7 @@ class Job:
     def opened(self) -> frozenset[int]:
         """Models that some part of the job opens; the others need not be on the device."""
         timed = (model for epoch in self.epochs for model in epoch.open)
-        return frozenset((*self.graphs, *self.memory, *self.profiles, *timed))
+        return frozenset((*self.graphs, *self.memory, *self.profiles, *self.outputs, *timed))
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -117,6 +121,8 @@ class Job:
                 "memory": self.memory,
                 "profiles": self.profiles,
                 "profile_seconds": self.profile_seconds,
+                "outputs": self.outputs,
+                "most_bytes": self.most_bytes,
                 "epochs": [vars(epoch) for epoch in self.epochs],
             }
         )

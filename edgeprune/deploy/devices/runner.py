@@ -13,13 +13,15 @@ Job::
      "clock": "cpu" | "wall", "seed": 0,
      "graphs": [0], "memory": [0],       models whose graph, or load time and memory, is wanted
      "profiles": [0, 1], "profile_seconds": 2.0,  models that are timed node by node, in turn
+     "outputs": [0],                     models whose outputs' shapes are wanted
+     "most_bytes": 8589934592,           of address space, for a model that may ask for any; null
      "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
                  "sequence": [1, 0],     one round: positions in "open", run one after another
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
 
-Lines: one ``machine``, then ``graph``, ``memory``, ``profile`` and ``epoch`` lines as asked for,
-then ``end``; or ``error`` with a code: ``missing``, ``provider``, ``model``, ``memory`` or
-``machine``.
+Lines: one ``machine``, then ``graph``, ``memory``, ``profile``, ``outputs`` and ``epoch`` lines
+as asked for, then ``end``; or ``error`` with a code: ``missing``, ``provider``, ``model``,
+``memory`` or ``machine``.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ from typing import Any
 
 # In onnxruntime's errors: its number, its own source line, the file's temporary place.
 NOISE = r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ .*\) (?=[A-Z])|Load model from .* failed:"
+# What its allocators say where the system gives no more memory.
+LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out of memory")
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
 
 
@@ -78,6 +82,7 @@ def answers(job: dict[str, Any]) -> Any:
     runtime = import_runtime()
     yield {"kind": "machine", "machine": machine_facts(runtime)}
     sessions = Sessions(runtime, job)
+    _limit_memory(job.get("most_bytes"))
     for model in job.get("graphs", []):
         graph = base64.b64encode(sessions.optimised_graph(model)).decode()
         yield {"kind": "graph", "model": model, "onnx": graph}
@@ -85,6 +90,8 @@ def answers(job: dict[str, Any]) -> Any:
         yield {"kind": "memory", "model": model, **sessions.footprint(model)}
     for line in sessions.profiled(job.get("profiles", [])):
         yield {"kind": "profile", **line}
+    for model in job.get("outputs", []):
+        yield {"kind": "outputs", "model": model, "shapes": sessions.output_shapes(model)}
     for number, epoch in enumerate(job.get("epochs", [])):
         timed = partial(sessions.timed_epoch, epoch)
         # A process keeps an offset of 1 to 2 % between two networks, as a pair of sessions does.
@@ -139,8 +146,7 @@ class Sessions:
             if "CPU EP" in str(error):
                 said = f"none of {wanted} runs all of {self.names[model]}; there is {self.there}"
                 raise JobError("provider", said) from error
-            code = "memory" if "bad_alloc" in str(error) else "model"
-            raise JobError(code, f"{self.names[model]}: {_one_line(error)}") from error
+            raise self._refusal(model, error) from error
         if lost := set(wanted) - set(session.get_providers()):
             raise JobError("provider", f"{min(lost)} is built in but does not start here")
         return session
@@ -153,10 +159,15 @@ class Sessions:
             feed |= {node.name: self._array(node, model) for node in session.get_inputs()}
             self.finite[model] = all(_is_finite(output) for output in run())
         except Exception as error:  # also an input type that numpy does not have
-            raise JobError("model", f"{self.names[model]}: {_one_line(error)}") from error
+            raise self._refusal(model, error) from error
         return run
 
-    def _array(self, node: Any, model: int) -> Any:
+    def _refusal(self, model: int, error: Exception) -> JobError:
+        lacking = isinstance(error, MemoryError) or any(words in str(error) for words in LACKING)
+        code = "memory" if lacking else "model"
+        return JobError(code, f"{self.names[model]}: {_one_line(error)}")
+
+    def _array(self, node: Any, model: int, seed: int | None = None) -> Any:
         import numpy as np
 
         shapes = self.job.get("shapes")
@@ -164,7 +175,7 @@ class Sessions:
         named = given.get(node.name) if isinstance(given, dict) else given
         shape: Any = named or node.shape
         kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
-        random = np.random.default_rng(self.job.get("seed", 0))
+        random = np.random.default_rng(self.job.get("seed", 0) if seed is None else seed)
         if kind.startswith("float"):
             return random.standard_normal(shape).astype(kind)
         bits: Any = random.integers(0, 2, shape)  # a plain number where the shape is []
@@ -220,6 +231,22 @@ class Sessions:
         loaded = time.perf_counter_ns() - start
         self.call(model, session)
         return {"load_ns": loaded, "peak_bytes": _number("/proc/self/status", "VmHWM") - before}
+
+    def output_shapes(self, model: int) -> dict[str, list[int]]:
+        """Shapes of the outputs that are tensors and have one shape on two random inputs."""
+        session = self.open(model)
+        names, found = [node.name for node in session.get_outputs()], list[Any]()
+        for seed in (0, 1):
+            feed = {node.name: self._array(node, model, seed) for node in session.get_inputs()}
+            try:
+                arrays = session.run(names, feed)
+            except Exception as error:
+                raise self._refusal(model, error) from error
+            shapes = [getattr(array, "shape", None) for array in arrays]
+            found.append(dict(zip(names, shapes, strict=True)))
+        first, second = found
+        same = (name for name in names if first[name] is not None and first[name] == second[name])
+        return {name: list(first[name]) for name in same}
 
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
@@ -370,6 +397,14 @@ def _use_fastest_cores() -> None:
     fast = {cpu for cpu, speed in top.items() if speed >= 0.8 * max(top.values())}
     if fast != set(top):
         os.sched_setaffinity(0, fast)
+
+
+def _limit_memory(most: int | None) -> None:
+    if most:
+        with contextlib.suppress(ImportError, OSError, ValueError):  # where there are no limits
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _allowed() -> set[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from edgeprune.deploy.artifact import facts, seal
+from edgeprune.deploy.artifact.counting.count import Count, count_params
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.doctor.description import UNKNOWN, Description, Width
 from edgeprune.deploy.doctor.diagnosis import few
@@ -74,12 +75,17 @@ def _provenance(path: Path, proto: Any) -> tuple[Provenance | None, str | None]:
 def _counts(path: Path, proto: Any, content: bytes) -> tuple[int | None, int | None, str]:
     try:
         known = facts.read(path, None, content)
-        return known.macs, known.params, ""
+        macs, params = known.macs, known.params
     except InputError as error:
-        try:
-            return None, facts.count_params(proto), f"MACs: {one_line(error)}"
-        except InputError:
-            return None, None, one_line(error)
+        # Parameters need no shape; several or open inputs leave the MACs unknown.
+        return None, _complete(count_params(proto)), f"MACs: {one_line(error)}"
+    lacking = {"MACs": macs.lacking, "params": params.lacking}
+    words = "; ".join(f"{name}: {what}" for name, what in lacking.items() if what)
+    return _complete(macs), _complete(params), words
+
+
+def _complete(count: Count) -> int | None:
+    return None if count.lacking else count.total
 
 
 def _producer(proto: Any) -> str:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgeprune.deploy.artifact.counting.count import Count
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.percentiles import PERCENTILES, judged
 from edgeprune.deploy.gate.verdicts import Verdict, by_spread, of_value
@@ -36,15 +37,30 @@ class Here:
 
 
 def counts(candidate: Facts, budget: AbsoluteBudget) -> list[Verdict]:
-    """MACs, params and bytes of the file, where the budget limits them."""
+    """MACs, params and bytes of the file, where the budget limits them; nothing is timed."""
     found = []
     for name, limit in _limits(budget, ("macs", "params", "file_bytes")).items():
-        recorded = None if name == "file_bytes" else candidate.number(name)
-        value = getattr(candidate, name) if recorded is None else recorded
-        how = "counted from the file" if recorded is None else "as the file records it"
         unit = " bytes" if name == "file_bytes" else ""
-        found.append(of_value(name, limit, value, unit, how))
+        recorded = candidate.number(name) if name in ("macs", "params") else None
+        if recorded is not None:
+            found.append(of_value(name, limit, recorded, unit, "as the file records it"))
+        elif name == "file_bytes":
+            found.append(of_value(name, limit, candidate.file_bytes, unit, "size of the file"))
+        else:
+            found.append(of_count(name, limit, getattr(candidate, name)))
     return found
+
+
+def of_count(name: str, limit: float, count: Count) -> Verdict:
+    """The verdict on a count from the graph; one that is not complete is never met."""
+    how = "counted from the graph"
+    if count.observed:
+        how += f", {count.observed} shapes as a run on random input has them"
+    if not count.missing:
+        return of_value(name, limit, count.total, "", how)
+    said = f"not counted: {count.lacking}; the rest is {count.total:,}, {how}"
+    over = count.total > limit  # what is missing would only add to it
+    return of_value(name, limit, count.total if over else None, "", said)
 
 
 def percentiles(

@@ -85,6 +85,9 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     candidate = read(path, profile.input.shape)
     reference = _reference(candidate, profile, options, needed=limit is not None)
     setting = options.setting(profile, candidate.input_shape)
+    # Counts come before the clock: what is wrong with them must not cost a finished timing.
+    counted = absolute.counts(candidate, profile.budget.absolute)
+    shares_left = _shares(candidate, reference, profile)
     seen = inspect(candidate, reference, setting)
     machine, layouts = seen.machine, seen.layouts
     timed = None
@@ -94,7 +97,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts = [*_as_sealed(candidate, profile, options), *relative.outputs(seen.finite)]
     if timed:
         verdicts.append(timed.verdict)
-    verdicts += _relative(candidate, reference, profile, layouts)
+    verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts)]
     asked = profile.budget.relative
     shares = {"latency": limit, "macs_ratio": asked.macs, "params_ratio": asked.params}
     verdicts = relative.with_doubt(verdicts, candidate, reference, shares)
@@ -104,7 +107,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     last = timed.attempts[-1] if timed else None
     known = last.candidate if last else None  # measured once, used twice
     in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
-    verdicts += [*in_ms, *absolute.counts(candidate, limits)]
+    verdicts += [*in_ms, *counted]
     verdicts += absolute.footprints(candidate, limits, setting, here)
     if not verdicts:
         raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
@@ -195,14 +198,21 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
     return [*found, of_value("parity", 0, 0, "", said)]
 
 
+def _shares(candidate: Facts, reference: Facts | None, profile: TargetProfile) -> list[Verdict]:
+    """Verdicts on what is left of the reference's counts."""
+    budget = profile.budget.relative
+    limits = {"macs": budget.macs, "params": budget.params} if reference else {}
+    return [
+        relative.counts(candidate, reference, name, limit)
+        for name, limit in limits.items()
+        if reference and limit is not None
+    ]
+
+
 def _relative(
     candidate: Facts, reference: Facts | None, profile: TargetProfile, layouts: list[Layout]
 ) -> list[Verdict]:
     budget, found = profile.budget.relative, []
-    if reference:
-        for name, limit in {"macs": budget.macs, "params": budget.params}.items():
-            if limit is not None:
-                found.append(relative.counts(candidate, reference, name, limit))
     if budget.accuracy_drop is not None:
         found.append(accuracy(candidate, budget.accuracy_drop))
     if reference:

@@ -119,15 +119,22 @@ def counts(candidate: Facts, reference: Facts, name: str, limit: float) -> Verdi
 
     Both as the files record them ("as published"), or both counted from the graph.
     """
-    ours, theirs = candidate.number(name), reference.number(name)
-    recorded = ours is not None and theirs is not None
-    if not recorded:
-        ours, theirs = getattr(candidate, name), getattr(reference, name)
+    label, ours, theirs = f"{name}_ratio", candidate.number(name), reference.number(name)
+    how = "as the files record them"
+    if ours is None or theirs is None:
+        counted = {
+            "the model": getattr(candidate, name),
+            "the baseline": getattr(reference, name),
+        }
+        lacking = [f"{n} of {file}" for file, c in counted.items() if (n := c.lacking)]
+        if lacking:
+            said = f"not counted: {' and '.join(lacking)}"
+            return of_value(label, limit, None, "x", said)
+        ours, theirs = (count.total for count in counted.values())
+        how = "counted from the graphs"
     if not theirs:
         raise InputError(f"{reference.path} has no {name} to compare with")
-    ratio = (ours or 0) / theirs
-    how = "as the files record them" if recorded else "counted from the graphs"
-    return of_value(f"{name}_ratio", limit, ratio, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
+    return of_value(label, limit, ours / theirs, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
 
 
 def kernels(candidate: Layout, reference: Layout) -> Verdict:

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
+from edgeprune.deploy.artifact.counting.count import Count
 from edgeprune.deploy.artifact.facts import Facts, read
-from edgeprune.deploy.gate.absolute import Here, counts, estimate, footprints, percentiles
+from edgeprune.deploy.gate.absolute import (
+    Here,
+    counts,
+    estimate,
+    footprints,
+    of_count,
+    percentiles,
+)
 from edgeprune.deploy.timing.samples import LatencyReport
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.target import AbsoluteBudget
@@ -28,9 +36,26 @@ def test_recorded_counts_go_first_and_the_size_is_that_of_the_file(facts: Facts)
     found = {verdict.name: verdict for verdict in counts(facts, limits)}
     assert list(found) == ["macs", "params", "file_bytes"]
     assert (found["macs"].value, found["macs"].outcome) == (30, "missed")
-    assert (found["params"].value, found["params"].outcome) == (facts.params, "met")
+    assert (found["params"].value, found["params"].outcome) == (facts.params.total, "met")
     assert found["file_bytes"].value == len(facts.content)
     assert counts(facts, AbsoluteBudget()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome", "value"), [(1000, "inconclusive", None), (999, "missed", 1000)]
+)
+def test_a_count_that_is_not_complete_is_never_met(
+    limit: int, outcome: str, value: int | None
+) -> None:
+    found = of_count("macs", limit, Count(1000, {"com.acme.Foo": 1, "Scan": 2}))
+    assert (found.outcome, found.value) == (outcome, value)
+    assert "not counted: 2 Scan, 1 com.acme.Foo; the rest is 1,000" in found.message
+
+
+def test_shapes_read_off_a_run_are_said() -> None:
+    found = of_count("macs", 1000, Count(7, observed=2))
+    assert found.outcome == "met"
+    assert "2 shapes as a run on random input has them" in found.message
 
 
 def test_without_a_limit_nothing_is_measured(record: Callable[..., Any], facts: Facts) -> None:

@@ -1,0 +1,1 @@
+"""How much a model costs, counted from its graph."""
