@@ -34,10 +34,32 @@ class Channels(_Table):
     grid: Literal["probe"] | Widths = "probe"
 
 
-class InputShape(_Table):
-    """A pinned input shape (N, C, H, W); otherwise model and data say it."""
+class Feed(_Table):
+    """What one input is fed: its shape where the file leaves it open, and one value for all."""
 
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
+    shape: tuple[PositiveInt, ...] | None = None
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class Inputs(_Table):
+    """A pinned input shape, (N, C, H, W) of an image; of several inputs a table for each."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Feed] = Field(init=False)
+    shape: tuple[PositiveInt, ...] | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Pinned shapes by name of input; under ``""`` that of the one without a name."""
+        named = self.__pydantic_extra__.items()
+        bare = {} if self.shape is None else {"": self.shape}
+        return bare | {name: feed.shape for name, feed in named if feed.shape is not None}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What every element of an input is, where that is said; else it is drawn at random."""
+        named = self.__pydantic_extra__.items()
+        return {name: feed.value for name, feed in named if feed.value is not None}
 
 
 class Precision(_Table):
@@ -98,7 +120,7 @@ class TargetProfile(_Table):
     proxy_for: str | None = None
     runtime: Runtime = Runtime()
     channels: Channels = Channels()
-    input: InputShape = InputShape()
+    input: Inputs = Inputs()
     precision: Precision = Precision()
     measure: Measure = Measure()
     parity: Parity = Parity()
@@ -149,6 +171,11 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
         kinds = [kind for kind in content["budget"] if name in _budgets(content, kind)]
         if len(kinds) != 1:
             known = [n for kind in content["budget"] for n in _budgets(content, kind)]
+            either = [n for n in known if n.rpartition(".")[2] == name]
+            if either:
+                raise InputError(
+                    f"--budget {setting}: {name} may be {' or '.join(either)}; say which"
+                )
             hint = did_you_mean(name, known, otherwise=f"; known: {', '.join(known)}")
             raise InputError(f"--budget {setting}: there is no budget {name!r}{hint}")
         content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
@@ -156,6 +183,33 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
         return TargetProfile.model_validate(content)
     except ValidationError as error:
         raise InputError(f"--budget: {_first_problem(error)}") from None
+
+
+def with_inputs(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:
+    """The profile with some inputs pinned.
+
+    Args:
+        profile: The profile as it was read.
+        settings: ``NAME=1x3x224x224`` is a shape, ``NAME=1x1:0.5`` one with the value of all
+            elements, ``NAME=:16000`` the value alone.
+
+    Raises:
+        InputError: not of that form.
+    """
+    content = profile.model_dump(by_alias=True)
+    for setting in settings:
+        name, equals, told = setting.rpartition("=")
+        sizes, colon, value = told.partition(":")
+        feed: dict[str, Any] = {"shape": sizes.split("x")} if sizes else {}
+        if colon:
+            feed["value"] = value
+        if not equals or not name or not feed or name == "shape":
+            raise InputError(f"--input wants NAME=1x3x224x224, not {setting!r}")
+        content["input"][name] = feed
+    try:
+        return TargetProfile.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"--input: {_first_problem(error)}") from None
 
 
 def _budgets(content: dict[str, Any], kind: str) -> list[str]:
@@ -216,5 +270,6 @@ def _first_problem(error: ValidationError) -> str:
 def _keys(where: list[str]) -> list[str]:
     model: Any = TargetProfile
     for part in where:
-        model = model.model_fields[part].annotation
+        named = model.model_fields.get(part)
+        model = named.annotation if named else Feed  # an input's own name
     return [field.alias or name for name, field in model.model_fields.items()]

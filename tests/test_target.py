@@ -1,7 +1,7 @@
 import pytest
 
 from edgeprune.errors import InputError
-from edgeprune.target import list_targets, load_target
+from edgeprune.target import list_targets, load_target, with_inputs
 
 MINIMAL = 'schema = 1\nname = "t"\n'
 
@@ -85,3 +85,33 @@ def test_missing_and_unreadable_files(tmp_path):
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not a TOML file"):
         load_target(str(tmp_path / "b.toml"))
+
+
+def test_inputs_are_pinned_by_name(tmp_path):
+    tables = "[input]\nshape = [1, 3]\n[input.scale]\nshape = [1, 2]\nvalue = 0.5\n"
+    target = load_target(profile(tmp_path, f"{MINIMAL}{tables}[input.rate]\nvalue = 1"))
+    assert target.input.shapes == {"": (1, 3), "scale": (1, 2)}
+    assert target.input.values == {"scale": 0.5, "rate": 1}
+    asked = with_inputs(target, ["scale=4x5", "a=b=:7", "x=2:-1"])
+    assert asked.input.shapes == {"": (1, 3), "scale": (4, 5), "x": (2,)}
+    assert asked.input.values == {"rate": 1, "a=b": 7, "x": -1}
+    assert asked.sha256 != target.sha256
+
+
+@pytest.mark.parametrize(
+    "setting", ["x", "x=", "=1x3", "x=1x", "x=-1x3", "x=axb", "x=1x3:nan", "x=1:", "shape=1x3"]
+)
+def test_inputs_that_cannot_be(tmp_path, setting):
+    target = load_target(profile(tmp_path, MINIMAL))
+    with pytest.raises(InputError, match="--input"):
+        with_inputs(target, [setting])
+
+
+def test_a_key_that_no_input_has_is_named(tmp_path):
+    path = profile(tmp_path, MINIMAL + "[input.x]\nshap = [1, 3]")
+    with pytest.raises(InputError, match=r"unknown key 'input\.x\.shap', did you mean 'shape'"):
+        load_target(path)
+
+
+def test_a_profile_may_begin_with_a_byte_order_mark(tmp_path):
+    assert load_target(profile(tmp_path, "\ufeff" + MINIMAL)).name == "t"

@@ -81,13 +81,13 @@ class DenseNetwork:
     def timing(self) -> PairedTiming:
         """How candidates of edgeprune's own arms are measured."""
         setting = replace(self.setting, max_seconds=self.profile.measure.max_seconds)
-        return PairedTiming(self.proto.SerializeToString(), setting)
+        shape = (1, *self.images.input_shape)
+        return PairedTiming(self.proto.SerializeToString(), setting, shape)
 
     @cached_property
     def setting(self) -> Setting:
         """How and where networks are timed, as ``edgeprune check`` does it."""
-        shape = (1, *self.images.input_shape)
-        setting = Options(device=connect("local://")).setting(self.profile, shape)
+        setting = Options(device=connect("local://")).setting(self.profile)
         return replace(setting, max_seconds=LONGEST)
 
     def exported(self, network: nn.Module) -> bytes:

@@ -318,6 +318,15 @@ def check(
             help="Budget in place of the target's, such as p90_ms=6; may be given several times.",
         ),
     ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=1x3x224x224",
+            help="Shape of an input that the file leaves open; NAME=1x1:0.5 also says the value "
+            "of its elements, NAME=:16000 the value alone. May be given several times.",
+        ),
+    ] = None,
     on_inconclusive: Annotated[
         options.Policy,
         typer.Option(help="What an undecided budget does: exit 0 with a word, exit 4, or exit 0."),
@@ -346,12 +355,12 @@ def check(
     from edgeprune.cli.reports import Reports, on_github
     from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.gate import check as gate
-    from edgeprune.target import load_target, with_budgets
+    from edgeprune.target import load_target, with_budgets, with_inputs
 
     reports = Reports(json=json, junit=junit, github=on_github(github.value))
     reports.clear(model, baseline)
     with reports.of_failures(model, target):
-        profile = with_budgets(load_target(target), budget or [])
+        profile = with_inputs(with_budgets(load_target(target), budget or []), input_ or [])
         checking = gate.Options(
             baseline=baseline,
             max_ratio=max_ratio,

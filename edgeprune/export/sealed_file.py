@@ -122,6 +122,16 @@ def export_checkpoint(
     return ship(network, record, profile, out, overwrite=overwrite, options=options)
 
 
+def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: bool) -> None:
+    """Refuse a target that pins another input than the file takes; ``shape`` is (C, H, W)."""
+    pinned = target.input.shape
+    if pinned and (pinned[1:] != shape or (pinned[0] != 1 and not dynamic_batch)):
+        raise InputError(
+            f"target {target.name} pins input.shape = {list(pinned)}, the network takes "
+            f"{[1, *shape]}: drop the pin, or train at that size"
+        )
+
+
 def _recorded_target(path: Path) -> TargetProfile:
     try:
         return TargetProfile.model_validate(checkpoint.read(path).history.get("target"))
@@ -166,9 +176,11 @@ def ship(
         options: What else is asked of the file.
 
     Raises:
-        InputError: ``out`` exists, or the checkpoint's history or images are not as asked.
+        InputError: ``out`` exists, the target pins another input, or the checkpoint's history
+            or images are not as asked.
         PromiseError: the file, or the one in ORT format, does not give torch's answers.
     """
+    _check_pin(target, record.input_shape, options.dynamic_batch)
     refuse_existing(out, overwrite=overwrite)
     beside = out.with_suffix(".ort") if options.ort else None
     if beside:

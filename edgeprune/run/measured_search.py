@@ -46,11 +46,13 @@ class PairedTiming:
 
     Attributes:
         dense: The dense model as exported, serialised.
-        setting: Device, clock, runtime and input shape.
+        setting: Device, clock and runtime.
+        shape: Shape of the input, (N, C, H, W).
     """
 
     dense: bytes
     setting: Setting
+    shape: tuple[int, ...]
 
     def ratio(self, network: nn.Module, limit: float | None) -> Interval:
         """The latency of a network over the dense model's; its weights may still be untrained.
@@ -58,7 +60,7 @@ class PairedTiming:
         Raises:
             MachineError: the device was too slow or too busy for two epochs.
         """
-        proto = to_onnx(network, self.setting.shape or ())
+        proto = to_onnx(network, self.shape)
         compared = protocol.compare(
             proto.SerializeToString(), self.dense, self.setting, limit=limit
         )

@@ -64,9 +64,9 @@ class RunContext:
     @cached_property
     def timing(self) -> PairedTiming:
         """How candidates are measured against the dense model, as ``edgeprune check`` does."""
+        setting = Options(device=self.device).setting(self.request.target)
         shape = (1, *self.images.input_shape)
-        setting = Options(device=self.device).setting(self.request.target, shape)
-        return PairedTiming(self.dense.proto.SerializeToString(), setting)
+        return PairedTiming(self.dense.proto.SerializeToString(), setting, shape)
 
     @cached_property
     def counts(self) -> CostModel:

@@ -80,6 +80,23 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
     assert not model.with_name("model.onnx").exists()
 
 
+def test_the_input_that_the_target_pins_is_kept_or_refused(model: Path) -> None:
+    def written(*shape: int) -> str:
+        (path := model.with_name("t.toml")).write_text(
+            f'schema = 1\nname = "t"\n[input]\nshape = {list(shape)}'
+        )
+        return str(path)
+
+    for shape in [(1, 3, 320, 320), (1, 3, 32), (2, 3, 32, 32)]:
+        with pytest.raises(InputError, match=r"pins input\.shape = .*, the network takes"):
+            export_checkpoint(model, target=written(*shape))
+    assert not model.with_name("model.onnx").exists()
+    shipped = export_checkpoint(model, target=written(1, 3, 32, 32))
+    assert shipped.input_shape == (1, 3, 32, 32)
+    batch = FileOptions(dynamic_batch=True)
+    export_checkpoint(model, target=written(2, 3, 32, 32), options=batch, overwrite=True)
+
+
 def test_what_is_missing_is_named(model: Path) -> None:
     with pytest.raises(InputError, match="records no target of this version; pass --target"):
         export_checkpoint(model)

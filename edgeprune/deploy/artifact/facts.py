@@ -1,6 +1,6 @@
-"""Facts of an ONNX file: hash, size, input shape, MACs, parameters and its own record."""
+"""Facts of an ONNX file: hash, size, inputs, MACs, parameters and its own record."""
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,38 +8,51 @@ from typing import Any
 
 from edgeprune.deploy.artifact.counting.count import Count, count_macs, count_params
 from edgeprune.deploy.artifact.counting.observation import observed
+from edgeprune.deploy.artifact.inputs import Shape, inputs_of, settle
+from edgeprune.deploy.artifact.model_file import ModelFile, read_model
 from edgeprune.deploy.artifact.provenance import PREFIX
-from edgeprune.deploy.artifact.seal import entries_of, load
+from edgeprune.deploy.artifact.seal import entries_of
+from edgeprune.deploy.devices.job import Loaded
 from edgeprune.errors import InputError
-from edgeprune.files import contents
+from edgeprune.target import Inputs
 from edgeprune.text import one_line
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One ONNX file with a single input, read once.
+    """One ONNX file, read once: what is hashed is what is parsed is what is run.
 
     Attributes:
-        path: Path of the file.
-        content: Bytes of the file.
-        input_shape: (N, C, H, W) or as many axes as the model has, all sizes known.
-        proto: The ``onnx.ModelProto`` parsed from ``content``.
+        path: Path of the file, for messages; it is not read again.
+        file: What was read.
+        inputs: Shape of every input by name, all sizes known.
+        values: What all elements of an input are, where that is said.
     """
 
     path: Path
-    content: bytes = field(repr=False)
-    input_shape: tuple[int, ...]
-    proto: Any
+    file: ModelFile
+    inputs: Mapping[str, Shape]
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the file, in hex."""
-        return hashlib.sha256(self.content).hexdigest()
+        return self.file.sha256
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.content)
+        """Size of the file, with the files beside it that hold its weights."""
+        return self.file.bytes
+
+    @property
+    def proto(self) -> Any:
+        """The ``onnx.ModelProto`` parsed from the file."""
+        return self.file.proto
+
+    @property
+    def model(self) -> Loaded:
+        """What devices run."""
+        return Loaded(self.path.name, self.file.whole)
 
     @cached_property
     def recorded(self) -> dict[str, str]:
@@ -56,8 +69,8 @@ class Facts:
     @cached_property
     def macs(self) -> Count:
         """Multiply-accumulates of one run, counted from the graph."""
-        shapes = {_inputs(self.proto)[0].name: self.input_shape}
-        return count_macs(self.proto, shapes, partial(observed, self.proto, shapes))
+        run = partial(observed, self.proto, self.inputs, values=self.values)
+        return count_macs(self.proto, self.inputs, run)
 
     @cached_property
     def params(self) -> Count:
@@ -65,53 +78,21 @@ class Facts:
         return count_params(self.proto)
 
 
-def read(path: Path, pinned: tuple[int, ...] | None = None, content: bytes | None = None) -> Facts:
-    """Read a file once and settle the shape of its input.
+def read(path: Path, pinned: Inputs | None = None, content: bytes | None = None) -> Facts:
+    """Read a file once and settle the shapes of its inputs.
 
     Args:
         path: The ONNX file.
-        pinned: The shape that the target gives, for axes that the file leaves open. A first
-            axis (the batch) that nobody pins is 1.
+        pinned: What the target says of its inputs.
         content: The bytes of the file, where the caller has read them.
 
     Raises:
-        InputError: not an ONNX file, truncated, several inputs, an open axis without a size, or
-            a pinned shape that does not fit.
+        InputError: not an ONNX file, truncated, weights beside it that cannot be read, an open
+            axis without a size, or a pinned input that is not there or does not fit.
     """
-    content = contents(path) if content is None else content
-    proto = load(path, content)
-    return Facts(path, content, resolve(_only_input(proto, path), pinned, path.name), proto)
-
-
-def resolve(axes: list[int | str], pinned: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
-    """Sizes for every axis: those of the file, then the pinned ones, then batch 1.
-
-    Raises:
-        InputError: an axis stays open, or the pinned shape contradicts the file.
-    """
-    if pinned and (
-        len(pinned) != len(axes)
-        or any(isinstance(a, int) and a != p for a, p in zip(axes, pinned, strict=True))
-    ):
-        raise InputError(f"{name} takes {axes}, the target pins input.shape = {list(pinned)}")
-    if pinned:
-        return pinned
-    # Axis 0 is the batch; any other size that nobody says cannot be guessed.
-    sizes = [1 if at == 0 and isinstance(a, str) else a for at, a in enumerate(axes)]
-    if any(isinstance(size, str) for size in sizes):
-        raise InputError(f"{name} leaves its input open at {axes}; set input.shape in the target")
-    return tuple(int(size) for size in sizes)
-
-
-def _inputs(proto: Any) -> list[Any]:
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    return [value for value in proto.graph.input if value.name not in weights]
-
-
-def _only_input(proto: Any, path: Path) -> list[int | str]:
-    inputs = _inputs(proto)
-    if len(inputs) != 1:
-        names = one_line(", ".join(value.name for value in inputs)) or "none"
-        raise InputError(f"{path} has {len(inputs)} inputs ({names}); edgeprune takes one image")
-    axes = inputs[0].type.tensor_type.shape.dim  # each with a size, a name or neither
-    return [axis.dim_value or one_line(axis.dim_param) or "?" for axis in axes]
+    file = read_model(path, content)
+    pinned = pinned or Inputs()
+    for name in pinned.values:
+        if all(name != value.name for value in inputs_of(file.proto)):
+            raise InputError(f"{path.name} has no input {one_line(name)!r}, whose value is given")
+    return Facts(path, file, settle(file.proto, pinned.shapes, path.name), pinned.values)

@@ -111,7 +111,7 @@ def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> Parity
     size = provenance.input_shape[1:]  # height and width
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
-    report = check(file.content, images, expected, target.parity, target.runtime)
+    report = check(file.file.whole, images, expected, target.parity, target.runtime)
     if not report.passed:
         raise PromiseError(
             f"{file.path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off "

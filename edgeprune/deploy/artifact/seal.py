@@ -98,15 +98,28 @@ def load(path: Path, content: bytes | None = None) -> onnx.ModelProto:
     Raises:
         InputError: missing, not ONNX, truncated, or with weights in a second file.
     """
-    content = contents(path) if content is None else content
+    proto = parsed(path, contents(path) if content is None else content)
+    if any(w.data_location == onnx.TensorProto.EXTERNAL for w in proto.graph.initializer):
+        raise InputError(f"{path} keeps weights in a second file; save it as one file")
+    return proto
+
+
+def parsed(path: Path, content: bytes) -> onnx.ModelProto:
+    """Parse the bytes of an ONNX file, whose weights may lie in other files.
+
+    Raises:
+        InputError: not ONNX, truncated, or larger than an ONNX file can be.
+    """
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError:
+        if len(content) >= 1 << 31:
+            raise InputError(
+                f"{path} has more than 2 GB, which an ONNX file cannot; keep its weights beside it"
+            ) from None
         raise InputError(f"{path} is not an ONNX file, or a truncated one") from None
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX file: it holds no operators")
-    if any(w.data_location == onnx.TensorProto.EXTERNAL for w in proto.graph.initializer):
-        raise InputError(f"{path} keeps weights in a second file; save it as one file")
     return proto
 
 

@@ -92,6 +92,7 @@ class _Error(_Line):
     kind: Literal["error"]
     code: Literal["missing", "provider", "memory", "model", "machine"]
     message: Annotated[str, Field(max_length=2000)]
+    subject: Annotated[str, Field(max_length=1000)] = ""
 
 
 class _End(_Line):

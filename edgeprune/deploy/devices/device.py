@@ -22,7 +22,7 @@ from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
 from edgeprune.deploy.devices.answers import MOST_BYTES
-from edgeprune.deploy.devices.job import File, Job, Line, parsed, silent
+from edgeprune.deploy.devices.job import File, Job, Line, content_of, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 HERE = "this machine"
@@ -104,10 +104,10 @@ def _content(file: IO[bytes]) -> str:
 
 
 def _as_file(model: File, path: Path) -> Path:
-    if isinstance(model, bytes):
-        path.write_bytes(model)
-        return path
-    return model.resolve()
+    if isinstance(model, Path):
+        return model.resolve()
+    path.write_bytes(content_of(model))
+    return path
 
 
 class _Process:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +15,23 @@ from edgeprune.text import one_line
 OPSET = 20  # of every file that edgeprune writes
 IR_VERSION = 10  # the newest that onnxruntime 1.18 loads
 Line = dict[str, Any]
-File = Path | bytes
 Option = Literal["threads", "optimisation", "spinning", "arena", "memory_pattern", "denormals"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An ONNX file that was read.
+
+    Attributes:
+        name: Its name, for messages.
+        content: Its bytes, weights included.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+File = Path | bytes | Loaded
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,13 @@ class Variant:
 
 Model = File | Variant
 Shape = tuple[int, ...] | Mapping[str, tuple[int, ...]]
+
+
+def content_of(file: File) -> bytes:
+    """The bytes that are sent to a device."""
+    if isinstance(file, Path):
+        return file.read_bytes()
+    return file if isinstance(file, bytes) else file.content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +100,7 @@ class Job:
         most_bytes: Address space of the process; None for all there is.
         shapes: Per model, the shape of its input where the file leaves it open, or shapes by
             the names of its inputs.
+        values: By name of input, what all its elements are; else they are random.
         timeout: The longest silence of the device, in seconds.
     """
 
@@ -92,6 +115,7 @@ class Job:
     outputs: tuple[int, ...] = ()
     most_bytes: int | None = None
     shapes: tuple[Shape | None, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
     timeout: float = 120.0
 
     @property
@@ -110,11 +134,12 @@ class Job:
         return json.dumps(
             {
                 "models": paths,
-                "names": [m.name if isinstance(m, Path) else "the model" for m in self.files],
+                "names": [getattr(m, "name", "the model") for m in self.files],
                 "options": [
                     dict(m.options) if isinstance(m, Variant) else {} for m in self.models
                 ],
                 "shapes": self.shapes or None,
+                "values": dict(self.values),
                 **self.runtime.model_dump(),
                 "clock": self.clock,
                 "graphs": self.graphs,
@@ -151,19 +176,27 @@ def parsed(lines: Iterable[str | bytes], where: str, stderr: Callable[[], str]) 
         if line["kind"] == "end":
             return
         if line["kind"] == "error":
-            raise refused(line["code"], line["message"], where)
+            raise refused(line["code"], line["message"], where, line.get("subject", ""))
         yield line
     raise broken_off(where, stderr())
 
 
-def refused(code: str, message: str, where: str) -> EdgepruneError:
-    """The error for a runner's ``error`` line."""
-    message = one_line(message)
-    if code == "model" and "protobuf" in message.lower():
-        # The runner puts the file's name before what onnxruntime says.
-        return InputError(f"{message.partition(':')[0]} is not an ONNX file, or a truncated one")
+def refused(code: str, message: str, where: str, subject: str = "") -> EdgepruneError:
+    """The error for a runner's ``error`` line.
+
+    Args:
+        code: What kind it is.
+        message: What is wrong; it begins with the subject.
+        where: The device.
+        subject: Name of the model that it is about, which is no cause of anything.
+    """
+    message, subject = one_line(message), one_line(subject)
+    said = message.removeprefix(f"{subject}:").strip() if subject else message
+    name = subject or "the model"
+    if code == "model" and "protobuf" in said.lower():
+        return InputError(f"{name} is not an ONNX file, or a truncated one")
     if code == "model":
-        return InputError(f"onnxruntime on {where} cannot take {_newer(message) or message}")
+        return InputError(f"onnxruntime on {where} cannot take {name}: {_explained(said)}")
     if code == "machine":
         return broken_off(where, message)
     return MachineError(
@@ -175,17 +208,18 @@ def refused(code: str, message: str, where: str) -> EdgepruneError:
     )
 
 
-def _newer(message: str) -> str | None:
-    """What onnxruntime says about a model that is newer than itself, in one short sentence."""
+def _explained(said: str) -> str:
+    """What onnxruntime says of a model, and the next step where one follows from it."""
     for kind, words in NEWER.items():
-        if found := re.search(words, message):
+        if found := re.search(words, said):
             return (
-                f"{message.partition(':')[0]}: it is of {kind} {found[1]}, the newest it takes is "
-                f"{found[2]}; {_EXPORT_AGAIN}"
+                f"it is of {kind} {found[1]}, the newest it takes is {found[2]}; export it with "
+                f"{kind} {found[2]} or lower, or upgrade onnxruntime there"
             )
-    if any(word in message.lower() for word in ("opset", "ir version")):  # in other words
-        return f"{message}; {_EXPORT_AGAIN}"
-    return None
+    for words, step in STEPS.items():
+        if words in said.lower():
+            return f"{said}; {step}"
+    return said
 
 
 def broken_off(where: str, stderr: str) -> MachineError:
@@ -204,9 +238,20 @@ def silent(where: str, seconds: float) -> MachineError:
 
 
 _EXPORT_AGAIN = f"export it with opset {OPSET} and IR {IR_VERSION}, or upgrade onnxruntime"
-NEWER = {
+NEWER = {  # a model newer than itself: what it has, and the newest that it takes
     "IR": r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
     "opset": r"Opset (\d+) is under development.*till opset (\d+)",
+}
+STEPS = {  # what onnxruntime says, in lower case, and what helps
+    "could not find an implementation": (
+        "its providers have no kernel for that operator and element type: export the model with "
+        "float32, or name another provider in the target"
+    ),
+    "is not a registered function/op": (
+        "no operator of that name is built in: export the model without it"
+    ),
+    "opset": _EXPORT_AGAIN,
+    "ir version": _EXPORT_AGAIN,
 }
 CAUSES = {  # words of stderr, in lower case, and what they mean
     ("no space left", "disk quota"): "its disk is full; free some space in its temporary folder",

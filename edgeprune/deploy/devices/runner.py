@@ -7,6 +7,7 @@ statistics: what is measured, in which order and when to stop is the caller's to
 Job::
 
     {"models": ["/tmp/x/0.onnx", ...], "names": ["a.onnx", ...],  paths here, names for errors
+     "values": {"scale": 1.0},           what all elements of an input are; else random ones
      "shapes": [null | [1, 3, 32, 32] | {"x": [1, 3]}],  per model, for inputs of open shape
      "options": [{"arena": false}, {}],  per model, in place of the options below; see options()
      "threads": 1, "providers": ["CPUExecutionProvider"], "optimisation": "all",
@@ -55,9 +56,9 @@ FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimdd
 class JobError(Exception):
     """The job cannot be done here; ``code`` says why in one word."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, code: str, message: str, subject: str = "") -> None:
+        super().__init__(f"{subject}: {message}" if subject else message)
+        self.code, self.said, self.subject = code, message, subject  # a model's name
 
 
 def main() -> None:
@@ -71,7 +72,8 @@ def main() -> None:
             _say(line)
         _say({"kind": "end"})
     except JobError as refusal:
-        _say({"kind": "error", "code": refusal.code, "message": str(refusal)})
+        said = {"message": str(refusal), "subject": refusal.subject}
+        _say({"kind": "error", "code": refusal.code, **said})
     except (MemoryError, OSError) as error:
         _say({"kind": "error", "code": "machine", "message": _one_line(error) or "MemoryError"})
     os._exit(0)  # a normal exit would wait for the thread that reads stdin
@@ -165,7 +167,7 @@ class Sessions:
     def _refusal(self, model: int, error: Exception) -> JobError:
         lacking = isinstance(error, MemoryError) or any(words in str(error) for words in LACKING)
         code = "memory" if lacking else "model"
-        return JobError(code, f"{self.names[model]}: {_one_line(error)}")
+        return JobError(code, _one_line(error), self.names[model])
 
     def _array(self, node: Any, model: int, seed: int | None = None) -> Any:
         import numpy as np
@@ -173,11 +175,15 @@ class Sessions:
         shapes = self.job.get("shapes")
         given = shapes and shapes[model]
         named = given.get(node.name) if isinstance(given, dict) else given
-        shape: Any = named or node.shape
+        shape: Any = node.shape if named is None else named
         kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
+        if node.type[:7] != "tensor(" or not re.fullmatch(r"bool|u?int\d+|float\d\d", kind):
+            raise ValueError(f"input {node.name} is {node.type}, which cannot be fed")
+        if node.name in (self.job.get("values") or {}):
+            return np.full(shape, self.job["values"][node.name]).astype(kind)
         random = np.random.default_rng(self.job.get("seed", 0) if seed is None else seed)
         if kind.startswith("float"):
-            return random.standard_normal(shape).astype(kind)
+            return np.asarray(random.standard_normal(shape)).astype(kind)
         bits: Any = random.integers(0, 2, shape)  # a plain number where the shape is []
         return np.asarray(bits).astype(kind)
 
@@ -319,7 +325,7 @@ def in_child(work: Any) -> Any:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
             answer["found"] = work()
         except JobError as refusal:
-            answer = {"code": refusal.code, "message": str(refusal)}
+            answer = {"code": refusal.code, "message": refusal.said, "subject": refusal.subject}
         except Exception as error:
             said = f"{type(error).__name__} {_one_line(error)}"
             answer = {"code": "machine", "message": said}
@@ -335,7 +341,8 @@ def in_child(work: Any) -> Any:
     if "found" in answer:
         return answer["found"]
     died = f"measuring was killed by signal {os.WTERMSIG(status)}" if status else "it said nothing"
-    raise JobError(answer.get("code", "machine"), answer.get("message", died))
+    told = answer.get("code", "machine"), answer.get("message", died), answer.get("subject", "")
+    raise JobError(*told)
 
 
 def machine_facts(runtime: Any) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def open(model: Path | bytes, runtime: Runtime) -> Session:
     try:
         session = runner.Sessions(runner.import_runtime(), job).open(0)
     except runner.JobError as refusal:
-        raise refused(refusal.code, str(refusal), "this machine") from refusal
+        raise refused(refusal.code, str(refusal), "this machine", refusal.subject) from refusal
     return _described(name, session)
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from edgeprune.deploy.devices.job import File, Job, Line, broken_off, parsed, silent
+from edgeprune.deploy.devices.job import File, Job, Line, broken_off, content_of, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -109,7 +109,7 @@ class Remote:
         command = f"{shlex.quote(self.python)} -I -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
         async with connection.create_process(_shell(command), encoding=None) as process:
             for name, model in files.items():
-                content = model if isinstance(model, bytes) else model.read_bytes()
+                content = content_of(model)
                 framed = f"{name} {len(content)}\n".encode() + content
                 with suppress(OSError):  # the far side gave up reading: its stderr says why
                     for start in range(0, len(framed), CHUNK):

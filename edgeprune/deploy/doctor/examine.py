@@ -115,7 +115,7 @@ class _Clock:
 
 
 def _pinned(profile: TargetProfile) -> dict[str, Shape]:
-    return {"": profile.input.shape} if profile.input.shape else {}
+    return profile.input.shapes
 
 
 def _seen(files: list[File], setting: Setting, seconds: float) -> list[Look]:

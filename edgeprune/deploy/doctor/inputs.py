@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune.deploy.artifact.inputs import axes_of, inputs_of
 from edgeprune.errors import InputError
 from edgeprune.text import did_you_mean, one_line
 
@@ -36,8 +37,7 @@ def settle(proto: Any, asked: Mapping[str, Shape]) -> Inputs:
         InputError: no such input, a shape that contradicts the file, or an input that is no
             tensor.
     """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
+    inputs = inputs_of(proto)
     if not inputs:
         raise InputError("the model has no input: there is nothing to run")
     named = {name or inputs[0].name: shape for name, shape in asked.items()}
@@ -50,11 +50,9 @@ def settle(proto: Any, asked: Mapping[str, Shape]) -> Inputs:
     for value in inputs:
         if not value.type.HasField("tensor_type"):
             raise InputError(one_line(f"input {value.name} is no tensor; doctor feeds tensors"))
-        # Some exporters write -1 for a size that is open.
-        axes = [
-            axis.dim_value if axis.dim_value > 0 else axis.dim_param or "?"
-            for axis in value.type.tensor_type.shape.dim
-        ]
+        axes = axes_of(value)
+        if axes is None:  # nothing is said, so any shape will fit
+            axes = ["?"] * len(named.get(value.name, (1, 3, SIDE, SIDE)))
         shapes[value.name] = found = _sizes(value.name, axes, named.get(value.name))
         if value.name not in named and any(isinstance(axis, str) for axis in axes[1:]):
             size = "x".join(map(str, found))

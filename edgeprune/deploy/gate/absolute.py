@@ -90,7 +90,7 @@ def percentiles(
         return [], None
     if not here.is_device:
         # A comparison has timed the candidate already: its samples are as good an estimate.
-        report = known or measure(candidate.path, setting)
+        report = known or measure(candidate.model, setting)
         values = {name: percentile(report.samples_ms, PERCENTILES[name]) for name in limits}
         return [estimate(name, limits[name], values[name], " ms", here) for name in limits], report
     return judged(candidate, limits, setting)
@@ -159,6 +159,6 @@ def _spread(name: str, limit: float, values: list[float], unit: str) -> Verdict:
 
 
 def _footprint(candidate: Facts, setting: Setting) -> dict[str, Any]:
-    job = replace(setting.job([candidate.path], []), memory=(0,))
+    job = replace(setting.job([candidate.model], []), memory=(0,))
     with closing(setting.device.run(job)) as lines:
         return next(line for line in lines if line["kind"] == "memory")

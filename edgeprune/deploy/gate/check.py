@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeprune.deploy.artifact import parity, seal
 from edgeprune.deploy.artifact.facts import Facts, read
+from edgeprune.deploy.artifact.inputs import Shape
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, relative
@@ -27,6 +28,7 @@ from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.files import contents
 from edgeprune.target import Measure, TargetProfile
+from edgeprune.text import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,18 @@ class Options:
     device: Device = field(default_factory=Local)
     now: Callable[[], float] = time.monotonic
 
-    def setting(self, profile: TargetProfile, shape: tuple[int, ...]) -> Setting:
+    def setting(
+        self,
+        profile: TargetProfile,
+        shapes: Mapping[str, Shape] | None = None,
+        values: Mapping[str, float] | None = None,
+    ) -> Setting:
         """How to time on this profile.
+
+        Args:
+            profile: The target.
+            shapes: Shapes of inputs by name, where a file leaves them open.
+            values: By name of input, what all its elements are; else they are random.
 
         Raises:
             InputError: ``max_seconds`` is no time that passes.
@@ -66,7 +78,8 @@ class Options:
             clock=profile.measure.clock,
             max_seconds=seconds,
             raisable=self.max_seconds is None and seconds == Measure().max_seconds,
-            shape=shape,
+            shapes=shapes or {},
+            values=values or {},
             now=self.now,
         )
 
@@ -82,9 +95,10 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     options = options or Options()
     start = options.now()
     limit = _latency_limit(profile, options)
-    candidate = read(path, profile.input.shape)
+    candidate = read(path, profile.input)
     reference = _reference(candidate, profile, options, needed=limit is not None)
-    setting = options.setting(profile, candidate.input_shape)
+    shapes = {**(reference.inputs if reference else {}), **candidate.inputs}
+    setting = options.setting(profile, shapes, candidate.values)
     # Counts come before the clock: what is wrong with them must not cost a finished timing.
     counted = absolute.counts(candidate, profile.budget.absolute)
     shares_left = _shares(candidate, reference, profile)
@@ -153,18 +167,25 @@ def _reference(
                 "it records lies beside it; name one with --baseline"
             )
         return None
-    if reference.input_shape != candidate.input_shape:
+    ours, theirs = candidate.inputs, reference.inputs
+    # One input may have another name; of several only the names say which is which.
+    alike = list(ours.values()) == list(theirs.values()) if len(ours) == 1 else ours == theirs
+    if not alike:
         raise InputError(
-            f"the baseline {reference.path} takes {list(reference.input_shape)}, "
-            f"{candidate.path} takes {list(candidate.input_shape)}: they cannot be compared"
+            f"the baseline {reference.path} takes {_described(theirs)}, "
+            f"{candidate.path} takes {_described(ours)}: they cannot be compared"
         )
     return reference
+
+
+def _described(inputs: Mapping[str, Shape]) -> str:
+    return one_line(", ".join(f"{name} {list(shape)}" for name, shape in inputs.items()))
 
 
 def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Facts | None:
     """The named reference; else the dense.onnx beside the file, when it is the recorded one."""
     if options.baseline is not None:
-        return read(options.baseline, profile.input.shape)
+        return read(options.baseline, profile.input)
     beside = _beside(candidate)
     recorded = candidate.recorded.get("dense_sha256")
     if not recorded or not beside.is_file():
@@ -172,7 +193,7 @@ def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Fac
     content = contents(beside)
     if hashlib.sha256(content).hexdigest() != recorded:
         return None
-    return read(beside, profile.input.shape, content)
+    return read(beside, profile.input, content)
 
 
 def _beside(candidate: Facts) -> Path:

@@ -35,7 +35,7 @@ def inspect(candidate: Facts, reference: Facts | None, setting: Setting) -> Insp
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure.
     """
-    models = [candidate.path, *([reference.path] if reference else [])]
+    models = [candidate.model, *([reference.model] if reference else [])]
     job = setting.job(models, [pilot(len(models))])
     with closing(setting.device.run(replace(job, graphs=tuple(range(len(models)))))) as answer:
         lines = list(answer)

@@ -70,7 +70,7 @@ def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _
     # A user waits in wall time, so that is what a budget in milliseconds means.
     wall = setting if setting.clock == "cpu" else replace(setting, clock="wall")
     least = max(least_sessions((100 - PERCENTILES[name]) / 100, ALPHA) for name in limits)
-    planned = plan_for(wall, [candidate.path], least, SESSION)
+    planned = plan_for(wall, [candidate.model], least, SESSION)
     batch = -(-least // PROCESSES)
     if PROCESSES * BATCH * planned.seconds < QUICK:
         batch = BATCH
@@ -81,7 +81,7 @@ def _measured(candidate: Facts, limits: dict[str, float], setting: Setting) -> _
         if left <= 0 and len(found) >= PROCESSES:
             break
         inside = replace(planned, max_seconds=share if len(found) < PROCESSES else left)
-        found.append(measure(candidate.path, wall, epochs=batch, planned=inside))
+        found.append(measure(candidate.model, wall, epochs=batch, planned=inside))
         verdicts = _percentiles(limits, found)
         if all(verdict.outcome != "inconclusive" for verdict in verdicts):
             break

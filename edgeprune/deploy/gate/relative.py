@@ -45,12 +45,12 @@ def latency(candidate: Facts, reference: Facts, setting: Setting, limit: float) 
         MachineError: the time does not reach for the first look, or ended so early that a ratio
             far over the limit stayed undecided.
     """
-    paths = candidate.path, reference.path
-    attempts = [compare(*paths, setting, limit=limit)]
+    models = candidate.model, reference.model
+    attempts = [compare(*models, setting, limit=limit)]
     decisions = [attempts[0].decide(limit)]
     if decisions[0].status == "missed":
         again = replace(setting, seed=setting.seed + 1)  # other orders of opening and starting
-        attempts.append(compare(*paths, again, limit=limit))
+        attempts.append(compare(*models, again, limit=limit))
         decisions.append(attempts[1].decide(limit))
     raw = {
         "attempts": [{"clock": a.clock, "epochs": list(map(asdict, a.epochs))} for a in attempts]

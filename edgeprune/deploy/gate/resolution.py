@@ -75,9 +75,9 @@ def self_test(path: Path, profile: TargetProfile, options: Options | None = None
         MachineError: the device cannot measure, or the time reached for too few epochs.
     """
     options = options or Options()
-    facts = read(path, profile.input.shape)
-    setting = options.setting(profile, facts.input_shape)
-    comparison = compare_many([path], path, setting, epochs=LOOKS[-1], least=LOOKS[0])[0]
+    facts = read(path, profile.input)
+    model, setting = facts.model, options.setting(profile, facts.inputs, facts.values)
+    comparison = compare_many([model], model, setting, epochs=LOOKS[-1], least=LOOKS[0])[0]
     values = [epoch.value for epoch in comparison.epochs]
     looks = [look for look in LOOKS if look <= len(values)]
     ratio = Interval(*map(math.exp, mean_interval(values, OVERALL, FLOOR)))

@@ -24,8 +24,8 @@ class Setting:
         max_seconds: No epoch is begun after so long.
         raisable: Nobody asked for this ``max_seconds``: slow models may have longer.
         paces: Pace of each model that is timed, where it is known; else a short job measures it.
-        shape: Shape of the input where the files leave it open.
-        shapes: Shapes by names of inputs, where there are several.
+        shapes: Shapes of inputs by name.
+        values: By name of input, what all its elements are; else they are random.
         seed: Draws the orders of opening and of starting.
         now: Seconds that only grow; tests pass their own.
     """
@@ -36,8 +36,8 @@ class Setting:
     max_seconds: float = 60.0
     raisable: bool = False
     paces: tuple[Pace, ...] = ()
-    shape: tuple[int, ...] | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     now: Callable[[], float] = time.monotonic
 
@@ -62,6 +62,7 @@ class Setting:
             runtime=self.runtime,
             epochs=tuple(epochs),
             clock=self.used_clock,
-            shapes=(self.shapes or self.shape,) * len(models),
+            shapes=(self.shapes,) * len(models),
+            values=self.values,
             timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
         )

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from edgeprune.deploy.artifact.facts import read, resolve
+from edgeprune.deploy.artifact.facts import read
 from edgeprune.errors import InputError
+from edgeprune.target import Inputs
 
 Net = Callable[..., bytes]
 
@@ -25,21 +26,8 @@ def test_counts_of_a_small_network(net: Net, tmp_path: Path) -> None:
     first, second, linear = 8 * 8 * 8 * 3 * 9, 4 * 4 * 8 * 8, 8 * 4
     assert facts.macs.total == first + second + linear
     assert facts.params.total == (8 * 3 * 9 + 8) + 8 * 8 + (8 * 4 + 4)
-    assert facts.input_shape == (1, 3, 8, 8)
+    assert facts.inputs == {"input": (1, 3, 8, 8)}
     assert facts.file_bytes == len(net(8))
-
-
-def one(
-    op: str, dims: dict[str, list[int]], weights: dict[str, list[int]], **attributes: Any
-) -> Any:
-    """A graph of one node; inputs in the order given, the output inferred."""
-    node = helper.make_node(op, [*dims, *weights], ["y"], **attributes)
-    data = [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in dims.items()]
-    result = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    tensors = [numpy_helper.from_array(np.ones(v, np.float32), k) for k, v in weights.items()]
-    graph = helper.make_graph([node], "g", data, result, tensors)
-    opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=8)
 
 
 def test_an_integer_network_counts_like_its_float_one(net: Net, tmp_path: Path) -> None:
@@ -66,35 +54,12 @@ def test_recorded_numbers(net: Net, tmp_path: Path) -> None:
     assert facts.recorded == {"macs": "123", "model": "resnet20"}
 
 
-@pytest.mark.parametrize(
-    ("axes", "pinned", "sizes"),
-    [
-        ([1, 3, 8, 8], None, (1, 3, 8, 8)),
-        (["batch", 3, 8, 8], None, (1, 3, 8, 8)),
-        (["batch", 3, "h", "w"], (2, 3, 16, 16), (2, 3, 16, 16)),
-        (["?", 3, 8, 8], (4, 3, 8, 8), (4, 3, 8, 8)),
-    ],
-)
-def test_resolve(axes: list[int | str], pinned: Any, sizes: tuple[int, ...]) -> None:
-    assert resolve(axes, pinned, "m") == sizes
-
-
-@pytest.mark.parametrize(
-    ("axes", "pinned", "words"),
-    [
-        (["batch", 3, "h", 8], None, "leaves its input open"),
-        ([1, 3, 8, 8], (1, 3, 16, 16), "pins input.shape"),
-        ([1, 3], (1, 3, 16, 16), "pins input.shape"),
-    ],
-)
-def test_resolve_refuses(axes: list[int | str], pinned: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        resolve(axes, pinned, "m")
-
-
 def test_open_axes_are_counted_at_their_pinned_size(net: Net, tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", net(8, ("n", 3, "h", "w")))
-    assert read(path, (1, 3, 8, 8)).macs == read(write(tmp_path / "f.onnx", net(8))).macs
+    assert (
+        read(path, Inputs(shape=(1, 3, 8, 8))).macs
+        == read(write(tmp_path / "f.onnx", net(8))).macs
+    )
     with pytest.raises(InputError, match=r"set input\.shape"):
         read(path)
 
@@ -115,14 +80,17 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "m.onnx")
 
 
-def test_several_inputs(tmp_path: Path) -> None:
-    model = one("Add", {"a": [1, 2], "b": [1, 2]}, {})
-    with pytest.raises(InputError, match=r"2 inputs \(a, b\)"):
-        read(write(tmp_path / "m.onnx", model.SerializeToString()))
-
-
 def test_weights_listed_as_inputs_are_not_inputs(net: Net, tmp_path: Path) -> None:
     model = onnx.ModelProto.FromString(net(8))
     listed = helper.make_tensor_value_info("w1", TensorProto.FLOAT, [8, 3, 3, 3])
     model.graph.input.append(listed)
-    assert read(write(tmp_path / "m.onnx", model.SerializeToString())).input_shape == (1, 3, 8, 8)
+    assert read(write(tmp_path / "m.onnx", model.SerializeToString())).inputs == {
+        "input": (1, 3, 8, 8)
+    }
+
+
+def test_a_value_is_for_an_input_that_is_there(net: Net, tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", net(8))
+    assert read(path, Inputs.model_validate({"input": {"value": 0.5}})).values == {"input": 0.5}
+    with pytest.raises(InputError, match="no input 'scale', whose value is given"):
+        read(path, Inputs.model_validate({"scale": {"value": 0.5}}))

@@ -21,6 +21,7 @@ def test_a_job_travels_as_json() -> None:
         "names": ["the model"],
         "options": [{}],
         "shapes": [[1, 3]],
+        "values": {},
         "threads": 2,
         "providers": ["CPUExecutionProvider"],
         "optimisation": "all",
@@ -61,6 +62,13 @@ def test_an_answer_that_breaks_off_is_named_by_what_stderr_says() -> None:
         ("model", "m.onnx: No Op registered", InputError, "cannot take m.onnx: No Op"),
         ("model", "m.onnx: opset 99", InputError, "export it with opset 20 and IR 10"),
         ("model", "m.onnx: protobuf parsing failed", InputError, "m.onnx is not an ONNX file"),
+        ("model", "m.onnx: no implementation for Conv(11)", InputError, "m.onnx: no implementa"),
+        (
+            "model",
+            "m.onnx: Could not find an implementation for Conv(11) node",
+            InputError,
+            "export the model with float32",
+        ),
         ("missing", "No module named 'numpy'", MachineError, "install numpy and onnxruntime"),
         ("provider", "X is not in this build", MachineError, "change runtime.providers"),
         ("memory", "bad_alloc", MachineError, "out of memory"),
@@ -70,13 +78,19 @@ def test_an_answer_that_breaks_off_is_named_by_what_stderr_says() -> None:
     ],
 )
 def test_refusals(code: str, message: str, kind: type[EdgepruneError], words: str) -> None:
-    error = refused(code, message, "pi")
+    error = refused(code, message, "pi", "m.onnx")
     assert type(error) is kind
     assert words in str(error)
 
 
+@pytest.mark.parametrize("name", ["model_opset17.onnx", "protobuf.onnx", "ir version: 3.onnx"])
+def test_advice_follows_the_cause_and_not_the_name_of_the_file(name: str) -> None:
+    error = refused("model", f"{name}: it lacks an input", "pi", name)
+    assert str(error) == f"onnxruntime on pi cannot take {name}: it lacks an input"
+
+
 def test_what_a_device_says_is_one_line() -> None:
-    said = str(refused("model", "m.onnx: a\n::error::b\x1b[2J", "pi"))
+    said = str(refused("model", "m.onnx: a\n::error::b\x1b[2J", "pi", "m.onnx"))
     assert said.endswith("m.onnx: a ::error::b [2J")
     assert str(broken_off("pi", "a\n\x1b[2Jb\n")) == "pi: measuring broke off: [2Jb"
 

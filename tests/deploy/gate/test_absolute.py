@@ -37,7 +37,7 @@ def test_recorded_counts_go_first_and_the_size_is_that_of_the_file(facts: Facts)
     assert list(found) == ["macs", "params", "file_bytes"]
     assert (found["macs"].value, found["macs"].outcome) == (30, "missed")
     assert (found["params"].value, found["params"].outcome) == (facts.params.total, "met")
-    assert found["file_bytes"].value == len(facts.content)
+    assert found["file_bytes"].value == len(facts.file.content)
     assert counts(facts, AbsoluteBudget()) == []
 
 

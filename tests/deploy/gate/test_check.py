@@ -541,7 +541,7 @@ def test_the_shape_of_the_target_reaches_the_device(
     device = record()
     target = profile({"latency": 0.7}, input={"shape": [1, 3, 8, 8]})
     check(files[0], target, Options(baseline=files[1], device=device))
-    assert {job.shapes for job in device.jobs} == {((1, 3, 8, 8),) * 2}
+    assert all(job.shapes == ({"input": (1, 3, 8, 8)},) * 2 for job in device.jobs)
 
 
 def test_a_report_is_read_back_as_it_was_written(record: Record, files: Files) -> None:

@@ -15,7 +15,12 @@ SECONDS = 60.0  # the model is foreign, and may not end
 MOST_BYTES = 8 << 30  # of address space; all tensors are held at once
 
 
-def observed(proto: Any, shapes: Mapping[str, Shape], names: list[str]) -> dict[str, Shape]:
+def observed(
+    proto: Any,
+    shapes: Mapping[str, Shape],
+    names: list[str],
+    values: Mapping[str, float] | None = None,
+) -> dict[str, Shape]:
     """Shapes of tensors outside subgraphs, as far as a run gives them; empty where it fails.
 
     The model runs twice, on normal numbers from two seeds: a shape that differs is not one.
@@ -24,6 +29,7 @@ def observed(proto: Any, shapes: Mapping[str, Shape], names: list[str]) -> dict[
         proto: The ``onnx.ModelProto``, weights included.
         shapes: Shape of each input.
         names: The tensors.
+        values: By name of input, what all its elements are; else they are random.
     """
     import onnx
 
@@ -41,7 +47,8 @@ def observed(proto: Any, shapes: Mapping[str, Shape], names: list[str]) -> dict[
         runtime=Runtime(optimisation="disable"),  # fused away, a tensor has no shape
         outputs=(0,),
         most_bytes=MOST_BYTES,
-        shapes=(next(iter(shapes.values()), None),),
+        shapes=(dict(shapes),),
+        values=values or {},
         timeout=SECONDS,
     )
     try:
