@@ -204,7 +204,7 @@ def _first_problem(error: ValidationError) -> str:
     key, words = first_problem(error)
     kind, given = error.errors()[0]["type"], error.errors()[0]["input"]
     if kind == "extra_forbidden":
-        *table, last = key.split(".")
+        *table, last = map(str, error.errors()[0]["loc"])  # a key may hold dots itself
         return f"unknown key {key!r}{did_you_mean(last, _keys(table))}"
     if kind == "missing":
         return f"key {key!r} is missing"

@@ -27,7 +27,7 @@ def test_no_file_holds_two_ideas():
 
 def test_each_library_has_one_home():
     homes = {
-        "typer": {"commands", "main", "options", "reports"},
+        "typer": {"commands", "export_command", "file_commands", "main", "options", "reports"},
         "rich": {"console"},
         "deap": {"nsga2"},
         "pywt": {"curvature", "transform"},

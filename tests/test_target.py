@@ -44,6 +44,7 @@ def test_every_key_but_schema_and_name_has_a_default(tmp_path):
         (MINIMAL + "[runtime]\nthreads = 0", "runtime.threads"),
         (MINIMAL + '[precision]\nmode = "int8"', "'int8': only 'fp32' is supported yet"),
         (MINIMAL + '[precision]\nmode = "fp16"', "'fp16': only 'fp32' is supported yet"),
+        (MINIMAL + '[budget]\n"a.b" = 1', "unknown key 'budget.a.b'"),
         (MINIMAL + "[precision]\nmin_integer_conv_fraction = 0.5", "unknown key"),
         (MINIMAL + "[parity]\nint8_sqnr_db = 20.0", "unknown key 'parity.int8_sqnr_db'"),
         (MINIMAL + '[measure]\nclock = "sundial"', "measure.clock"),

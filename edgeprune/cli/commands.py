@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,10 @@ import typer
 
 from edgeprune import __version__
 from edgeprune.cli import options
-from edgeprune.errors import InputError, MachineError
+from edgeprune.cli.export_command import export_app
+from edgeprune.cli.file_commands import files_app
+from edgeprune.cli.requirements import needs_search
+from edgeprune.errors import InputError
 
 app = typer.Typer(
     name="edgeprune",
@@ -25,8 +27,8 @@ targets_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 devices_app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
-
-SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "pywt", "sklearn"]
+app.add_typer(export_app)
+app.add_typer(files_app)  # without a name its commands are the app's own
 
 
 @app.callback(invoke_without_command=True)
@@ -151,7 +153,7 @@ def search(
     ema: options.Ema = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
-    _needs_search("search")
+    needs_search("search")
     from edgeprune.cli import console
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
@@ -258,7 +260,7 @@ def finetune(
     trust_factory: options.Trust = False,
 ) -> None:
     """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
-    _needs_search("finetune")
+    needs_search("finetune")
     from edgeprune.cli import console
     from edgeprune.run import defaults
     from edgeprune.run import finetune as finetuning
@@ -291,35 +293,6 @@ def finetune(
         result = finetuning.finetune(request, progress)
     if result:
         typer.echo(result.to_text())
-
-
-@app.command()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="The model.pt of a search.")],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="ONNX file to write; model.onnx beside it by default."
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
-    ] = None,
-    overwrite: options.Overwrite = False,
-    trust_factory: options.Trust = False,
-) -> None:
-    """Export a model.pt to a sealed ONNX file that gives torch's answers."""
-    _needs_search("export")
-    from edgeprune.export.sealed_file import export_checkpoint
-
-    shipped = export_checkpoint(
-        checkpoint, output, target, overwrite=overwrite, trust_factory=trust_factory
-    )
-    typer.echo(
-        f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "
-        f"{shipped.parity.max_abs:.1e} from torch on {shipped.parity.images} real images"
-    )
 
 
 @app.command()
@@ -467,7 +440,7 @@ def channels(
     model_arg: options.ModelArguments = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
-    _needs_search("channels")
+    needs_search("channels")
     from edgeprune.cli import console
     from edgeprune.export.inspection import traced
     from edgeprune.prune.models.zoo import ModelSpec
@@ -491,7 +464,7 @@ def probe(
     ] = False,
 ) -> None:
     """Measure the latency table of a model's search space on a device."""
-    _needs_search("probe")
+    needs_search("probe")
     from edgeprune.cli import console
     from edgeprune.export.inspection import probed
     from edgeprune.prune.models.zoo import ModelSpec
@@ -503,15 +476,3 @@ def probe(
     with console.progress() as progress:
         report = probed(spec, size, profile, device, rebuild=rebuild, progress=progress)
     console.show_probe(report)
-
-
-def _needs_search(command: str) -> None:
-    missing = [name for name in SEARCH_EXTRA if not find_spec(name)]
-    if missing:
-        raise MachineError(
-            f"edgeprune {command} needs {missing[0]}, which is not installed: "
-            'pip install "edgeprune[search]"'
-        )
-    # Read once, when torch is first imported: waiting threads give their core away. With a
-    # neighbour on it, a spinning pool trains several times slower than one thread does.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,7 +10,7 @@ from edgeprune.cli.commands import app
 from edgeprune.cli.ending import INTERNAL, ending
 from edgeprune.cli.reports import report_usage
 from edgeprune.interrupt import interrupt
-from edgeprune.text import shortened
+from edgeprune.text import one_line, shortened
 
 INTERRUPTED = 130  # what typer makes of it
 
@@ -21,8 +21,7 @@ def main() -> NoReturn:
     try:
         code = app(auto_envvar_prefix="EDGEPRUNE", standalone_mode=False)
     except typer.TyperException as error:
-        report_usage(sys.argv[1:], error.format_message(), error.exit_code)
-        _end_usage(error.format_message(), error.exit_code)
+        _end_usage(error)
     except (Exception, KeyboardInterrupt) as error:
         _end_by(error)
     if code == INTERRUPTED:
@@ -40,12 +39,14 @@ def _end_by(error: BaseException) -> NoReturn:
     _end(message, code)
 
 
-def _end_usage(message: str, code: int) -> NoReturn:
+def _end_usage(error: typer.TyperException) -> NoReturn:
     """A wrong option is one line; a command without arguments shows its help."""
-    if "\n" in message.strip():
-        sys.stderr.write(message + "\n")
-        sys.exit(code)
-    _end(message, code)
+    if type(error).__name__ == "NoArgsIsHelpError":  # which typer does not export
+        sys.stderr.write(error.format_message() + "\n")
+        sys.exit(error.exit_code)
+    message = one_line(error.format_message())  # it quotes what was typed
+    report_usage(sys.argv[1:], message, error.exit_code)
+    _end(message, error.exit_code)
 
 
 def _end(message: str, code: int) -> NoReturn:

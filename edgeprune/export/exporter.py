@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from edgeprune.arrays import Pixels
+from edgeprune.deploy.artifact.edits import pooled
 from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import ParitySamples, network_input, pack, thumbnail
 from edgeprune.deploy.artifact.seal import strip_paths
@@ -28,35 +29,45 @@ _LOGGERS = ("onnx_ir", "onnxscript")  # torch's own write to stderr
 
 
 def to_onnx(
-    model: nn.Module, example: Tensor | Sequence[int], *, dynamic_batch: bool = False
+    model: nn.Module,
+    example: Tensor | Sequence[int],
+    *,
+    dynamic_batch: bool = False,
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """Export a network as deployed: evaluation mode, float32, BatchNorm folded.
 
-    Padded (option-A) shortcuts are exported as the equal 1x1 convolution. Same weights and
+    Padded (option-A) shortcuts are exported as the equal 1x1 convolution, means over height and
+    width as the GlobalAveragePool that onnxruntime has a blocked kernel for. Same weights and
     same input shape give the same bytes, whatever the folder, the user or the thread count.
 
     Args:
         model: Any mode, dtype and device; it is left as it is.
         example: One input, or its shape (N, C, H, W) or (C, H, W).
         dynamic_batch: Let the file take any number of images; else exactly N.
+        opset: Version of the operators.
 
     Returns:
-        A model at opset 20 and IR 10 at most, input ``input``, output ``logits`` of shape
+        A model at that opset and IR 10 at most, input ``input``, output ``logits`` of shape
         (N, classes), weights inside, without notes of the exporter.
 
     Raises:
-        InputError: the input does not fit the network, or the network cannot be exported.
-        MachineError: the installed exporter writes another opset.
+        InputError: the input does not fit the network, the network cannot be exported, or not
+            at this opset.
+        MachineError: the installed exporter writes another opset than our own.
     """
     network = rewrite_shortcuts(_plain(model))
     inputs = _example(example, at_least=2 if dynamic_batch else 1)
     _check_answer(network, inputs)
-    proto = strip_paths(_exported(network, inputs, dynamic_batch))
+    program = strip_paths(_exported(network, inputs, dynamic_batch, opset))
+    proto: onnx.ModelProto = pooled(program)[0]
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    if opsets != {"": OPSET}:
-        raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")
-    return proto
+    if opsets == {"": opset}:
+        return proto
+    if opset != OPSET:  # asked for: the exporter knows some, and silently writes another
+        raise InputError(f"the exporter wrote opset {opsets}, not {opset}; take {OPSET} or 18")
+    raise MachineError(f"the exporter wrote opset {opsets}, not {OPSET}; update onnxscript")
 
 
 def parity_samples(
@@ -156,7 +167,9 @@ def _check_answer(network: nn.Module, inputs: Tensor) -> None:
         raise InputError(f"the model must return logits (N, classes), it returns {found}")
 
 
-def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.ModelProto:
+def _exported(
+    network: nn.Module, inputs: Tensor, dynamic_batch: bool, opset: int
+) -> onnx.ModelProto:
     try:
         with _silent():
             program = torch.onnx.export(
@@ -164,7 +177,7 @@ def _exported(network: nn.Module, inputs: Tensor, dynamic_batch: bool) -> onnx.M
                 (inputs,),
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=["input"],
                 output_names=["logits"],
                 dynamic_shapes=({0: "batch"},) if dynamic_batch else None,

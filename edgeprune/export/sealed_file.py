@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
@@ -11,13 +13,16 @@ from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.deploy.artifact import seal
-from edgeprune.deploy.artifact.parity import ParityReport
+from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import network_input
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.artifact.seal import file_sha256
-from edgeprune.errors import InputError
+from edgeprune.deploy.devices.job import OPSET
+from edgeprune.deploy.devices.sessions import open as open_session
+from edgeprune.errors import InputError, PromiseError
 from edgeprune.export.exporter import parity, parity_samples, to_onnx
-from edgeprune.files import refuse_existing
+from edgeprune.export.ort_format import ort_format
+from edgeprune.files import refuse_existing, write_whole
 from edgeprune.prune.images.datasets import DataSet, sample
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
@@ -25,13 +30,40 @@ from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.target import TargetProfile, load_target
 from edgeprune.text import first_problem
 
+_ORDERS: dict[int, Literal["RGB", "grey"]] = {3: "RGB", 1: "grey"}  # as our images are read
+
 
 @dataclass(frozen=True)
 class Exported:
-    """A network, and the ONNX model that it became."""
+    """A network, the ONNX model that it became, and the checkpoint file that it comes from."""
 
     model: nn.Module
     proto: onnx.ModelProto
+    parent: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """What a deployer may ask of a file.
+
+    Attributes:
+        dynamic_batch: It takes any number of images.
+        opset: Version of its operators.
+        ort: The same network in ORT format lies beside it.
+        parity_images: How many real images travel inside; all that there are by default.
+        licence: What it may be used for, such as ``Apache-2.0``.
+        model_version: Number of the release.
+    """
+
+    dynamic_batch: bool = False
+    opset: int = OPSET
+    ort: bool = False
+    parity_images: int | None = None
+    licence: str | None = None
+    model_version: int = 0
+
+
+PLAIN = FileOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +76,8 @@ class Shipped:
         bytes: Size of the file.
         input_shape: Shape of its input, (1, C, H, W).
         parity: Comparison of its answers with torch's.
+        images_inside: Real images that it carries.
+        ort: The file in ORT format.
         target: Profile it was exported for.
     """
 
@@ -52,6 +86,8 @@ class Shipped:
     bytes: int
     input_shape: tuple[int, ...]
     parity: ParityReport
+    images_inside: int
+    ort: Path | None
     target: TargetProfile
 
 
@@ -62,6 +98,7 @@ def export_checkpoint(
     *,
     overwrite: bool = False,
     trust_factory: bool = False,
+    options: FileOptions = PLAIN,
 ) -> Shipped:
     """Export a model.pt that edgeprune wrote.
 
@@ -71,6 +108,7 @@ def export_checkpoint(
         target: Profile by name or path; the one the checkpoint was searched for by default.
         overwrite: Replace ``out``.
         trust_factory: Run the ``module:factory`` that the checkpoint names.
+        options: What else is asked of the file.
 
     Raises:
         InputError: the checkpoint, the target or ``out`` is not as it should be.
@@ -79,7 +117,9 @@ def export_checkpoint(
     out = out or path.with_name("model.onnx")
     refuse_existing(out, overwrite=overwrite)
     profile = load_target(target) if target else _recorded_target(path)
-    return load_and_ship(path, out, profile, overwrite=overwrite, trust=trust_factory)
+    model, record = load_slim(path, trust_factory=trust_factory)
+    network = exported(model, record, path, options)
+    return ship(network, record, profile, out, overwrite=overwrite, options=options)
 
 
 def _recorded_target(path: Path) -> TargetProfile:
@@ -94,9 +134,16 @@ def load_and_ship(
 ) -> Shipped:
     """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
     model, record = load_slim(path, trust_factory=trust)
-    refuse_existing(out, overwrite=overwrite)
-    network = Exported(model, to_onnx(model, record.input_shape))
-    return ship(network, record, target, out, parent=path, overwrite=overwrite)
+    return ship(exported(model, record, path), record, target, out, overwrite=overwrite)
+
+
+def exported(
+    model: nn.Module, record: Checkpoint, parent: Path, options: FileOptions = PLAIN
+) -> Exported:
+    """Export the network of a checkpoint file, ``parent``."""
+    shape, batch = record.input_shape, options.dynamic_batch
+    proto = to_onnx(model, shape, dynamic_batch=batch, opset=options.opset)
+    return Exported(model, proto, parent)
 
 
 def ship(
@@ -105,8 +152,8 @@ def ship(
     target: TargetProfile,
     out: Path,
     *,
-    parent: Path | None = None,
     overwrite: bool = False,
+    options: FileOptions = PLAIN,
 ) -> Shipped:
     """Compare with torch, seal and write; a file that differs is not left behind.
 
@@ -115,31 +162,71 @@ def ship(
         record: Checkpoint of the network; ``history`` carries costs and accuracies.
         target: Profile it is exported for.
         out: Path of the ONNX file.
-        parent: Checkpoint file that the network comes from.
         overwrite: Replace ``out``.
+        options: What else is asked of the file.
+
+    Raises:
+        InputError: ``out`` exists, or the checkpoint's history or images are not as asked.
+        PromiseError: the file, or the one in ORT format, does not give torch's answers.
     """
     refuse_existing(out, overwrite=overwrite)
-    report = parity(
-        network.model,
-        network.proto.SerializeToString(),
-        parity_inputs(record),
-        atol=target.parity.atol,
-        rtol=target.parity.rtol,
-    )
+    beside = out.with_suffix(".ort") if options.ort else None
+    if beside:
+        refuse_existing(beside, overwrite=overwrite)
+    compared = _parity(network, record, target)
     try:
-        sealed = provenance(network.model, record, target, parent)
+        sealed = provenance(network.model, record, target, network.parent, options)
     except ValidationError as error:
         where, words = first_problem(error)
         raise InputError(f"the checkpoint's history: {where}: {words}; write it again") from None
-    sha256 = seal.write(out, network.proto, sealed, overwrite=overwrite)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network.proto)
+    proto.producer_name, proto.producer_version = "edgeprune", __version__
+    proto.model_version = options.model_version
+    content = b""
+    if beside:  # before anything is written: it may fail
+        content = ort_format(seal.seal(proto, sealed).SerializeToString(deterministic=True))
+        _refuse_other_answers(content, network, record, target)
+    sha256 = seal.write(out, proto, sealed, overwrite=overwrite)
+    if beside:
+        write_whole(beside, content, overwrite=overwrite)
     return Shipped(
         path=out,
         sha256=sha256,
         bytes=out.stat().st_size,
         input_shape=(1, *record.input_shape),
-        parity=report,
+        parity=compared,
+        images_inside=len(sealed.parity.logits) if sealed.parity else 0,
+        ort=beside,
         target=target,
     )
+
+
+def _parity(network: Exported, record: Checkpoint, target: TargetProfile) -> ParityReport:
+    """The comparison with torch, on at least as many images as a batch of three needs."""
+    images, content = _three_at_least(record), network.proto.SerializeToString()
+    atol, rtol = target.parity.atol, target.parity.rtol
+    return parity(network.model, content, images, atol=atol, rtol=rtol)
+
+
+def _refuse_other_answers(
+    content: bytes, network: Exported, record: Checkpoint, target: TargetProfile
+) -> None:
+    """Compare the file in ORT format with the ONNX model that it was made of."""
+    images = _three_at_least(record).numpy()
+    session = open_session(network.proto.SerializeToString(), target.runtime)
+    expected = np.concatenate([session.run(image[None]) for image in images])
+    report = check(content, images, expected, target.parity, target.runtime)
+    if not report.passed:
+        raise PromiseError(
+            f"parity failed: the file in ORT format is up to {report.max_abs:.2g} off the ONNX "
+            "file; try another onnxruntime, or leave --ort out"
+        )
+
+
+def _three_at_least(record: Checkpoint) -> Tensor:
+    images = parity_inputs(record)
+    return images.repeat(-(-3 // len(images)), 1, 1, 1) if len(images) < 3 else images
 
 
 def parity_inputs(record: Checkpoint) -> Tensor:
@@ -158,10 +245,19 @@ def sample_pixels(images: DataSet, count: int = 4) -> Tensor:
 
 
 def provenance(
-    model: nn.Module, record: Checkpoint, target: TargetProfile, parent: Path | None
+    model: nn.Module,
+    record: Checkpoint,
+    target: TargetProfile,
+    parent: Path | None,
+    options: FileOptions,
 ) -> Provenance:
     """What the sealed file says about itself."""
     history = record.history
+    pixels = checkpoint.samples(record).numpy()
+    count = len(pixels) if options.parity_images is None else options.parity_images
+    if count > len(pixels):
+        raise InputError(f"--parity-images {count}: the checkpoint carries {len(pixels)} images")
+    size, mean, std = record.input_shape[1:], record.mean, record.std
     return Provenance(
         version=__version__,
         model=record.model,
@@ -171,7 +267,11 @@ def provenance(
         input_shape=record.input_shape,
         mean=record.mean,
         std=record.std,
+        channel_order=_ORDERS.get(record.input_shape[0]),
+        resize=history.get("resize"),
+        licence=options.licence,
         classes=record.classes,
+        dense_widths=history.get("dense_widths") if record.plan else None,
         macs=history["macs"],
         params=history["params"],
         accuracy_dense=history.get("accuracy_dense"),
@@ -184,11 +284,5 @@ def provenance(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        parity=parity_samples(
-            model,
-            checkpoint.samples(record).numpy(),
-            record.input_shape[1:],
-            record.mean,
-            record.std,
-        ),
+        parity=parity_samples(model, pixels[:count], size, mean, std) if count else None,
     )

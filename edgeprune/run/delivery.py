@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from edgeprune.deploy.doctor.describe import widths_of
 from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.timing.protocol import compare
@@ -117,6 +118,9 @@ def _records(
         "answers": paired(*right),
         "accuracy": dict(accuracy),
         "finetune": dict(model.recovered.finetune),
+        "dense_widths": {
+            layer.name: layer.outputs for layer in widths_of(context.dense.proto, {})
+        },
         **slim_counts,
     }
     return (

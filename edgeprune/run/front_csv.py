@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from edgeprune.files import write_whole
+from edgeprune.errors import InputError
+from edgeprune.files import contents, write_whole
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.run.measured_search import Candidate
@@ -69,7 +70,7 @@ def add(folder: Path, search: object, attempt: Attempt) -> None:
     measured = {_network(_numbers(c.choice)): c for c in attempt.candidates}
     rows = [_row(choice, attempt, measured) for choice in seen]
     rows += [_row(candidate.choice, attempt, measured) for candidate in measured.values()]
-    rows += _read(folder / NAME)
+    rows += read(folder / NAME)
     lines = io.StringIO()
     table = csv.DictWriter(lines, HEADINGS, lineterminator="\n", extrasaction="ignore")
     table.writeheader()
@@ -120,11 +121,21 @@ def _passed_over(choice: Choice, aim: Limits) -> str:
     return "scored; others were refitted or distilled"
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a file; none where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(contents(path).decode(), newline="")))
+        for row in rows:
+            float(row[LATENCY]), float(row[LOSS] or "inf"), row["widths"], row["chosen"]
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise InputError(f"{path} is damaged; delete it, and it begins anew") from None
+    return rows
 
 
 def _front(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -1,11 +1,12 @@
 """Makes one pruned model under limits: searches, measures, fine-tunes, each step only once."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from edgeprune.deploy.timing.statistics import Interval
-from edgeprune.documents import read_json
+from edgeprune.documents import read_json, typed
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.search.strategies import registry
@@ -88,13 +89,14 @@ class Pruner:
         found, plan = folder.read().get("chosen"), folder.path / "plan.json"
         if not found or not plan.exists():
             return None
+        known = typed(_Chosen, found, str(folder.path / "run.json"))
         problem = self.context.problem
         kept = PruningPlan.from_plain(read_json(plan))
         stay = check(kept, problem.space.groups)
         widths = np.array([len(indices) for indices in stay], np.int64)  # (G,)
         ratios = problem.costs.ratios(widths[None])[0]
-        choice = Choice(kept.kept, widths, ratios, found["scores"])
-        return Candidate(choice, Interval(*found["measured"]))
+        choice = Choice(kept.kept, widths, ratios, known.scores)
+        return Candidate(choice, Interval(*known.measured))
 
     def _recovered(self, chosen: Candidate, folder: RunFolder, progress: Progress) -> Recovered:
         """Slim, recalibrate, distil; an interrupted training goes on."""
@@ -134,6 +136,14 @@ class Pruner:
         if start.divergence:
             context.folder.event("compensated", **start.to_plain())
         return start
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What run.json keeps of a candidate that a resumed run needs."""
+
+    scores: Mapping[str, float]
+    measured: tuple[float, float, float]
 
 
 def pruner(context: RunContext) -> Pruner:

@@ -19,7 +19,7 @@ from edgeprune.export.sealed_file import Exported, sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import datasets
-from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.datasets import DataSet, resize_rule
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.search.evaluation.problem import Problem
@@ -97,6 +97,7 @@ class RunContext:
         history = {
             "target": self.request.target.model_dump(mode="json", by_alias=True),
             "data": self.images.name,
+            "resize": resize_rule(self.request.source, self.images.size),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
         }

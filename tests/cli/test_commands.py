@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgeprune.cli import commands
+from edgeprune.cli import requirements
 from edgeprune.deploy.gate.verdicts import Report, Verdict
 from edgeprune.errors import InputError
 from edgeprune.run import pipeline
@@ -369,5 +369,7 @@ def test_help_version_and_check_never_import_torch(tmp_path):
 
 
 def test_search_without_the_extra_says_what_to_install(run, monkeypatch):
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(
+        requirements, "find_spec", lambda name: None if name == "torch" else object()
+    )
     refused(run("search"), 3, 'pip install "edgeprune[search]"')

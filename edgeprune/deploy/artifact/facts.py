@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.deploy.artifact.provenance import PREFIX
-from edgeprune.deploy.artifact.seal import content_of, entries_of, load
+from edgeprune.deploy.artifact.seal import entries_of, load
 from edgeprune.errors import InputError
+from edgeprune.files import contents
 from edgeprune.text import one_line
 
 # Where an operator's weight stands among its inputs.
@@ -80,7 +81,7 @@ def read(path: Path, pinned: tuple[int, ...] | None = None, content: bytes | Non
         InputError: not an ONNX file, truncated, several inputs, an open axis without a size, or
             a pinned shape that does not fit.
     """
-    content = content_of(path) if content is None else content
+    content = contents(path) if content is None else content
     proto = load(path, content)
     return Facts(path, content, resolve(_only_input(proto, path), pinned, path.name), proto)
 
@@ -168,7 +169,10 @@ def _shapes(proto: Any, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     node = _inputs(fixed)[0]
     for axis, size in zip(node.type.tensor_type.shape.dim, shape, strict=True):
         axis.dim_value = size
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        raise InputError(f"its shapes contradict one another: {one_line(error)[:200]}") from None
     known = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim]

@@ -15,12 +15,16 @@ from pydantic import (
 )
 
 from edgeprune.deploy.artifact.parity_samples import ParitySamples
+from edgeprune.documents import parse_json
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.text import first_problem
 
 PREFIX = "edgeprune."
 _HASHES = ("target_sha256", "dense_sha256", "checkpoint_sha256")
-_TEXTS = {"version", "model", "target", "precision", *_HASHES}  # all else is JSON
+_TEXTS = {
+    *("version", "model", "target", "precision", "channel_order", "resize", "licence"),
+    *_HASHES,
+}  # all else is JSON
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -83,7 +87,11 @@ class Provenance(BaseModel):
         input_shape: (C, H, W) of one image.
         mean: Mean of each channel (C,), of pixels in 0..1.
         std: Standard deviation of each channel (C,), of pixels in 0..1.
+        channel_order: What the channels of the input are.
+        resize: How an image comes to the input's size, in words.
+        licence: What the file may be used for.
         classes: Names in the order of the logits.
+        dense_widths: Channels that each layer made before slimming; absent in a dense file.
         macs: Multiply-accumulates of one image, as published (padded shortcuts).
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
@@ -107,7 +115,11 @@ class Provenance(BaseModel):
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channel_order: Literal["RGB", "grey"] | None = None
+    resize: str | None = None
+    licence: str | None = None
     classes: tuple[str, ...]
+    dense_widths: Mapping[str, PositiveInt] | None = None
     macs: NonNegativeInt
     params: NonNegativeInt
     accuracy_dense: Fraction | None = None
@@ -135,9 +147,9 @@ def parse(entries: Mapping[str, str]) -> Provenance:
     for key, value in entries.items():
         name = key.removeprefix(PREFIX)
         try:
-            values[name] = value if name in _TEXTS else json.loads(value)
-        except json.JSONDecodeError as error:
-            raise PromiseError(f"entry {key} is not JSON: {error}") from None
+            values[name] = value if name in _TEXTS else parse_json(value, f"entry {key}")
+        except InputError as error:
+            raise PromiseError(str(error)) from None
     if values.get("schema", 1) != 1:  # before the keys, which a newer schema may have changed
         raise InputError(f"schema {values['schema']} is of a newer edgeprune; install that one")
     try:

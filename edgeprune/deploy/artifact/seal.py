@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message  # type: i
 
 from edgeprune.deploy.artifact.provenance import PREFIX, Provenance, compact, parse
 from edgeprune.errors import EdgepruneError, InputError, MachineError, PromiseError
-from edgeprune.files import refuse_existing, write_whole
+from edgeprune.files import contents, refuse_existing, write_whole
 
 SEAL = PREFIX + "seal"
 MEASURED = PREFIX + "measured."  # of entries added after the export, which no seal covers
@@ -92,25 +92,13 @@ def verify(path: Path, proto: onnx.ModelProto | None = None) -> Provenance:
     return provenance
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def load(path: Path, content: bytes | None = None) -> onnx.ModelProto:
     """Parse an ONNX file whose weights lie inside it, or ``content``, which was read from it.
 
     Raises:
         InputError: missing, not ONNX, truncated, or with weights in a second file.
     """
-    content = content_of(path) if content is None else content
+    content = contents(path) if content is None else content
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError:
@@ -141,7 +129,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    return hashlib.sha256(content_of(path)).hexdigest()
+    return hashlib.sha256(contents(path)).hexdigest()
 
 
 def _strip(message: Any) -> None:

@@ -55,6 +55,19 @@ class _Memory(_Line):
     peak_bytes: Annotated[int, Field(ge=-(1 << 62), lt=1 << 62, strict=True)]
 
 
+class _Node(_Line):
+    name: Text
+    op: Text
+    provider: Text
+    ns: Count
+
+
+class _Profile(_Line):
+    kind: Literal["profile"]
+    model: Count
+    nodes: list[_Node]
+
+
 class _Epoch(_Line):
     kind: Literal["epoch"]
     epoch: Count
@@ -80,7 +93,10 @@ class _End(_Line):
 
 
 _ANSWER: TypeAdapter[Any] = TypeAdapter(
-    Annotated[_Machine | _Graph | _Memory | _Epoch | _Error | _End, Field(discriminator="kind")]
+    Annotated[
+        _Machine | _Graph | _Memory | _Profile | _Epoch | _Error | _End,
+        Field(discriminator="kind"),
+    ]
 )
 
 

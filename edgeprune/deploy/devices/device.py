@@ -22,7 +22,7 @@ from queue import Empty, Queue
 from typing import IO, Protocol, cast
 
 from edgeprune.deploy.devices.answers import MOST_BYTES
-from edgeprune.deploy.devices.job import Job, Line, Model, parsed, silent
+from edgeprune.deploy.devices.job import File, Job, Line, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 HERE = "this machine"
@@ -42,6 +42,8 @@ class Device(Protocol):
         * ``machine``: always first; ``machine`` holds what the device is (fingerprint.py).
         * ``graph``: ``model``, ``onnx``: the optimised graph in base64, without weights.
         * ``memory``: ``model``, ``load_ns``, ``peak_bytes``.
+        * ``profile``: ``model``, ``nodes``: ``name``, ``op``, ``provider`` and ``ns`` a run of
+          each node of the optimised graph, in the order in which they ran.
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
           nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
           neither NaN nor infinity) per session, and the growth of
@@ -86,7 +88,7 @@ class Local:
                 folder = Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeprune-"))
                 )
-                paths = [str(_as_file(m, folder / f"{i}.onnx")) for i, m in enumerate(job.models)]
+                paths = [str(_as_file(m, folder / f"{i}.onnx")) for i, m in enumerate(job.files)]
                 errors = stack.enter_context((folder / "stderr").open("w+b"))
                 lines = stack.enter_context(_Process(self.python, errors))
             except OSError as error:
@@ -100,7 +102,7 @@ def _content(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def _as_file(model: Model, path: Path) -> Path:
+def _as_file(model: File, path: Path) -> Path:
     if isinstance(model, bytes):
         path.write_bytes(model)
         return path

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,27 @@ from edgeprune.text import one_line
 OPSET = 20  # of every file that edgeprune writes
 IR_VERSION = 10  # the newest that onnxruntime 1.18 loads
 Line = dict[str, Any]
-Model = Path | bytes
+File = Path | bytes
+Option = Literal["threads", "optimisation", "spinning", "arena", "memory_pattern", "denormals"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model that is opened with session options of its own.
+
+    Attributes:
+        file: ONNX file, or its bytes.
+        options: What takes the place of the runtime's: ``threads`` and ``optimisation`` as there,
+            ``spinning`` (waiting threads keep their core), ``arena``, ``memory_pattern``, and
+            ``denormals`` (False: they count as zero).
+    """
+
+    file: File
+    options: Mapping[Option, int | bool | str]
+
+
+Model = File | Variant
+Shape = tuple[int, ...] | Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +66,16 @@ class Job:
     """What one fresh process on the device does, in this order.
 
     Attributes:
-        models: ONNX files, or their bytes.
+        models: ONNX files or their bytes, some perhaps with options of their own.
         runtime: Providers, threads and optimisation level, from the target profile.
         epochs: Timed epochs.
         clock: ``cpu`` is the time of the calling thread, honest with one thread only.
         graphs: Models whose optimised graph is wanted.
         memory: Models whose load time and peak memory are wanted; give one model a job.
-        shapes: Per model, the shape of its input where the file leaves it open.
+        profiles: Models whose time is wanted node by node; they run in turn.
+        profile_seconds: No further round of profiled runs is begun after so long.
+        shapes: Per model, the shape of its input where the file leaves it open, or shapes by
+            the names of its inputs.
         timeout: The longest silence of the device, in seconds.
     """
 
@@ -62,26 +85,38 @@ class Job:
     clock: Literal["cpu", "wall"] = "cpu"
     graphs: tuple[int, ...] = ()
     memory: tuple[int, ...] = ()
-    shapes: tuple[tuple[int, ...] | None, ...] = ()
+    profiles: tuple[int, ...] = ()
+    profile_seconds: float = 2.0
+    shapes: tuple[Shape | None, ...] = ()
     timeout: float = 120.0
 
     @property
     def opened(self) -> frozenset[int]:
         """Models that some part of the job opens; the others need not be on the device."""
         timed = (model for epoch in self.epochs for model in epoch.open)
-        return frozenset((*self.graphs, *self.memory, *timed))
+        return frozenset((*self.graphs, *self.memory, *self.profiles, *timed))
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The file of each model, whatever it is opened with."""
+        return tuple(m.file if isinstance(m, Variant) else m for m in self.models)
 
     def to_json(self, paths: list[str]) -> str:
         """The job as the runner reads it, with the models at ``paths`` on the device."""
         return json.dumps(
             {
                 "models": paths,
-                "names": [m.name if isinstance(m, Path) else "the model" for m in self.models],
+                "names": [m.name if isinstance(m, Path) else "the model" for m in self.files],
+                "options": [
+                    dict(m.options) if isinstance(m, Variant) else {} for m in self.models
+                ],
                 "shapes": self.shapes or None,
                 **self.runtime.model_dump(),
                 "clock": self.clock,
                 "graphs": self.graphs,
                 "memory": self.memory,
+                "profiles": self.profiles,
+                "profile_seconds": self.profile_seconds,
                 "epochs": [vars(epoch) for epoch in self.epochs],
             }
         )

@@ -7,16 +7,19 @@ statistics: what is measured, in which order and when to stop is the caller's to
 Job::
 
     {"models": ["/tmp/x/0.onnx", ...], "names": ["a.onnx", ...],  paths here, names for errors
-     "shapes": [null | [1, 3, 32, 32]],  per model, for inputs without a fixed shape
+     "shapes": [null | [1, 3, 32, 32] | {"x": [1, 3]}],  per model, for inputs of open shape
+     "options": [{"arena": false}, {}],  per model, in place of the options below; see options()
      "threads": 1, "providers": ["CPUExecutionProvider"], "optimisation": "all",
      "clock": "cpu" | "wall", "seed": 0,
      "graphs": [0], "memory": [0],       models whose graph, or load time and memory, is wanted
+     "profiles": [0, 1], "profile_seconds": 2.0,  models that are timed node by node, in turn
      "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
                  "sequence": [1, 0],     one round: positions in "open", run one after another
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
 
-Lines: one ``machine``, then ``graph``, ``memory`` and ``epoch`` lines as asked for, then ``end``;
-or ``error`` with a code: ``missing``, ``provider``, ``model``, ``memory``, ``machine``.
+Lines: one ``machine``, then ``graph``, ``memory``, ``profile`` and ``epoch`` lines as asked for,
+then ``end``; or ``error`` with a code: ``missing``, ``provider``, ``model``, ``memory`` or
+``machine``.
 """
 
 from __future__ import annotations
@@ -80,6 +83,8 @@ def answers(job: dict[str, Any]) -> Any:
         yield {"kind": "graph", "model": model, "onnx": graph}
     for model in job.get("memory", []):
         yield {"kind": "memory", "model": model, **sessions.footprint(model)}
+    for line in sessions.profiled(job.get("profiles", [])):
+        yield {"kind": "profile", **line}
     for number, epoch in enumerate(job.get("epochs", [])):
         timed = partial(sessions.timed_epoch, epoch)
         # A process keeps an offset of 1 to 2 % between two networks, as a pair of sessions does.
@@ -105,16 +110,22 @@ class Sessions:
         """Whether a forked process can run sessions: elsewhere, or on a GPU, it may hang."""
         return sys.platform == "linux" and set(self.job["providers"]) == {"CPUExecutionProvider"}
 
-    def options(self) -> Any:
+    def options(self, model: int) -> Any:
         """Session options as deployed: the profile's level and threads, and no spinning."""
         options = self.runtime.SessionOptions()
-        options.intra_op_num_threads = self.job["threads"]
+        each = self.job.get("options")
+        own = {**self.job, **(each[model] if each else {})}
+        options.intra_op_num_threads = own["threads"]
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         levels = self.runtime.GraphOptimizationLevel.__members__
-        level = "ORT_ENABLE_" + self.job["optimisation"].upper()
+        level = "ORT_ENABLE_" + own["optimisation"].upper()
         options.graph_optimization_level = levels.get(level, levels["ORT_DISABLE_ALL"])
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = own.get("arena", True)
+        options.enable_mem_pattern = own.get("memory_pattern", True)
+        spinning, as_zero = own.get("spinning", False), not own.get("denormals", True)
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.add_session_config_entry("session.set_denormal_as_zero", str(int(as_zero)))
         if "CPUExecutionProvider" not in self.job["providers"]:  # what they lack would run there
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         return options
@@ -123,7 +134,7 @@ class Sessions:
         """A new session; one that silently fell back to another provider is refused."""
         source, wanted = self.job["models"][model], self.job["providers"]
         try:
-            session = self.runtime.InferenceSession(source, options or self.options(), wanted)
+            session = self.runtime.InferenceSession(source, options or self.options(model), wanted)
         except Exception as error:
             if "CPU EP" in str(error):
                 said = f"none of {wanted} runs all of {self.names[model]}; there is {self.there}"
@@ -149,12 +160,15 @@ class Sessions:
         import numpy as np
 
         shapes = self.job.get("shapes")
-        shape = (shapes and shapes[model]) or node.shape
+        given = shapes and shapes[model]
+        named = given.get(node.name) if isinstance(given, dict) else given
+        shape: Any = named or node.shape
         kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
         random = np.random.default_rng(self.job.get("seed", 0))
         if kind.startswith("float"):
             return random.standard_normal(shape).astype(kind)
-        return random.integers(0, 2, shape).astype(kind)
+        bits: Any = random.integers(0, 2, shape)  # a plain number where the shape is []
+        return np.asarray(bits).astype(kind)
 
     def timed_epoch(self, epoch: dict[str, Any]) -> dict[str, Any]:
         """Open, warm up, drop the lead-in, then time every run of every round.
@@ -210,13 +224,59 @@ class Sessions:
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
         with tempfile.TemporaryDirectory() as folder:
-            path, options = Path(folder) / "graph.onnx", self.options()
+            path, options = Path(folder) / "graph.onnx", self.options(model)
             entry = "session.optimized_model_external_initializers_"
             options.optimized_model_filepath = str(path)
             options.add_session_config_entry(entry + "file_name", "weights")
             options.add_session_config_entry(entry + "min_size_in_bytes", "0")
             self.open(model, options)
             return path.read_bytes()
+
+    def profiled(self, models: list[int], most: int = 40) -> Any:
+        """The time of each node, as onnxruntime's profiler has it, of models that run in turn."""
+        with tempfile.TemporaryDirectory() as folder:
+            sessions, runs, count = [], [], 1  # call() makes the first run
+            for model in models:
+                options = self.options(model)
+                options.enable_profiling = True
+                options.profile_file_prefix = str(Path(folder) / str(model))
+                sessions.append(self.open(model, options))
+                runs.append(self.call(model, sessions[-1]))
+            end = time.monotonic() + self.job.get("profile_seconds", 2.0)
+            for number in range(most):
+                if number > 1 and time.monotonic() > end:  # the first two warm up
+                    break
+                count += 1
+                for run in runs:
+                    run()
+            for model, session in zip(models, sessions, strict=True):
+                events = json.loads(Path(session.end_profiling()).read_text(errors="replace"))
+                yield {"model": model, "nodes": node_times(events, count)}
+
+
+def node_times(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
+    """Mean time a run of each node, from the events of onnxruntime's profiler.
+
+    Its clock ticks in microseconds, so a mean tells more than a median; of the longer half of
+    the runs none counts, since preemption only ever adds time, nor does the first.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        about, name = event.get("args", {}), event.get("name", "")
+        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
+            key = about.get("node_index", name) + name
+            first = {"name": name[: -len("_kernel_time")], "op": about.get("op_name", "")}
+            first["provider"] = about.get("provider", "")
+            node = found.setdefault(key, {**first, "us": []})
+            node["us"].append(event["dur"])
+    for node in found.values():
+        every = node.pop("us")
+        counted = sorted(every[1:] or every)
+        fast = counted[: (len(counted) + 1) // 2]
+        often = len(every) / runs  # a node of a loop's body runs several times
+        node["ns"] = round(1000 * often * sum(fast) / len(fast))
+        node["name"] = node["name"][:500]
+    return list(found.values())
 
 
 def in_child(work: Any) -> Any:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from edgeprune.deploy.devices.job import Job, Line, Model, broken_off, parsed, silent
+from edgeprune.deploy.devices.job import File, Job, Line, broken_off, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -92,7 +92,7 @@ class Remote:
             await self._connection(ssh) as connection,
             _folder(connection, self.uri) as folder,
         ):
-            models = {f"{number}.onnx": job.models[number] for number in sorted(job.opened)}
+            models = {f"{number}.onnx": job.files[number] for number in sorted(job.opened)}
             files = {RUNNER.name: RUNNER, **models}
             await self._upload(connection, files, folder, job.timeout)
             paths = [f"{folder}/{number}.onnx" for number in range(len(job.models))]
@@ -104,7 +104,7 @@ class Remote:
                 stderr.append(await process.stderr.read())
 
     async def _upload(
-        self, connection: Any, files: Mapping[str, Model], folder: str, seconds: float
+        self, connection: Any, files: Mapping[str, File], folder: str, seconds: float
     ) -> None:
         command = f"{shlex.quote(self.python)} -I -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
         async with connection.create_process(_shell(command), encoding=None) as process:

@@ -25,6 +25,7 @@ from edgeprune.deploy.timing.protocol import Comparison
 from edgeprune.deploy.timing.samples import Health, LatencyReport
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, PromiseError
+from edgeprune.files import contents
 from edgeprune.target import Measure, TargetProfile
 
 
@@ -165,7 +166,7 @@ def _baseline(candidate: Facts, profile: TargetProfile, options: Options) -> Fac
     recorded = candidate.recorded.get("dense_sha256")
     if not recorded or not beside.is_file():
         return None
-    content = seal.content_of(beside)
+    content = contents(beside)
     if hashlib.sha256(content).hexdigest() != recorded:
         return None
     return read(beside, profile.input.shape, content)

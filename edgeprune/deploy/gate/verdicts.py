@@ -93,6 +93,24 @@ class FileRecord(TypedDict):
     bytes: int
 
 
+class _Target(TypedDict):
+    name: str
+    sha256: str
+    proxy_for: str | None
+
+
+class _Machine(TypedDict):
+    fingerprint: str
+    device: str
+    cpu: str
+    cores: int
+    allowed_cores: int
+    isa: list[str]
+    onnxruntime: str
+    governor: str | None
+    cgroup_quota: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a check found; the formats are in ``formats``.
@@ -132,7 +150,10 @@ class Report:
         Raises:
             InputError: it is something else; the line names ``where``.
         """
-        return typed(cls, content, where)
+        report = typed(cls, content, where)
+        typed(_Machine, report.machine, f"{where}: machine")
+        typed(_Target, report.target, f"{where}: target")
+        return report
 
     @property
     def outcome(self) -> Status:

@@ -129,6 +129,7 @@ def compare_many(
     *,
     epochs: int = EPOCHS,
     least: int = 0,
+    planned: Plan | None = None,
 ) -> list[Comparison]:
     """Time several candidates against one reference in one process, epoch by epoch in turn.
 
@@ -141,12 +142,13 @@ def compare_many(
         setting: How and where all are timed.
         epochs: Epochs of each candidate, unless the time is over before.
         least: Fewer epochs of a candidate are an error.
+        planned: How thorough they are. None: as the time allows.
 
     Raises:
         InputError: a model that onnxruntime cannot load or run.
         MachineError: the device cannot measure, or the time did not reach for one epoch each.
     """
-    planned = plan_for(setting, [candidates[0], reference], least)
+    planned = planned or plan_for(setting, [candidates[0], reference], least)
     found = _run(candidates, reference, setting, planned, epochs, lambda _: False)
     for each in found:
         _refuse_fewer(each, least)

@@ -1,7 +1,7 @@
 """The setting of a measurement: runtime, device, clock, limit of time and seed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -25,6 +25,7 @@ class Setting:
         raisable: Nobody asked for this ``max_seconds``: slow models may have longer.
         paces: Pace of each model that is timed, where it is known; else a short job measures it.
         shape: Shape of the input where the files leave it open.
+        shapes: Shapes by names of inputs, where there are several.
         seed: Draws the orders of opening and of starting.
         now: Seconds that only grow; tests pass their own.
     """
@@ -36,6 +37,7 @@ class Setting:
     raisable: bool = False
     paces: tuple[Pace, ...] = ()
     shape: tuple[int, ...] | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
     seed: int = 0
     now: Callable[[], float] = time.monotonic
 
@@ -60,6 +62,6 @@ class Setting:
             runtime=self.runtime,
             epochs=tuple(epochs),
             clock=self.used_clock,
-            shapes=(self.shape,) * len(models),
+            shapes=(self.shapes or self.shape,) * len(models),
             timeout=min(max(120.0, 2 * self.max_seconds), 86400.0),  # a queue takes no longer
         )

@@ -14,7 +14,7 @@ from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.decoding import decode, fingerprint
 from edgeprune.prune.images.folders import last_tenth, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
-from edgeprune.prune.images.streamed import StreamedImages
+from edgeprune.prune.images.streamed import MARGIN, StreamedImages
 from edgeprune.text import did_you_mean
 
 NAMES = ("digits", "cifar10", "cifar100")
@@ -51,6 +51,17 @@ class DataSet:
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of one image: (3, size, size)."""
         return (3, self.size, self.size)
+
+
+def resize_rule(source: str, size: int) -> str:
+    """How an image of a source comes to ``size``, in words that an application can follow."""
+    side = f"{size}x{size}"
+    if source in ("cifar10", "cifar100"):
+        return f"none: images have {side} pixels"
+    if source == "digits":
+        return f"bilinear from 8x8 to {side}"
+    shortest = size if size <= LARGEST_HELD else round(size * MARGIN)
+    return f"short side to {shortest} pixels, bilinear; the middle {side} cut out"
 
 
 def load(

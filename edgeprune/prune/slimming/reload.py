@@ -14,6 +14,8 @@ from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 
+_MOST_CLASSES = 1_000_000
+
 
 def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Checkpoint]:
     """Rebuild what a model.pt holds: build the dense network, apply the plan, load the weights.
@@ -26,7 +28,9 @@ def load_slim(path: Path, trust_factory: bool = False) -> tuple[nn.Module, Check
     """
     record = checkpoint.read(path)
     kwargs = dict(record.kwargs)
-    classes = int(kwargs.pop("num_classes", len(record.classes)))
+    classes = kwargs.pop("num_classes", len(record.classes))
+    if type(classes) is not int or not 0 < classes <= _MOST_CLASSES:
+        raise InputError(f"{path}: num_classes = {classes!r} is no number of classes")
     spec = ModelSpec(record.model, classes, kwargs)
     if spec.is_factory and not trust_factory:
         raise InputError(

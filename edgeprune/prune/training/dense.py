@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.files import contents
 from edgeprune.progress import Progress, renamed, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models import checkpoint, zoo
@@ -90,7 +91,7 @@ def obtain(
             # Weights that are good already are tuned at the rate of the recovery.
             tuning = replace(recipe, lr=Recipe().lr)
             model, origin = _trained(
-                model, spec, data, tuning, progress, digest(weights.read_bytes())
+                model, spec, data, tuning, progress, digest(contents(weights))
             )
             recognised += f"; {' and '.join(loaded.new_head)} new, {origin} on {data.name}"
     accuracy = evaluate(model, data.val).accuracy

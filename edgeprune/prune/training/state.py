@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import InputError
-from edgeprune.files import write_whole
+from edgeprune.files import contents, write_whole
 
 FORMAT = 1
 """Version of the layout of a state file."""
@@ -90,14 +90,11 @@ def unusable(path: Path) -> InputError:
 
 
 def _content(path: Path) -> Any:
-    try:
-        written = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    written = io.BytesIO(contents(path))
     try:
-        return torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
+        return torch.load(written, map_location="cpu", weights_only=True)
     except Exception:
         # A damaged archive surfaces as RuntimeError, EOFError, KeyError or UnpicklingError.
         raise unusable(path) from None

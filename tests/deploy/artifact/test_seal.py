@@ -97,7 +97,16 @@ def test_what_is_written_is_read_back(sealed):
 
 def test_every_field_survives(tmp_path):
     answers = {"both": 80, "dense": 5, "slim": 0, "neither": 15}
-    full = provenance(accuracy_slim=0.8, answers=answers, checkpoint_sha256=SHA, precision="fp32")
+    full = provenance(
+        accuracy_slim=0.8,
+        answers=answers,
+        checkpoint_sha256=SHA,
+        precision="fp32",
+        channel_order="RGB",
+        resize="none",
+        licence="123",  # a text, whatever it looks like
+        dense_widths={"conv": 8},
+    )
     assert full.model_fields_set | {"schema_"} == set(Provenance.model_fields)
     seal.write(tmp_path / "model.onnx", tiny_model(), full)
     assert seal.read(tmp_path / "model.onnx") == full

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeprune.deploy.devices.job import Epoch, Job, broken_off, parsed, refused
+from edgeprune.deploy.devices.job import Epoch, Job, Variant, broken_off, parsed, refused
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
 
@@ -19,6 +19,7 @@ def test_a_job_travels_as_json() -> None:
     assert json.loads(job.to_json(["/x.onnx"])) == {
         "models": ["/x.onnx"],
         "names": ["the model"],
+        "options": [{}],
         "shapes": [[1, 3]],
         "threads": 2,
         "providers": ["CPUExecutionProvider"],
@@ -26,10 +27,18 @@ def test_a_job_travels_as_json() -> None:
         "clock": "wall",
         "graphs": [],
         "memory": [],
+        "profiles": [],
+        "profile_seconds": 2.0,
         "epochs": [
             {"open": [0], "sequence": [0], "rounds": 4, "burst": 2, "warmup": 3, "lead_in": 1}
         ],
     }
+
+
+def test_a_variant_is_its_file_with_options() -> None:
+    job = Job(models=(b"m", Variant(b"m", {"threads": 2})), runtime=Runtime())
+    assert job.files == (b"m", b"m")
+    assert json.loads(job.to_json(["/x.onnx", "/y.onnx"]))["options"] == [{}, {"threads": 2}]
 
 
 def test_a_banner_is_not_an_answer() -> None:

@@ -47,6 +47,47 @@ def test_an_epoch_runs_the_sequence(files: tuple[Path, Path]) -> None:
     assert line["wall_ns"] > 0
 
 
+def test_models_are_profiled_node_by_node(files: tuple[Path, Path]) -> None:
+    _, *lines = runner.answers(job(*files, profiles=[0, 1], profile_seconds=0.1))
+    assert [(line["kind"], line["model"]) for line in lines] == [("profile", 0), ("profile", 1)]
+    for line in lines:
+        assert {"Conv", "Gemm"} <= {node["op"] for node in line["nodes"]}
+        assert all(node["provider"] == "CPUExecutionProvider" for node in line["nodes"])
+
+
+def test_a_node_takes_the_mean_of_its_faster_runs() -> None:
+    def event(name: str, duration: int, index: str) -> dict[str, Any]:
+        about = {"op_name": "Conv", "provider": "P", "node_index": index}
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": duration, "args": about}
+
+    runs = [90, 10, 20, 80, 90]  # the first one is not counted, nor the slower half of the rest
+    events = [event("a", ns, "0") for ns in runs]
+    looped = [event("b", 5, "1")] * 10  # twice a run
+    session = {"cat": "Session", "name": "model_run", "dur": 200}
+    found = runner.node_times([*events, *looped, session], 5)
+    assert [(node["name"], node["ns"]) for node in found] == [("a", 15_000), ("b", 10_000)]
+
+
+def test_a_variant_is_opened_with_its_own_options(files: tuple[Path, Path]) -> None:
+    own = {"threads": 2, "optimisation": "basic", "arena": False, "memory_pattern": False}
+    each = [{}, {**own, "spinning": True, "denormals": False}]
+    sessions = runner.Sessions(onnxruntime, job(*files, options=each))
+    usual, other = sessions.options(0), sessions.options(1)
+    assert (usual.intra_op_num_threads, other.intra_op_num_threads) == (1, 2)
+    assert usual.graph_optimization_level != other.graph_optimization_level
+    assert (usual.enable_cpu_mem_arena, other.enable_cpu_mem_arena) == (True, False)
+    assert (usual.enable_mem_pattern, other.enable_mem_pattern) == (True, False)
+    for entry in ("session.intra_op.allow_spinning", "session.set_denormal_as_zero"):
+        assert usual.get_session_config_entry(entry) == "0"
+        assert other.get_session_config_entry(entry) == "1"
+
+
+def test_inputs_take_their_shapes_by_name(net: Net, tmp_path: Path) -> None:
+    (path := tmp_path / "open.onnx").write_bytes(net(shape=("n", 3, "h", "w")))
+    asked = job(path, shapes=[{"input": [2, 3, 8, 8]}], epochs=[epoch()])
+    assert [line["kind"] for line in runner.answers(asked)] == ["machine", "epoch"]
+
+
 @pytest.mark.parametrize(
     ("output", "finite"),
     [

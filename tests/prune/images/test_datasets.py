@@ -127,3 +127,16 @@ def test_cifar_holds_the_last_tenth_of_each_class_out(
 def test_a_sample_keeps_the_shares() -> None:
     part = datasets.sample(datasets.load("digits").train, 50, seed=3)
     assert part.labels.bincount().tolist() == [5] * 10
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "said"),
+    [
+        ("cifar10", 32, "none: images have 32x32 pixels"),
+        ("digits", 16, "bilinear from 8x8 to 16x16"),
+        ("flowers", 64, "short side to 64 pixels, bilinear; the middle 64x64 cut out"),
+        ("flowers", 224, "short side to 256 pixels, bilinear; the middle 224x224 cut out"),
+    ],
+)
+def test_how_images_come_to_their_size_is_said(source, size, said):
+    assert datasets.resize_rule(source, size) == said

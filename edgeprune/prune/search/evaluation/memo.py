@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edgeprune.files import disk_errors
+from edgeprune.documents import parse_json, typed
+from edgeprune.errors import InputError
+from edgeprune.files import contents, disk_errors
 from edgeprune.text import digest
 
 Numbers = Mapping[str, float]
@@ -52,10 +54,11 @@ class Memo:
 def _read(path: Path | None) -> dict[str, Numbers]:
     known: dict[str, Numbers] = {}
     if path is not None and path.exists():
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        for line in contents(path).decode(errors="replace").splitlines():
             try:
-                numbers = json.loads(line)
-                known[numbers.pop("key")] = numbers
-            except (ValueError, KeyError, TypeError, AttributeError):
+                numbers = parse_json(line, str(path), finite=False)
+                key = numbers.pop("key")
+                known[str(key)] = typed(dict[str, float], numbers, str(path))
+            except (InputError, KeyError, TypeError, AttributeError):
                 continue  # cut off by a crash: it is computed again
     return known

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgeprune.documents import read_json
+from edgeprune.documents import read_json, typed
 from edgeprune.errors import InputError
 from edgeprune.files import write_whole
 from edgeprune.prune.space.budget import Limits
@@ -57,6 +57,6 @@ def _read(path: Path) -> list[Limits]:
     if not path.exists():
         return []
     try:
-        return [Limits(**line) for line in read_json(path, finite=False)]
-    except (InputError, TypeError) as error:
+        return typed(list[Limits], read_json(path, finite=False), str(path))
+    except InputError as error:
         raise InputError(f"{path} is damaged; delete it to search anew") from error

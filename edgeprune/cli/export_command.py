@@ -1,0 +1,151 @@
+"""The command export: a model.pt, or a dense checkpoint by name, to a sealed ONNX file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune.cli import options
+from edgeprune.cli.requirements import needs_search
+from edgeprune.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeprune.export.sealed_file import Shipped
+
+export_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class Count(int):
+    """A number of images."""
+
+
+def _images(text: str) -> Count:
+    """A number, or ``none``."""
+    if text != "none" and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number of images nor none")
+    return Count(0 if text == "none" else text)
+
+
+@export_app.command()
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The model.pt of a search, or with --model a dense checkpoint.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="ONNX file to write; model.onnx beside it by default."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of the network whose dense weights the checkpoint holds."),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Outputs of --model; those of --data or 1000 by default.", min=1),
+    ] = None,
+    data: options.Images = None,
+    image_size: options.Side = None,
+    mean: options.Mean = None,
+    std: options.Deviation = None,
+    model_arg: options.ModelArguments = None,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Let the file take any number of images.")
+    ] = False,
+    opset: Annotated[
+        int, typer.Option(help="Version of the operators; 18 to 20 are proven.", min=7)
+    ] = 20,
+    ort: Annotated[
+        bool,
+        typer.Option("--ort", help="Write ORT format for mobile builds beside the file, too."),
+    ] = False,
+    parity_images: Annotated[
+        Count | None,
+        typer.Option(
+            parser=_images,
+            metavar="N or none",
+            help="Real images that travel inside the file, for its own parity check; 4 by "
+            "default, none leaves no image in it.",
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence to record, such as Apache-2.0.")
+    ] = None,
+    model_version: Annotated[
+        int, typer.Option(help="Number of the release to record.", min=0, max=(1 << 63) - 1)
+    ] = 0,
+    overwrite: options.Overwrite = False,
+    trust_factory: options.Trust = False,
+) -> None:
+    """Export a model.pt to a sealed ONNX file that gives torch's answers."""
+    needs_search("export")
+    from edgeprune.export.sealed_file import FileOptions, export_checkpoint
+
+    asked = FileOptions(
+        dynamic_batch=dynamic_batch,
+        opset=opset,
+        ort=ort,
+        parity_images=parity_images,
+        licence=licence,
+        model_version=model_version,
+    )
+    if model is None:
+        of_model = {
+            "--classes": classes,
+            "--data": data,
+            "--image-size": image_size,
+            "--mean": mean,
+            "--std": std,
+            "--model-arg": model_arg,
+        }
+        if given := [name for name, value in of_model.items() if value]:
+            raise InputError(f"{given[0]} goes with --model; a model.pt knows it")
+        _tell(
+            export_checkpoint(
+                checkpoint,
+                output,
+                target,
+                overwrite=overwrite,
+                trust_factory=trust_factory,
+                options=asked,
+            )
+        )
+        return
+    from edgeprune.export.dense_file import DenseRequest, export_dense
+    from edgeprune.prune.images.held import IMAGENET, Normalisation
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.defaults import side
+    from edgeprune.target import load_target
+
+    if data and classes:
+        raise InputError("--classes with --data: the images name the classes")
+    profile = load_target(target or "mobile-cpu")
+    request = DenseRequest(
+        weights=checkpoint,
+        spec=ModelSpec(model, classes or 1000, dict(model_arg or ())),
+        source=data,
+        size=side(model, image_size, profile),
+        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        target=profile,
+    )
+    _tell(export_dense(request, output, overwrite=overwrite, options=asked))
+
+
+def _tell(shipped: "Shipped") -> None:
+    compared = shipped.parity
+    typer.echo(
+        f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "
+        f"{compared.max_abs:.1e} from torch on {compared.images} real images"
+    )
+    if shipped.ort:
+        typer.echo(f"{shipped.ort}: the same in ORT format, compared on the same images")
+    if shipped.images_inside:
+        typer.echo(
+            f"{shipped.images_inside} of those images travel inside the file; --parity-images "
+            "none leaves them out"
+        )

@@ -1,0 +1,21 @@
+"""What the commands of the prune wing need installed, and how torch waits for its threads."""
+
+import os
+from importlib.util import find_spec
+
+from edgeprune.errors import MachineError
+
+SEARCH_EXTRA = ["torch", "torchvision", "onnxscript", "deap", "pywt", "sklearn"]
+
+
+def needs_search(command: str) -> None:
+    """Raise MachineError, with the way to install it, for the first package that is missing."""
+    missing = [name for name in SEARCH_EXTRA if not find_spec(name)]
+    if missing:
+        raise MachineError(
+            f"edgeprune {command} needs {missing[0]}, which is not installed: "
+            'pip install "edgeprune[search]"'
+        )
+    # Read once, when torch is first imported: waiting threads give their core away. With a
+    # neighbour on it, a spinning pool trains several times slower than one thread does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

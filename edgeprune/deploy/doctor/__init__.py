@@ -1,0 +1,1 @@
+"""Why is an ONNX file not faster, and what is in it?"""
