@@ -134,5 +134,6 @@ def test_the_example_of_the_readme_runs(monkeypatch, tmp_path):
     (example,) = re.findall(r"```python\n(.+?)```", text, re.S)
     assert len(example.splitlines()) <= 15
     monkeypatch.chdir(tmp_path)
-    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    words = [sys.executable, "-c", example]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
