@@ -79,8 +79,9 @@ def by_macs(network: Network, fitted: tuple[Timed, ...], held: tuple[Timed, ...]
     """Times of ``held`` from an affine fit of MACs on ``fitted``."""
 
     def macs(timed: tuple[Timed, ...]) -> Floats:
-        models = (onnx.load_from_string(assemble(network.at(widths))) for widths, _ in timed)
-        return np.array([count_macs(model, network.input_shape) for model in models]) / 1e6
+        models = [onnx.load_from_string(assemble(network.at(widths))) for widths, _ in timed]
+        shape = {models[0].graph.input[0].name: network.input_shape}
+        return np.array([count_macs(model, shape).total for model in models]) / 1e6
 
     times = np.array([time for _, time in fitted])
     rows = np.stack([macs(fitted), np.ones(len(times))], axis=1) / times[:, None]

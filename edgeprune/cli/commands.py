@@ -110,9 +110,7 @@ def search(
     ] = None,
     evaluations: Annotated[
         int | None,
-        typer.Option(
-            help="Number of networks to score; 400 by default, 150 on the digits.", min=1
-        ),
+        typer.Option(help="Number of networks to score; 160 by default, 48 on the digits.", min=1),
     ] = None,
     finalists: Annotated[
         int | None,

@@ -15,7 +15,7 @@ Plain = dict[str, Any]  # a piece of a plotly figure, as plain JSON
 SERIES = ("blue", "vermillion", "green", "purple", "orange", "sky")
 SYMBOLS = ("circle", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
 LONGEST = 640  # characters of one text of a label: names from a folder may be of any length
-WIDEST = 56  # characters of one line of a label
+WIDEST = 44  # characters of one line of a label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,9 +142,7 @@ def tiles(run: Run) -> tuple[Tile, ...]:
         found.append(Tile(name="Latency, measured", value=f"{latency.slim:.3f} ms", detail=share))
     if accuracy := results.get("accuracy"):
         points = f"{accuracy.slim - accuracy.dense:+.2f} points, dense {accuracy.dense:.2f} %"
-        found.append(
-            Tile(name="Accuracy, test images", value=f"{accuracy.slim:.2f} %", detail=points)
-        )
+        found.append(Tile(name="Test accuracy", value=f"{accuracy.slim:.2f} %", detail=points))
     for name in ("MACs", "params", "file size"):
         if (row := results.get(name)) and row.dense > 0:
             label = (

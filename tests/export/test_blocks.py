@@ -41,7 +41,10 @@ def answer(model: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 def macs(network: Network, widths: np.ndarray) -> int:
     model = onnx.load_from_string(assemble(network.at(widths.tolist())))
-    return count_macs(model, (1, *network.input_shape[1:]))
+    shape = (1, *network.input_shape[1:])
+    count = count_macs(model, {model.graph.input[0].name: shape})
+    assert not count.missing
+    return count.total
 
 
 @pytest.mark.parametrize(

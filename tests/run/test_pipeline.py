@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from edgeprune.deploy.artifact import seal
 from edgeprune.deploy.gate import check
 from edgeprune.deploy.timing.statistics import Interval
-from edgeprune.errors import InputError, PromiseError
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.export.sealed_file import export_checkpoint
 from edgeprune.files import write_whole
 from edgeprune.prune.images import datasets
@@ -28,7 +28,7 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.run import lowest_latency, pruner, setup
+from edgeprune.run import lowest_latency, pipeline, pruner, setup
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pipeline import run_search
@@ -230,6 +230,19 @@ def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monke
         seen = list(csv.DictReader(file))
     assert len(seen) > 1
     assert {row["chosen"] for row in seen} == {""}
+    page = (here / "vain" / "report.html").read_text()
+    assert "This run made no model" in page and "timed, not taken" in page
+
+
+def test_a_report_that_cannot_be_drawn_costs_no_result(outcome, request_, here, monkeypatch):
+    def refuse(folders):
+        raise MachineError("a report needs plotly")
+
+    monkeypatch.setattr(pipeline, "write_report", refuse)
+    found = run_search(replace(request_, out=Path("undrawn")))
+    assert json.loads((found.folder / "run.json").read_text())["status"] == "done"
+    (event,) = [e for e in events(found.folder) if e["event"] == "no report"]
+    assert event["reason"] == "a report needs plotly"
 
 
 def test_an_interrupted_run_leaves_a_readable_folder(outcome, request_, here, monkeypatch):

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from edgeprune.deploy.gate.junit import Suite
 from edgeprune.deploy.gate.verdicts import Report, Verdict
-from edgeprune.text import shortened
+from edgeprune.text import one_line, shortened
 
 ANNOTATIONS = 10  # GitHub shows no more of a kind in one step
 SUMMARY_BYTES = 60_000  # GitHub drops a summary over 1 MB; a page of this size is still read
@@ -28,8 +28,9 @@ def to_junit(report: Report) -> str:
 
 def to_markdown(report: Report) -> str:
     """A section for ``$GITHUB_STEP_SUMMARY``: one table, the notes, the machine."""
+    file, target = _cell(report.model["file"]), _cell(str(report.target["name"]))
     lines = [
-        f"### {report.outcome}: {_cell(report.model['file'])} on {report.target['name']}",
+        f"### {report.outcome}: {file} on {target}",
         "",
         "| budget | verdict | value | limit | evidence |",
         "|---|---|---|---|---|",
@@ -75,7 +76,7 @@ def to_text(report: Report) -> str:
     lines = [verdict.message for verdict in report.verdicts]
     lines += [f"note: {note}" for note in report.notes]
     lines += health_lines(report)
-    return "\n".join(map(shortened, lines)) + "\n"
+    return "\n".join(shortened(one_line(line)) for line in lines) + "\n"
 
 
 def health_lines(report: Report) -> list[str]:
@@ -107,8 +108,9 @@ def _case(suite: Suite, verdict: Verdict) -> ElementTree.Element:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return one_line(escaped)

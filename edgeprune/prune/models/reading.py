@@ -96,10 +96,11 @@ def _script(path: Path) -> InputError:
 
 
 def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except Exception:  # no archive; a damaged one surfaces as any of half a dozen errors
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def _is_pickled(path: Path) -> bool:

@@ -29,6 +29,13 @@ def _cut(path: Path, share: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
+def _mangle(path: Path) -> None:
+    """An archive whose directory is damaged, which zipfile finds only as it reads it."""
+    torch.save({"w": torch.arange(3)}, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x00", 1))
+
+
 def _script(path: Path) -> None:
     torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(str(path))
 
@@ -44,6 +51,7 @@ GIVEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("no checkpoint, whatever its name\n" * 20), "damaged"),
     "truncated": (lambda path: _cut(path, 0.9), "damaged"),
     "half": (lambda path: _cut(path, 0.5), "damaged"),
+    "directory": (_mangle, "damaged"),
     "truncated pickle": (
         lambda path: path.write_bytes(pickle.dumps({"a": "b"}, 2)[:8]),
         "damaged",

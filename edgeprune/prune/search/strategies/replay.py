@@ -57,6 +57,7 @@ def _read(path: Path) -> list[Limits]:
     if not path.exists():
         return []
     try:
-        return typed(list[Limits], read_json(path, finite=False), str(path))
-    except InputError as error:
+        lines = typed(list[dict[str, float | None]], read_json(path, finite=False), str(path))
+        return [Limits(**line) for line in lines]
+    except (InputError, TypeError) as error:
         raise InputError(f"{path} is damaged; delete it to search anew") from error

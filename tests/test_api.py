@@ -1,0 +1,139 @@
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import edgeprune
+from edgeprune.errors import InputError
+from edgeprune.prune.models import checkpoint, zoo
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.saliency import criteria
+from edgeprune.prune.tracing.trace import trace
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return zoo.build(zoo.ModelSpec("resnet20"), seed=1).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_import_is_cheap_and_without_torch():
+    code = "import time; t = time.perf_counter(); import edgeprune; "
+    code += "d = time.perf_counter() - t; import sys; edgeprune.check; "
+    code += "print(d, any(n in sys.modules for n in ('torch', 'onnxruntime', 'typer')))"
+    found = [python(code).split() for _ in range(5)]
+    assert {loaded for _, loaded in found} == {"False"}
+    # The least of five: what a neighbour on the machine adds is not the import's.
+    assert min(float(seconds) for seconds, _ in found) < 0.1
+    assert statistics.median(float(seconds) for seconds, _ in found) < 0.5
+
+
+def test_all_that_is_promised_is_there():
+    assert all(callable(getattr(edgeprune, n)) for n in edgeprune.__all__ if n != "__version__")
+    assert set(edgeprune.api.__all__) == set(edgeprune.__all__) - {"__version__"}
+    with pytest.raises(AttributeError, match="serch"):
+        _ = edgeprune.serch
+
+
+def test_a_share_is_rounded_up_to_blocks_and_the_model_is_left_alone(dense):
+    before = {name: t.clone() for name, t in dense.state_dict().items()}
+    small = edgeprune.slim(dense, EXAMPLE, ratio=0.4)
+    # 16, 32 and 64 channels: 6.4, 12.8 and 25.6 are 8, 16 and 32.
+    assert [small.get_submodule(f"layer{n}.0.conv1").out_channels for n in (1, 2, 3)] == [
+        8,
+        16,
+        32,
+    ]
+    assert small(EXAMPLE).shape == (1, 10)
+    assert all(torch.equal(t, before[name]) for name, t in dense.state_dict().items())
+
+
+def test_without_images_the_largest_filters_stay(dense):
+    small = edgeprune.slim(dense, EXAMPLE, widths={"layer1.0.conv1": 5})
+    groups = trace(dense, EXAMPLE).groups
+    saliency = dict(zip([g.name for g in groups], criteria.l1(trace(dense, EXAMPLE)), strict=True))
+    kept = saliency["layer1.0.conv1"].topk(5).indices.sort().values
+    weight = dense.layer1[0].conv1.weight[kept]
+    assert torch.equal(small.get_submodule("layer1.0.conv1").weight, weight)
+    assert small.get_submodule("layer1.1.conv1").out_channels == 16
+
+
+def test_with_images_the_wavelet_order_decides(dense, images):
+    name = "layer1.0.conv1"
+    found = {
+        order: edgeprune.slim(dense, EXAMPLE, widths={name: 6}, images=images, order=order)
+        for order in (None, "wavelet", "l1")
+    }
+    weights = {order: net.get_submodule(name).weight for order, net in found.items()}
+    assert torch.equal(weights[None], weights["wavelet"])
+    assert not torch.equal(weights["wavelet"], weights["l1"])
+
+
+def test_width_0_drops_a_branch(dense):
+    small = edgeprune.slim(dense, EXAMPLE, widths={"layer1.1.conv1": 0})
+    assert not [n for n, _ in small.named_modules() if n.startswith("layer1.1.conv")]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "one of widths= "),
+        ({"ratio": 0.5, "widths": {}}, "one of widths= "),
+        ({"ratio": 50.0}, "ratio = 50 is no share"),
+        ({"ratio": 0.0}, "ratio = 0 is no share"),
+        ({"widths": {"layer1.0.conv": 8}}, "did you mean 'layer1.0.conv1'"),
+        ({"widths": {"layer1.0.conv1": 17}}, "takes 0 to 16 channels, not 17"),
+        ({"ratio": 0.5, "order": "wavelet"}, "pass images= or order='l1'"),
+        ({"ratio": 0.5, "order": "bn"}, "unknown order 'bn'"),
+        ({"ratio": 0.5, "images": torch.zeros(3, 32, 32)}, "images must be (N, C, H, W)"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(dense, options, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        edgeprune.slim(dense, EXAMPLE, **options)
+
+
+def test_a_checkpoint_is_loaded_and_code_is_not_run_unasked(dense, tmp_path):
+    record = {"plan": None, "state_dict": dense.state_dict(), "input_shape": (3, 32, 32)}
+    record |= {"mean": (0.5,) * 3, "std": (0.5,) * 3, "classes": tuple("0123456789")}
+    kwargs = {"num_classes": 10}
+    checkpoint.write(tmp_path / "a.pt", Checkpoint(model="resnet20", kwargs=kwargs, **record))
+    checkpoint.write(tmp_path / "b.pt", Checkpoint(model="mine:net", kwargs=kwargs, **record))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(edgeprune.load(tmp_path / "a.pt")(x), dense(x))
+    with pytest.raises(InputError, match="your own code"):
+        edgeprune.load(str(tmp_path / "b.pt"))
+
+
+def test_a_check_is_refused_in_one_line():
+    with pytest.raises(InputError, match="cannot be read"):
+        edgeprune.check("none.onnx")
+    with pytest.raises(InputError, match="did you mean 'mobile-cpu'"):
+        edgeprune.check("none.onnx", target="mobil-cpu")
+
+
+def test_the_example_of_the_readme_runs(monkeypatch, tmp_path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.+?)```", text, re.S)
+    assert len(example.splitlines()) <= 15
+    monkeypatch.chdir(tmp_path)
+    words = [sys.executable, "-c", example]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
