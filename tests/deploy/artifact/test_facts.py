@@ -75,6 +75,13 @@ def test_a_truncated_file(net: Net, tmp_path: Path) -> None:
         read(write(tmp_path / "m.onnx", net(8)[:-20]))
 
 
+@pytest.mark.parametrize("name", [b"conv1", b"w2"], ids=["node", "weight"])
+def test_a_name_that_is_no_text(net: Net, tmp_path: Path, name: bytes) -> None:
+    damaged = net(8).replace(name, b"\xff" * len(name))
+    with pytest.raises(InputError, match="a name in it is no text"):
+        read(write(tmp_path / "m.onnx", damaged))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "m.onnx")

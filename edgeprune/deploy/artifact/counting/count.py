@@ -16,6 +16,7 @@ from edgeprune.deploy.artifact.counting.weights import Parameters, key_of, label
 from edgeprune.text import one_line
 
 SHAPELESS = "{} of unknown shape"
+EMPTY = "{} of an empty tensor"
 Observe = Callable[[list[str]], Mapping[str, Shape]]
 
 
@@ -123,10 +124,13 @@ class _Walk:
         name = label(key)
         if key not in MACS:
             return Count(0, {name: 1})
+        shapes = {tensor: shape_of(types.get(tensor)) for tensor in (*node.input, *node.output)}
         try:
-            macs = MACS[key](Call(node, lambda tensor: shape_of(types.get(tensor))))
+            macs = MACS[key](Call(node, shapes.get))
         except (UnknownShapeError, ArithmeticError, LookupError, ValueError):
             return Count(0, {SHAPELESS.format(name): 1})  # or shapes that fit no formula
+        if not macs and any(0 in shape for shape in shapes.values() if shape):
+            return Count(0, {EMPTY.format(name): 1})  # of this input: another one is not empty
         return Count(macs) if macs >= 0 else Count(0, {SHAPELESS.format(name): 1})
 
     def _bodies(

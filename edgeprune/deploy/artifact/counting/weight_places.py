@@ -77,8 +77,8 @@ STORED: dict[Key, tuple[int, ...]] = {
     (MICROSOFT, "SkipLayerNormalization"): (2, 3, 4),
     (MICROSOFT, "SkipSimplifiedLayerNormalization"): (2, 3),
 }
-# What changes a stored tensor's form and not its values.
-_FORMS = "Cast Flatten Identity Reshape Squeeze Transpose Unsqueeze"
+# What changes a stored tensor's form and not its values; of one that is cut, all counts, once.
+_FORMS = "Cast Flatten Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
 MOVES: frozenset[Key] = frozenset(
     {("", op) for op in (*_FORMS.split(), "QuantizeLinear", "DequantizeLinear")}
     | {(MICROSOFT, "QuantizeLinear"), (MICROSOFT, "DequantizeLinear")}

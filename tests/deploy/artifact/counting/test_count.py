@@ -184,6 +184,9 @@ def test_a_shape_that_nobody_knows_is_no_scalar() -> None:
     # Nothing on random input may be something on real data.
     empty = count_macs(unshaped(), SHAPE, lambda _: {"r": (0, 3, 8, 8), "y": (0, 8, 8, 8)})
     assert empty.lacking == "1 Conv of unknown shape"
+    plain = model_of([conv("x", "y")], [weight("w", 8, 3, 3, 3)])
+    short = count_macs(plain, {"x": (1, 3, 0, 8)})
+    assert (short.total, short.lacking) == (0, "1 Conv of an empty tensor")
 
 
 def test_computed_weights_are_said() -> None:
@@ -192,6 +195,12 @@ def test_computed_weights_are_said() -> None:
     assert both(model) == ((CONV, ""), (0, "1 Conv with a computed weight"))
     attention = model_of([helper.make_node("MatMul", ["x", "x"], ["y"])])
     assert both(attention) == ((3 * 8 * 8 * 8, ""), (0, ""))
+
+
+def test_a_weight_that_is_cut_counts_whole_and_once() -> None:
+    cut = helper.make_node("Split", ["w"], ["a", "b"], axis=0)
+    nodes = [cut, conv("x", "h", "a"), conv("h", "y", "b")]
+    assert both(model_of(nodes, [weight("w", 6, 3, 3, 3)])) == ((2 * 3 * 64 * 27, ""), (162, ""))
 
 
 def test_what_else_is_learned() -> None:
