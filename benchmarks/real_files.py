@@ -225,9 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, help="Folder to download packages to.")
     parser.add_argument("--folder", type=Path, help="Folder of ONNX files, in place of packages.")
-    parser.add_argument(
-        "--most", type=int, default=3, help="Files of each package, largest first."
-    )
+    parser.add_argument("--most", type=int, default=3, help="Files a package, largest first.")
     asked = parser.parse_args(arguments)
     if not asked.work and not asked.folder:
         parser.error("say --work or --folder")

@@ -135,7 +135,7 @@ def _is_text(message: Any) -> bool:
 
 def _is_name(found: tuple[Any, Any]) -> bool:
     field, value = found
-    many = value if not isinstance(value, Message | str | bytes | int | float) else [value]
+    many: Any = value if not isinstance(value, Message | str | bytes | int | float) else [value]
     if field.type == field.TYPE_STRING:
         return all(isinstance(each, str) for each in many)
     if field.message_type is None:

@@ -73,17 +73,23 @@ def stored(graph: Any) -> Types:
 def _constant(node: Any) -> Any:
     import onnx
 
+    make = onnx.helper.make_tensor
     for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if attribute.name == "value":
-            return value
-        if attribute.name == "sparse_value":
-            return _dense(value)
-        element = onnx.TensorProto.INT64 if "int" in attribute.name else onnx.TensorProto.FLOAT
-        if attribute.name in ("value_float", "value_int"):
-            return onnx.helper.make_tensor("", element, [], [value])
-        if attribute.name in ("value_floats", "value_ints"):
-            return onnx.helper.make_tensor("", element, [len(value)], value)
+        match attribute.name:  # what is of another type than its name says is no tensor
+            case "value" if attribute.HasField("t"):
+                return attribute.t
+            case "sparse_value" if attribute.HasField("sparse_tensor"):
+                return _dense(attribute.sparse_tensor)
+            case "value_float":
+                return make("", onnx.TensorProto.FLOAT, [], [attribute.f])
+            case "value_int":
+                return make("", onnx.TensorProto.INT64, [], [attribute.i])
+            case "value_floats":
+                floats = list(attribute.floats)
+                return make("", onnx.TensorProto.FLOAT, [len(floats)], floats)
+            case "value_ints":
+                ints = list(attribute.ints)
+                return make("", onnx.TensorProto.INT64, [len(ints)], ints)
     return None
 
 

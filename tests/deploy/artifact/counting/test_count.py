@@ -203,6 +203,11 @@ def test_a_weight_that_is_cut_counts_whole_and_once() -> None:
     assert both(model_of(nodes, [weight("w", 6, 3, 3, 3)])) == ((2 * 3 * 64 * 27, ""), (162, ""))
 
 
+def test_a_constant_of_another_type_than_its_name_says_is_none() -> None:
+    wrong = as_constant(value=[1, 2], sparse_value=1.0)
+    assert both(model_of([wrong, conv("x", "y")]))[1] == (0, "1 Conv with a computed weight")
+
+
 def test_what_else_is_learned() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"]),
