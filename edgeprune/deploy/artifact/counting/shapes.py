@@ -71,25 +71,23 @@ def stored(graph: Any) -> Types:
 
 
 def _constant(node: Any) -> Any:
+    """The tensor of a Constant; None where it is text, or of another type than its name says."""
     import onnx
 
-    make = onnx.helper.make_tensor
+    floats, ints = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     for attribute in node.attribute:
-        match attribute.name:  # what is of another type than its name says is no tensor
-            case "value" if attribute.HasField("t"):
-                return attribute.t
-            case "sparse_value" if attribute.HasField("sparse_tensor"):
-                return _dense(attribute.sparse_tensor)
-            case "value_float":
-                return make("", onnx.TensorProto.FLOAT, [], [attribute.f])
-            case "value_int":
-                return make("", onnx.TensorProto.INT64, [], [attribute.i])
-            case "value_floats":
-                floats = list(attribute.floats)
-                return make("", onnx.TensorProto.FLOAT, [len(floats)], floats)
-            case "value_ints":
-                ints = list(attribute.ints)
-                return make("", onnx.TensorProto.INT64, [len(ints)], ints)
+        if attribute.name == "value" and attribute.HasField("t"):
+            return attribute.t
+        if attribute.name == "sparse_value" and attribute.HasField("sparse_tensor"):
+            return _dense(attribute.sparse_tensor)
+        plain: dict[str, tuple[int, list[int], list[Any]]] = {
+            "value_float": (floats, [], [attribute.f]),
+            "value_int": (ints, [], [attribute.i]),
+            "value_floats": (floats, [len(attribute.floats)], list(attribute.floats)),
+            "value_ints": (ints, [len(attribute.ints)], list(attribute.ints)),
+        }
+        if attribute.name in plain:
+            return onnx.helper.make_tensor("", *plain[attribute.name])
     return None
 
 
