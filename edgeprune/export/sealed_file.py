@@ -117,9 +117,9 @@ def export_checkpoint(
     out = out or path.with_name("model.onnx")
     refuse_existing(out, overwrite=overwrite)
     profile = load_target(target) if target else _recorded_target(path)
-    model, record = load_slim(path, trust_factory=trust_factory)
-    network = exported(model, record, path, options)
-    return ship(network, record, profile, out, overwrite=overwrite, options=options)
+    return load_and_ship(
+        path, out, profile, overwrite=overwrite, trust=trust_factory, options=options
+    )
 
 
 def _recorded_target(path: Path) -> TargetProfile:
@@ -130,11 +130,18 @@ def _recorded_target(path: Path) -> TargetProfile:
 
 
 def load_and_ship(
-    path: Path, out: Path, target: TargetProfile, *, overwrite: bool, trust: bool
+    path: Path,
+    out: Path,
+    target: TargetProfile,
+    *,
+    overwrite: bool,
+    trust: bool,
+    options: FileOptions = PLAIN,
 ) -> Shipped:
     """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
     model, record = load_slim(path, trust_factory=trust)
-    return ship(exported(model, record, path), record, target, out, overwrite=overwrite)
+    network = exported(model, record, path, options)
+    return ship(network, record, target, out, overwrite=overwrite, options=options)
 
 
 def exported(

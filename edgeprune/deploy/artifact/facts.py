@@ -56,7 +56,7 @@ class Facts:
     @cached_property
     def macs(self) -> Count:
         """Multiply-accumulates of one run, counted from the graph."""
-        shapes = {_inputs(self.proto)[0].name: self.input_shape}
+        shapes = {fed_inputs(self.proto)[0].name: self.input_shape}
         return count_macs(self.proto, shapes, partial(observed, self.proto, shapes))
 
     @cached_property
@@ -103,13 +103,14 @@ def resolve(axes: list[int | str], pinned: tuple[int, ...] | None, name: str) ->
     return tuple(int(size) for size in sizes)
 
 
-def _inputs(proto: Any) -> list[Any]:
+def fed_inputs(proto: Any) -> list[Any]:
+    """Inputs of a graph that no weight of the file fills."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [value for value in proto.graph.input if value.name not in weights]
 
 
 def _only_input(proto: Any, path: Path) -> list[int | str]:
-    inputs = _inputs(proto)
+    inputs = fed_inputs(proto)
     if len(inputs) != 1:
         names = one_line(", ".join(value.name for value in inputs)) or "none"
         raise InputError(f"{path} has {len(inputs)} inputs ({names}); edgeprune takes one image")

@@ -1,6 +1,7 @@
 """Reads an ONNX file, anybody's, and describes it: record, seal, counts, layers, kernels."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeprune.deploy.artifact.counting.count import Count, count_params
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.doctor.description import UNKNOWN, Description, Width
 from edgeprune.deploy.doctor.diagnosis import few
-from edgeprune.deploy.doctor.layers import FORMS, QUANTISED, WEIGHTED, layer_name
+from edgeprune.deploy.doctor.layers import FORMS, QUANTISED, layer_name, sources, weight_of
 from edgeprune.deploy.doctor.look import optimised_graphs
 from edgeprune.deploy.gate.kernel_layout import layout
 from edgeprune.deploy.timing.setting import Setting
@@ -55,7 +56,7 @@ def describe(path: Path) -> Description:
         uncounted=uncounted,
         operators=dict(Counter(one_line(n.op_type) for n in proto.graph.node).most_common()),
         widths=widths_of(proto, _dense(path, provenance)),
-        kernels=_kernels(path),
+        kernels=_kernels(content),
     )
 
 
@@ -67,7 +68,7 @@ def _provenance(path: Path, proto: Any) -> tuple[Provenance | None, str | None]:
         return seal.verify(path, proto), "intact"
     except PromiseError as error:
         try:
-            return seal.read(path), one_line(error)
+            return seal.read(path, proto), one_line(error)
         except PromiseError as unread:
             return None, one_line(unread)
 
@@ -111,10 +112,8 @@ def _precision(proto: Any) -> str:
     """Types of the weights by their share of the values, the largest first."""
     kinds = Counter[str]()
     for tensor in proto.graph.initializer:
-        size = 1
-        for axis in tensor.dims:
-            size *= axis
-        kinds[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += size
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        kinds[kind] += math.prod(tensor.dims)
     total = sum(kinds.values())
     shown = [f"{kind} {count / total:.0%}" for kind, count in kinds.most_common(3) if count]
     said = f"weights {', '.join(shown)}" if shown else "no weights"
@@ -125,21 +124,16 @@ def _precision(proto: Any) -> str:
 def widths_of(proto: Any, dense: Mapping[str, int]) -> tuple[Width, ...]:
     """The layers of a model, with the channels that each made in the dense one, by its name."""
     sizes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
-    origin = {name: name for name in sizes}
     for node in proto.graph.node:
         if node.op_type == "Constant":
             tensor = next((a.t for a in node.attribute if a.name == "value"), None)
             sizes[node.output[0]] = tuple(tensor.dims) if tensor is not None else ()
-            origin[node.output[0]] = node.output[0]
-        elif node.op_type in FORMS and node.input[0] in sizes and node.op_type != "Transpose":
-            sizes[node.output[0]] = sizes[node.input[0]]
-            origin[node.output[0]] = origin[node.input[0]]
+    stored = sources(proto, [form for form in FORMS if form != "Transpose"])  # axes stay in place
     found = []
     for node in proto.graph.node:
-        place = WEIGHTED.get(node.op_type)
-        weight = "" if place is None or len(node.input) <= place else node.input[place]
+        weight = stored.get(weight_of(node), "")
         if len(sizes.get(weight, ())) >= 2:
-            found.append(_width(node, sizes[weight], origin[weight], dense))
+            found.append(_width(node, sizes[weight], weight, dense))
     return tuple(found)
 
 
@@ -174,9 +168,9 @@ def _dense(path: Path, provenance: Provenance | None) -> dict[str, int]:
     return {width.name: width.outputs for width in widths_of(seal.load(beside), {})}
 
 
-def _kernels(path: Path) -> str:
+def _kernels(content: bytes) -> str:
     """Where the convolutions run on this machine, or why that cannot be told."""
-    (graph,) = optimised_graphs([path], Setting(), {})
+    (graph,) = optimised_graphs([content], Setting(), {})
     if graph is None:
         return f"{UNKNOWN}: onnxruntime does not take the file"
     found = layout(graph)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune.deploy.artifact.facts import fed_inputs
 from edgeprune.errors import InputError
 from edgeprune.text import did_you_mean, one_line
 
@@ -36,8 +37,7 @@ def settle(proto: Any, asked: Mapping[str, Shape]) -> Inputs:
         InputError: no such input, a shape that contradicts the file, or an input that is no
             tensor.
     """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
+    inputs = fed_inputs(proto)
     if not inputs:
         raise InputError("the model has no input: there is nothing to run")
     named = {name or inputs[0].name: shape for name, shape in asked.items()}
