@@ -107,9 +107,31 @@ def load(path: Path, content: bytes | None = None) -> onnx.ModelProto:
         raise InputError(f"{path} is not an ONNX file, or a truncated one") from None
     if not proto.graph.node:
         raise InputError(f"{path} is not an ONNX file: it holds no operators")
+    if not all(map(_is_text, (proto.graph, *proto.functions))):
+        raise InputError(f"{path} is a damaged ONNX file: a name in it is no text")
     if any(w.data_location == onnx.TensorProto.EXTERNAL for w in proto.graph.initializer):
         raise InputError(f"{path} keeps weights in a second file; save it as one file")
     return proto
+
+
+def _is_text(message: Any) -> bool:
+    """Whether every name in a graph and below is UTF-8, which the parser does not ask for."""
+    try:
+        return all(map(_is_name, message.ListFields()))
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_name(found: tuple[Any, Any]) -> bool:
+    field, value = found
+    many: Any = value if not isinstance(value, Message | str | bytes | int | float) else [value]
+    if field.type == field.TYPE_STRING:
+        return all(isinstance(each, str) for each in many)
+    if field.message_type is None:
+        return True
+    if field.message_type.name == "TensorProto":  # whose other fields are data, perhaps much
+        return all(isinstance(each.name, str) for each in many)
+    return all(map(_is_text, many))
 
 
 def strip_paths(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -126,3 +126,12 @@ def test_weights_listed_as_inputs_are_not_inputs(net: Net, tmp_path: Path) -> No
     listed = helper.make_tensor_value_info("w1", TensorProto.FLOAT, [8, 3, 3, 3])
     model.graph.input.append(listed)
     assert read(write(tmp_path / "m.onnx", model.SerializeToString())).input_shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["Conv", "GlobalAveragePool"])
+def test_a_name_that_is_no_text(net: Net, tmp_path: Path, name: str) -> None:
+    content, cut = net(4), name.encode()
+    assert cut in content
+    damaged = write(tmp_path / "m.onnx", content.replace(cut, b"\xff" * len(cut), 1))
+    with pytest.raises(InputError, match="a name in it is no text"):
+        read(damaged)
