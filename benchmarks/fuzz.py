@@ -87,6 +87,8 @@ def fuzz(reader: Reader, inputs: int, number: int, *, shrink: bool) -> str:
     try:
         each()
     except Exception as error:
+        # Hypothesis notes the strategy, which may hold a whole model.
+        error.__notes__ = [note[:1500] for note in getattr(error, "__notes__", [])]
         lines = traceback.format_exception(error)
         reason = "".join(lines)[-4000:]
     print(
