@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 
 from fuzzing import readers, written
+from fuzzing.reader import Reader
 from fuzzing.survival import Survival
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def main() -> int:
     return 1 if any(failed) else 0
 
 
-def fuzz(reader: readers.Reader, inputs: int, number: int, *, shrink: bool) -> str:
+def fuzz(reader: Reader, inputs: int, number: int, *, shrink: bool) -> str:
     """Put so many inputs through one reader; what failed, or nothing."""
     survival, start, reason = Survival(), time.monotonic(), ""
     options = settings(
@@ -86,6 +87,8 @@ def fuzz(reader: readers.Reader, inputs: int, number: int, *, shrink: bool) -> s
     try:
         each()
     except Exception as error:
+        # Hypothesis notes the strategy, which may hold a whole model.
+        error.__notes__ = [note[:1500] for note in getattr(error, "__notes__", [])]
         lines = traceback.format_exception(error)
         reason = "".join(lines)[-4000:]
     print(

@@ -17,6 +17,6 @@ __all__ = ["__version__", "check", "load", "slim"]
 
 def __getattr__(name: str) -> Any:
     """Import the Python interface when it is first used, so that ``import edgeprune`` is free."""
-    if name in ("check", "load", "slim"):
+    if name in __all__:
         return getattr(import_module("edgeprune.api"), name)
     raise AttributeError(f"module 'edgeprune' has no attribute {name!r}")

@@ -63,20 +63,18 @@ def test_what_computes_without_end_is_stopped_though_it_takes_that_for_an_error(
 def test_damaged_inputs_end_in_one_line(tmp_path: Path) -> None:
     fuzz = importlib.import_module("fuzz")
     readers = importlib.import_module("fuzzing.readers")
-    made = readers._Maker(tmp_path)
-    for reader in [*readers._devices(made), readers._commands(made)]:
+    made = importlib.import_module("fuzzing.reader").Maker(tmp_path)
+    for reader in [*readers.devices(made), readers.commands(made)]:
         assert fuzz.fuzz(reader, 40, 0, shrink=False) == ""
 
 
 def test_a_reader_that_breaks_is_told(tmp_path: Path) -> None:
     fuzz = importlib.import_module("fuzz")
-    readers = importlib.import_module("fuzzing.readers")
+    maker = importlib.import_module("fuzzing.reader").Maker(tmp_path)
     mutations = importlib.import_module("fuzzing.mutations")
 
     def careless(path: Path) -> None:
         assert json.loads(path.read_bytes())["a"] == 1
 
-    reader = readers._Maker(tmp_path).file(
-        "careless", 1, mutations.damaged_json({"a": 1}), careless
-    )
+    reader = maker.file("careless", 1, mutations.damaged_json({"a": 1}), careless)
     assert "Error" in fuzz.fuzz(reader, 40, 0, shrink=False)

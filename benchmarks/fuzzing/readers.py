@@ -2,16 +2,16 @@
 
 import io
 import json
+import sys
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
 from edgeprune.cli import project_file
@@ -45,80 +45,24 @@ from fuzzing.mutations import (
     shortened,
     to_toml,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """One reader.
-
-    Attributes:
-        name: What the table calls it.
-        weight: Share of the inputs.
-        inputs: What it is given.
-        read: Reads one of them; what it returns are further lines that somebody sees.
-        folder: Where it works; nothing may be left there.
-    """
-
-    name: str
-    weight: int
-    inputs: SearchStrategy[Any]
-    read: Callable[[Any], Sequence[str] | None]
-    folder: Path
+from fuzzing.reader import Maker, Reader
 
 
 def all_of(run: Path, work: Path) -> list[Reader]:
     """Every reader, its inputs made from a finished run folder."""
-    made = _Maker(work)
+    made = Maker(work)
     return [
-        *_documents(made, run),
-        *_run_folder(made, run),
-        *_models(made, run),
-        *_devices(made),
-        *_images(made),
-        *_reports(made, run),
-        _commands(made),
+        *documents(made, run),
+        *run_folder(made, run),
+        *models(made, run),
+        *devices(made),
+        *images(made),
+        *reports(made, run),
+        commands(made),
     ]
 
 
-class _Maker:
-    """Makes readers that each work in a folder of their own."""
-
-    def __init__(self, work: Path) -> None:
-        self.work = work
-
-    def file(
-        self,
-        name: str,
-        weight: int,
-        inputs: SearchStrategy[bytes],
-        read: Callable[[Path], Any],
-        *,
-        file: str = "input",
-        beside: dict[str, bytes] | None = None,
-    ) -> Reader:
-        """A reader of one file, which is written before each reading."""
-        folder = self.work / name.replace(" ", "-")
-        folder.mkdir()
-        path = folder / file
-        for other, content in {file: b"", **(beside or {})}.items():
-            (folder / other).write_bytes(content)
-
-        def once(content: bytes) -> Any:
-            path.write_bytes(content)
-            return read(path)
-
-        return Reader(name=name, weight=weight, inputs=inputs, read=once, folder=folder)
-
-    def values(
-        self, name: str, weight: int, inputs: SearchStrategy[Any], read: Callable[[Any], Any]
-    ) -> Reader:
-        """A reader of something in memory."""
-        folder = self.work / name.replace(" ", "-")
-        folder.mkdir()
-        return Reader(name=name, weight=weight, inputs=inputs, read=read, folder=folder)
-
-
-def _documents(made: _Maker, run: Path) -> list[Reader]:
+def documents(made: Maker, run: Path) -> list[Reader]:
     profile = (data_folder("targets") / "mobile-cpu.toml").read_text()
     project = '[check]\nmax-ratio = 0.8\nbudget = ["p90_ms=6"]\n[search]\nseed = 3\n'
     known = {"check": {"max_ratio", "budget", "json"}, "search": {"seed", "out", "model"}}
@@ -144,15 +88,20 @@ def _documents(made: _Maker, run: Path) -> list[Reader]:
     ]
 
 
-def _run_folder(made: _Maker, run: Path) -> list[Reader]:
+def run_folder(made: Maker, run: Path) -> list[Reader]:
     record = shortened(json.loads((run / "run.json").read_text()))
     judged = shortened(json.loads((run / "check.json").read_text()), 2)
     plan = shortened(json.loads((run / "plan.json").read_text()), 5)
     limits: list[dict[str, Any]] = [{"latency": 0.5, "macs": None, "params": None}] * 2
     scores = [{"key": f"F1 {n}", "loss": 0.5, "accuracy": 0.9} for n in range(3)]
     lines = "\n".join(json.dumps(line) for line in scores)
-    kept = torch.save, io.BytesIO()
-    kept[0]({"format": 1, "task": {"plan": "a"}, "step": 3}, kept[1])
+    left = made.work / "recovery.pt"
+    weights = {"w": torch.arange(3.0)}
+    state.write(
+        left,
+        {"plan": "a"},
+        state.State(losses=[0.5], seconds=1.0, model=weights, average=None, optimizer={}),
+    )
 
     def recall(path: Path) -> list[str]:
         folder = RunFolder(path.parent)
@@ -192,13 +141,13 @@ def _run_folder(made: _Maker, run: Path) -> list[Reader]:
         made.file(
             "training state",
             5,
-            damaged_bytes(kept[1].getvalue()),
+            damaged_bytes(left.read_bytes()),
             lambda path: _none(state.read(path, {"plan": "a"})),
         ),
     ]
 
 
-def _models(made: _Maker, run: Path) -> list[Reader]:
+def models(made: Maker, run: Path) -> list[Reader]:
     sealed = (run / "model.onnx").read_bytes()
     record = torch.load(run / "model.pt", weights_only=True)
     plain = {name: value for name, value in record.items() if name not in ("state_dict", "images")}
@@ -225,7 +174,10 @@ def _models(made: _Maker, run: Path) -> list[Reader]:
 
     def saved(content: Any) -> bytes:
         buffer = io.BytesIO()
-        torch.save({**content, **rest} if isinstance(content, dict) else content, buffer)
+        try:
+            torch.save({**content, **rest} if isinstance(content, dict) else content, buffer)
+        except RecursionError:  # too deep for torch to write, so no such file comes from it
+            return b""
         return buffer.getvalue()
 
     def parsed_entries(content: Any) -> None:
@@ -249,20 +201,28 @@ def _models(made: _Maker, run: Path) -> list[Reader]:
         made.file(
             "model.pt", 5, damaged_bytes((run / "model.pt").read_bytes()), rebuilt, file="model.pt"
         ),
-        made.file("model.pt values", 5, damaged_plain(plain).map(saved), rebuilt, file="model.pt"),
+        made.file(
+            "model.pt values",
+            5,
+            damaged_plain(plain).map(saved).filter(bool),
+            rebuilt,
+            file="model.pt",
+        ),
     ]
 
 
-def _devices(made: _Maker) -> list[Reader]:
-    lines = written.answer()
+def devices(made: Maker) -> list[Reader]:
+    refused = written.answer()
+    lines = [line for line in refused if line["kind"] != "error"]
 
     def answered(texts: list[bytes]) -> list[str]:
-        seen = [json.dumps(line) for line in parsed(texts, "the device", lambda: WORDS[1])]
-        return [line for line in seen if not line.isprintable()]
+        seen = list(parsed(texts, "the device", lambda: WORDS[1]))
+        facts = [value for line in seen for value in line.get("machine", {}).values()]
+        # They are printed and reported as they are.
+        return [str(each) for value in facts for each in _listed(value)]
 
     def spoken(content: Any) -> list[bytes]:
-        each = content if isinstance(content, list) else [content]
-        return [json.dumps(line).encode() for line in each]
+        return [json.dumps(line).encode() for line in _listed(content)]
 
     whole = b"\n".join(spoken(lines))
     return [
@@ -271,6 +231,7 @@ def _devices(made: _Maker) -> list[Reader]:
             30,
             st.one_of(
                 damaged_plain(lines).map(spoken),
+                damaged_plain(refused).map(spoken),
                 damaged_bytes(whole).map(lambda text: text.split(b"\n")),
             ),
             answered,
@@ -278,7 +239,7 @@ def _devices(made: _Maker) -> list[Reader]:
     ]
 
 
-def _images(made: _Maker) -> list[Reader]:
+def images(made: Maker) -> list[Reader]:
     pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     seeds = []
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
@@ -315,7 +276,7 @@ def _images(made: _Maker) -> list[Reader]:
     ]
 
 
-def _reports(made: _Maker, run: Path) -> list[Reader]:
+def reports(made: Maker, run: Path) -> list[Reader]:
     plain = shortened(json.loads((run / "check.json").read_text()), 2)
 
     def written_out(content: Any) -> list[str]:
@@ -324,7 +285,7 @@ def _reports(made: _Maker, run: Path) -> list[Reader]:
     return [made.values("report formats", 10, damaged_plain(plain), written_out)]
 
 
-def _commands(made: _Maker) -> Reader:
+def commands(made: Maker) -> Reader:
     options = ("--target", "--max-ratio", "--budget", "--device", "--baseline", "--max-seconds")
     pair = st.tuples(st.sampled_from(options), st.sampled_from(WORDS))
     words = st.tuples(
@@ -345,9 +306,6 @@ def _commands(made: _Maker) -> Reader:
 
 def _ended(line: list[str]) -> list[str]:
     """Run a command as the shell does; whatever it prints is looked at by who called."""
-    import sys
-    from unittest.mock import patch
-
     with patch.object(sys, "argv", ["edgeprune", *line]):
         try:
             command_line()
@@ -361,10 +319,12 @@ def _formats(report: Report) -> list[str]:
     """Every line of every format of a report."""
     lines = [*formats.to_text(report).splitlines(), *formats.to_markdown(report).splitlines()]
     lines += formats.to_annotations(report).splitlines()
-    from xml.etree import ElementTree
-
     ElementTree.fromstring(formats.to_junit(report).split("\n", 1)[1])
     return lines
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _plain(text: str) -> Any:

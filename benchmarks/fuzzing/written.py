@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-c", "from edgeprune.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "edgeprune"]
 SEARCH = ["search", "--strategy", "uniform", "--epochs", "1", "--max-latency-ratio", "0.8"]
 
 

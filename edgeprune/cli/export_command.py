@@ -84,7 +84,8 @@ def export(
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     needs_search("export")
-    from edgeprune.export.sealed_file import FileOptions, export_checkpoint
+    from edgeprune.export.file_options import FileOptions
+    from edgeprune.export.sealed_file import export_checkpoint
 
     asked = FileOptions(
         dynamic_batch=dynamic_batch,

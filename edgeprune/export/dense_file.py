@@ -8,14 +8,8 @@ import torch
 from torch import nn
 
 from edgeprune.errors import InputError
-from edgeprune.export.sealed_file import (
-    PLAIN,
-    FileOptions,
-    Shipped,
-    exported,
-    sample_pixels,
-    ship,
-)
+from edgeprune.export.file_options import PLAIN, FileOptions
+from edgeprune.export.sealed_file import Shipped, exported, sample_pixels, ship
 from edgeprune.files import refuse_existing
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet

@@ -17,10 +17,10 @@ from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import network_input
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.artifact.seal import file_sha256
-from edgeprune.deploy.devices.job import OPSET
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export.exporter import parity, parity_samples, to_onnx
+from edgeprune.export.file_options import PLAIN, FileOptions
 from edgeprune.export.ort_format import ort_format
 from edgeprune.files import refuse_existing, write_whole
 from edgeprune.prune.images.datasets import DataSet, sample
@@ -40,30 +40,6 @@ class Exported:
     model: nn.Module
     proto: onnx.ModelProto
     parent: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """What a deployer may ask of a file.
-
-    Attributes:
-        dynamic_batch: It takes any number of images.
-        opset: Version of its operators.
-        ort: The same network in ORT format lies beside it.
-        parity_images: How many real images travel inside; all that there are by default.
-        licence: What it may be used for, such as ``Apache-2.0``.
-        model_version: Number of the release.
-    """
-
-    dynamic_batch: bool = False
-    opset: int = OPSET
-    ort: bool = False
-    parity_images: int | None = None
-    licence: str | None = None
-    model_version: int = 0
-
-
-PLAIN = FileOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +93,9 @@ def export_checkpoint(
     out = out or path.with_name("model.onnx")
     refuse_existing(out, overwrite=overwrite)
     profile = load_target(target) if target else _recorded_target(path)
-    model, record = load_slim(path, trust_factory=trust_factory)
-    network = exported(model, record, path, options)
-    return ship(network, record, profile, out, overwrite=overwrite, options=options)
+    return load_and_ship(
+        path, out, profile, overwrite=overwrite, trust=trust_factory, options=options
+    )
 
 
 def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: bool) -> None:
@@ -140,11 +116,18 @@ def _recorded_target(path: Path) -> TargetProfile:
 
 
 def load_and_ship(
-    path: Path, out: Path, target: TargetProfile, *, overwrite: bool, trust: bool
+    path: Path,
+    out: Path,
+    target: TargetProfile,
+    *,
+    overwrite: bool,
+    trust: bool,
+    options: FileOptions = PLAIN,
 ) -> Shipped:
     """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
     model, record = load_slim(path, trust_factory=trust)
-    return ship(exported(model, record, path), record, target, out, overwrite=overwrite)
+    network = exported(model, record, path, options)
+    return ship(network, record, target, out, overwrite=overwrite, options=options)
 
 
 def exported(

@@ -13,6 +13,7 @@ from edgeprune.report.plots import (
     label,
     limit_line,
     rows_axis,
+    short,
 )
 from edgeprune.report.records import Attempts, Made, Run
 
@@ -60,12 +61,7 @@ def ratios(runs: Sequence[Run]) -> Figure:
         value = "unknown" if verdict.value is None else f"{verdict.value:.3f}x"
         count = " + ".join(str(len(epochs)) for epochs in attempts)
         rows.append((name, count, value, span, f"{verdict.limit:g}x", verdict.outcome))
-    layout: Plain = {
-        "xaxis": {"title": {"text": "latency / dense latency"}, "ticksuffix": "x"},
-        "yaxis": rows_axis(names),
-        "showlegend": False,
-        "height": height(len(names), 230),
-    }
+    layout = _layout("latency / dense latency", names, height(len(names), 230), ticksuffix="x")
     if len(limits) == 1:
         line, words = limit_line("x", limit := limits.pop(), f"limit {limit:g}x")
         layout |= {"shapes": [line], "annotations": [words]}
@@ -78,6 +74,16 @@ def ratios(runs: Sequence[Run]) -> Figure:
         rows=tuple(rows),
         lacking=LACKING,
     )
+
+
+def _layout(title: str, names: Sequence[str], pixels: int, **axis: str) -> Plain:
+    """A named row each, without a legend."""
+    return {
+        "xaxis": {"title": {"text": title}, **axis},
+        "yaxis": rows_axis(names),
+        "showlegend": False,
+        "height": pixels,
+    }
 
 
 def _judged(
@@ -134,12 +140,7 @@ def runs_in_ms(runs: Sequence[Run]) -> Figure:
             traces.append(_box(text, times, len(names), own if side == "slim" else "ink"))
             names.append(text)
             rows.append((text, f"{len(times):,}", *(f"{ms:.3f} ms" for ms in _quartiles(times))))
-    layout: Plain = {
-        "xaxis": {"title": {"text": "one run, ms"}, "rangemode": "tozero"},
-        "yaxis": rows_axis(names),
-        "showlegend": False,
-        "height": height(2 * len(names), 260),
-    }
+    layout = _layout("one run, ms", names, height(2 * len(names)), rangemode="tozero")
     return Figure(
         key="runs",
         title="Every timed run",
@@ -158,7 +159,7 @@ def _box(name: str, times: list[float], place: int, colour: str) -> Plain:
     return {
         "type": "box",
         "orientation": "h",
-        "name": short_name(name),
+        "name": short(name, 40),
         "x": times[::step],
         "y0": place,
         "boxpoints": "all",
@@ -175,11 +176,6 @@ def _box(name: str, times: list[float], place: int, colour: str) -> Plain:
             f"fastest {fastest:.3f}, slowest {slowest:.3f} ms",
         ),
     }  # fmt: skip
-
-
-def short_name(name: str) -> str:
-    """A name as plotly takes it."""
-    return label(name[:40])
 
 
 def _quartiles(times: Sequence[float]) -> tuple[float, float, float, float, float]:

@@ -17,6 +17,7 @@ from edgeprune.run import pipeline
 from edgeprune.run.family import Family, Member
 from edgeprune.run.outcome import Outcome, Row
 from edgeprune.target import RelativeBudget, load_target, with_budgets
+from tests.endings import refused
 
 
 def network(path, seed=0):
@@ -33,16 +34,6 @@ def network(path, seed=0):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save(model, path)
     return path
-
-
-def refused(result, code, *said):
-    """One line on stderr, nothing on stdout, the right code."""
-    assert result[0] == code, result
-    assert result[1] == ""
-    assert result[2].startswith("edgeprune: ")
-    assert result[2].count("\n") == 1
-    for words in said:
-        assert words in result[2]
 
 
 def test_targets_are_listed_and_shown(run):

@@ -5,15 +5,7 @@ import torch
 
 from edgeprune.deploy.artifact import seal
 from edgeprune.prune.models.zoo import ModelSpec, build
-
-
-def refused(result, code, *said):
-    """One line on stderr, nothing on stdout, the right code."""
-    assert result[0] == code, result
-    assert result[1] == ""
-    assert result[2].startswith("edgeprune: ")
-    assert result[2].count("\n") == 1
-    assert all(words in result[2] for words in said)
+from tests.endings import refused
 
 
 @pytest.fixture

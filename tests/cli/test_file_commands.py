@@ -6,6 +6,7 @@ import sys
 import onnx
 import pytest
 
+from tests.endings import refused
 from tests.graphs import chain
 
 
@@ -14,15 +15,6 @@ def file(tmp_path):
     """A small file, clean but for nothing."""
     onnx.save(chain(16, 32), tmp_path / "m.onnx")
     return tmp_path / "m.onnx"
-
-
-def refused(result, code, *said):
-    """One line on stderr, nothing on stdout, the right code."""
-    assert result[0] == code, result
-    assert result[1] == ""
-    assert result[2].startswith("edgeprune: ")
-    assert result[2].count("\n") == 1
-    assert all(words in result[2] for words in said)
 
 
 def test_doctor_tells_and_ends_with_0(run, file):

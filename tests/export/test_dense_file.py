@@ -9,7 +9,7 @@ import torch
 from edgeprune.deploy.artifact import seal
 from edgeprune.errors import InputError
 from edgeprune.export.dense_file import DenseRequest, export_dense
-from edgeprune.export.sealed_file import FileOptions
+from edgeprune.export.file_options import FileOptions
 from edgeprune.prune.images.held import Normalisation
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.target import load_target

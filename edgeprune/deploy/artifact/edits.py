@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgeprune.deploy.artifact.counting.skeleton import subgraphs
+
 Shapes = Mapping[str, tuple[int, ...]]
 TINY = np.finfo(np.float32).tiny  # the smallest normal float32; below it a multiplication is slow
 IDENTITIES = ("Identity", "Dropout")
@@ -227,10 +229,9 @@ def _attribute(node: Any, name: str) -> Any:
 def _read_in_subgraphs(graph: Any) -> set[str]:
     found: set[str] = set()
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
-                found |= {name for each in inner.node for name in each.input}
-                found |= _read_in_subgraphs(inner)
+        for inner in subgraphs(node):
+            found |= {name for each in inner.node for name in each.input}
+            found |= _read_in_subgraphs(inner)
     return found
 
 

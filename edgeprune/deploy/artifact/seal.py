@@ -55,14 +55,16 @@ def write(
     return hashlib.sha256(content).hexdigest()
 
 
-def read(path: Path) -> Provenance | None:
-    """What the file says about itself; ``None`` where edgeprune did not export it.
+def read(path: Path, proto: onnx.ModelProto | None = None) -> Provenance | None:
+    """What a file, or ``proto`` read from it, says about itself.
+
+    ``None`` where edgeprune did not export it.
 
     Raises:
         InputError: not an ONNX file, or one of a newer edgeprune.
         PromiseError: an entry is unreadable.
     """
-    return _parse(path, entries_of(load(path)))
+    return _parse(path, entries_of(load(path) if proto is None else proto))
 
 
 def verify(path: Path, proto: onnx.ModelProto | None = None) -> Provenance:

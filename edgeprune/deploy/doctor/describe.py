@@ -1,6 +1,6 @@
 """Reads an ONNX file, anybody's, and describes it: record, seal, counts, layers, kernels."""
 
-import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ import onnx
 
 from edgeprune.deploy.artifact import facts, seal
 from edgeprune.deploy.artifact.counting.count import Count, count_params
+from edgeprune.deploy.artifact.model_file import read_model
 from edgeprune.deploy.artifact.provenance import Provenance
 from edgeprune.deploy.doctor.description import UNKNOWN, Description, Width
 from edgeprune.deploy.doctor.diagnosis import few
-from edgeprune.deploy.doctor.layers import FORMS, QUANTISED, WEIGHTED, layer_name
+from edgeprune.deploy.doctor.layers import FORMS, QUANTISED, layer_name, sources, weight_of
 from edgeprune.deploy.doctor.look import optimised_graphs
 from edgeprune.deploy.gate.kernel_layout import layout
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.files import contents
 from edgeprune.text import one_line
 
 
@@ -28,15 +28,15 @@ def describe(path: Path) -> Description:
     Raises:
         InputError: not an ONNX file, or one of a newer edgeprune.
     """
-    content = contents(path)
-    proto = seal.load(path, content)
+    file = read_model(path)
+    content, proto = file.content, file.proto
     provenance, sealed = _provenance(path, proto)
     macs, params, uncounted = _counts(path, proto, content)
     entries = seal.entries_of(proto)
     return Description(
         path=path,
-        sha256=hashlib.sha256(content).hexdigest(),
-        file_bytes=len(content),
+        sha256=file.sha256,
+        file_bytes=file.bytes,
         producer=_producer(proto),
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
         ir_version=proto.ir_version,
@@ -55,7 +55,7 @@ def describe(path: Path) -> Description:
         uncounted=uncounted,
         operators=dict(Counter(one_line(n.op_type) for n in proto.graph.node).most_common()),
         widths=widths_of(proto, _dense(path, provenance)),
-        kernels=_kernels(path),
+        kernels=_kernels(file.whole),
     )
 
 
@@ -67,14 +67,14 @@ def _provenance(path: Path, proto: Any) -> tuple[Provenance | None, str | None]:
         return seal.verify(path, proto), "intact"
     except PromiseError as error:
         try:
-            return seal.read(path), one_line(error)
+            return seal.read(path, proto), one_line(error)
         except PromiseError as unread:
             return None, one_line(unread)
 
 
 def _counts(path: Path, proto: Any, content: bytes) -> tuple[int | None, int | None, str]:
     try:
-        known = facts.read(path, None, content)
+        known = facts.read(path, content=content)
         macs, params = known.macs, known.params
     except InputError as error:
         # Parameters need no shape; several or open inputs leave the MACs unknown.
@@ -111,10 +111,8 @@ def _precision(proto: Any) -> str:
     """Types of the weights by their share of the values, the largest first."""
     kinds = Counter[str]()
     for tensor in proto.graph.initializer:
-        size = 1
-        for axis in tensor.dims:
-            size *= axis
-        kinds[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += size
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        kinds[kind] += math.prod(tensor.dims)
     total = sum(kinds.values())
     shown = [f"{kind} {count / total:.0%}" for kind, count in kinds.most_common(3) if count]
     said = f"weights {', '.join(shown)}" if shown else "no weights"
@@ -125,21 +123,16 @@ def _precision(proto: Any) -> str:
 def widths_of(proto: Any, dense: Mapping[str, int]) -> tuple[Width, ...]:
     """The layers of a model, with the channels that each made in the dense one, by its name."""
     sizes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
-    origin = {name: name for name in sizes}
     for node in proto.graph.node:
         if node.op_type == "Constant":
             tensor = next((a.t for a in node.attribute if a.name == "value"), None)
             sizes[node.output[0]] = tuple(tensor.dims) if tensor is not None else ()
-            origin[node.output[0]] = node.output[0]
-        elif node.op_type in FORMS and node.input[0] in sizes and node.op_type != "Transpose":
-            sizes[node.output[0]] = sizes[node.input[0]]
-            origin[node.output[0]] = origin[node.input[0]]
+    stored = sources(proto, [form for form in FORMS if form != "Transpose"])  # axes stay in place
     found = []
     for node in proto.graph.node:
-        place = WEIGHTED.get(node.op_type)
-        weight = "" if place is None or len(node.input) <= place else node.input[place]
+        weight = stored.get(weight_of(node), "")
         if len(sizes.get(weight, ())) >= 2:
-            found.append(_width(node, sizes[weight], origin[weight], dense))
+            found.append(_width(node, sizes[weight], weight, dense))
     return tuple(found)
 
 
@@ -174,9 +167,9 @@ def _dense(path: Path, provenance: Provenance | None) -> dict[str, int]:
     return {width.name: width.outputs for width in widths_of(seal.load(beside), {})}
 
 
-def _kernels(path: Path) -> str:
+def _kernels(content: bytes) -> str:
     """Where the convolutions run on this machine, or why that cannot be told."""
-    (graph,) = optimised_graphs([path], Setting(), {})
+    (graph,) = optimised_graphs([content], Setting(), {})
     if graph is None:
         return f"{UNKNOWN}: onnxruntime does not take the file"
     found = layout(graph)

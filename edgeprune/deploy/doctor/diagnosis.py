@@ -184,15 +184,17 @@ class Diagnosis:
 
 def side_by_side(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[tuple[str, float, float]]:
     """Layers that both files have: name and milliseconds of each, in our order."""
-    before: dict[str, float] = {}
-    for layer in theirs:
+    before = _by_name(theirs)
+    return [(name, ms, before[name]) for name, ms in _by_name(ours).items() if before.get(name)]
+
+
+def _by_name(layers: Sequence[Layer]) -> dict[str, float]:
+    """Milliseconds of the convolutions and products of each name."""
+    found: dict[str, float] = {}
+    for layer in layers:
         if layer.weighted:
-            before[layer.name] = before.get(layer.name, 0.0) + layer.ms
-    now: dict[str, float] = {}
-    for layer in ours:
-        if layer.weighted:
-            now[layer.name] = now.get(layer.name, 0.0) + layer.ms
-    return [(name, ms, before[name]) for name, ms in now.items() if before.get(name)]
+            found[layer.name] = found.get(layer.name, 0.0) + layer.ms
+    return found
 
 
 def few(layout: Layout) -> str:

@@ -6,7 +6,7 @@ and renamed. A node belongs to the layer whose output it computes, or that stand
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ def layers(
 def _owners(proto: Any, nodes: Sequence[Any]) -> list[tuple[str, str]]:
     """For each optimised node the layer that it is of: its name, and its output in the file."""
     makers = {output: node for node in proto.graph.node for output in node.output}
-    sources = _sources(proto)
+    stored = sources(proto)
     claimed: set[str] = set()
     found: list[tuple[str, str]] = [("", "")] * len(nodes)
     late = []
@@ -115,15 +115,15 @@ def _owners(proto: Any, nodes: Sequence[Any]) -> list[tuple[str, str]]:
             continue
         if maker is not None and maker.op_type in WEIGHTED:
             claimed.add(result)
-        found[place] = _named(maker, result, sources) if maker is not None else _added(node)
+        found[place] = _named(maker, result, stored) if maker is not None else _added(node)
     for place, node, maker in late:  # a fused node has the output of what follows the layer
         layer = None if maker is None else _before(maker, makers, claimed)
-        layer = layer or _by_weight(node, proto, sources, claimed)
+        layer = layer or _by_weight(node, proto, stored, claimed)
         if layer is None:
             found[place] = _added(node)
             continue
         claimed.add(layer.output[0])
-        found[place] = _named(layer, layer.output[0], sources)
+        found[place] = _named(layer, layer.output[0], stored)
     return found
 
 
@@ -148,32 +148,34 @@ def _before(node: Any, makers: Mapping[str, Any], claimed: set[str]) -> Any:
     return None
 
 
-def _by_weight(node: Any, proto: Any, sources: Mapping[str, str], claimed: set[str]) -> Any:
+def _by_weight(node: Any, proto: Any, stored: Mapping[str, str], claimed: set[str]) -> Any:
     weights = {re.sub(FOLDED, "", name) for name in node.input}
     for each in proto.graph.node:
-        place = WEIGHTED.get(each.op_type)
-        if place is not None and len(each.input) > place and each.output[0] not in claimed:
-            name = each.input[place]
-            if sources.get(name, name) in weights:
-                return each
+        name = weight_of(each)
+        if name and each.output[0] not in claimed and stored.get(name, name) in weights:
+            return each
     return None
 
 
-def _sources(proto: Any) -> dict[str, str]:
-    """Tensors that are a weight in another form, with the weight's own name."""
+def sources(proto: Any, forms: Collection[str] = FORMS) -> dict[str, str]:
+    """Tensors that are a weight, or one in another form, with the weight's own name."""
     found = {tensor.name: tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant":
             found[node.output[0]] = node.output[0]
-        elif node.op_type in FORMS and node.input[0] in found:
+        elif node.op_type in forms and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     return found
 
 
-def _named(node: Any, value: str, sources: Mapping[str, str]) -> tuple[str, str]:
+def _named(node: Any, value: str, stored: Mapping[str, str]) -> tuple[str, str]:
+    return one_line(layer_name(node, stored.get(weight_of(node), ""))), value
+
+
+def weight_of(node: Any) -> str:
+    """The tensor that a layer reads as its weight; empty for all other nodes."""
     place = WEIGHTED.get(node.op_type)
-    weight = "" if place is None or len(node.input) <= place else node.input[place]
-    return one_line(layer_name(node, sources.get(weight, ""))), value
+    return "" if place is None or len(node.input) <= place else str(node.input[place])
 
 
 def layer_name(node: Any, weight: str) -> str:

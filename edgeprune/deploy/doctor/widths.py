@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import numpy_helper
 
+from edgeprune.deploy.artifact.counting.shapes import inferred, shape_of
 from edgeprune.deploy.artifact.edits import copy_of
 
 # Operators that leave every channel where it is, with one tensor in and one out.
@@ -229,10 +229,5 @@ class _Coupling:
 
 def shapes_of(proto: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors whose sizes can all be inferred."""
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    known = {}
-    for value in (*inferred.input, *inferred.output, *inferred.value_info):
-        sizes = tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
-        if all(size > 0 for size in sizes):  # 0 and -1 stand for sizes that are not known
-            known[value.name] = sizes
-    return known
+    known = {name: shape_of(kind) for name, kind in inferred(proto).items()}
+    return {name: shape for name, shape in known.items() if shape is not None and all(shape)}

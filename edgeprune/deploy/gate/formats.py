@@ -37,8 +37,9 @@ def to_markdown(report: Report) -> str:
     ]
     for verdict in report.verdicts:
         mark = "**missed**" if verdict.outcome == "missed" else verdict.outcome
-        cells = [verdict.name, mark, verdict.value_text, verdict.limit_text]
-        lines.append(f"| {' | '.join(cells)} | {_cell(shortened(verdict.evidence))} |")
+        shown = [verdict.name, mark, verdict.value_text, verdict.limit_text]
+        cells = map(_cell, [*shown, shortened(verdict.evidence)])
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         *(f"- {_cell(shortened(line))}" for line in [*report.notes, *health_lines(report)]),

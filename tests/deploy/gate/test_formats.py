@@ -178,3 +178,10 @@ def test_settings_of_the_machine_are_told_where_they_can_be_read(report: Report)
     assert "machine: governor powersave" in text
     assert "machine: CPU quota 50000 100000" in text
     assert "health" not in text
+
+
+def test_a_budget_of_any_name_leaves_the_table_whole(report: Report) -> None:
+    odd = replace(report.verdicts[0], name="a|b\x1b[31m")
+    lines = to_markdown(replace(report, verdicts=(odd,))).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[4].startswith("| a\\|b [31m |")

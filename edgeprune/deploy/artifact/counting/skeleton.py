@@ -3,6 +3,7 @@
 What the file says about shapes inside it is dropped: it may be stale or a lie.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -79,14 +80,16 @@ def is_stored_here(node: Any) -> bool:
     return node.op_type == "Constant" and node.domain in ("", "ai.onnx")
 
 
+def is_small(tensor: Any) -> bool:
+    """Whether a skeleton keeps the data of a tensor that is stored in the file."""
+    return bool(math.prod(tensor.dims) <= SMALL)
+
+
 def _bare(tensor: Any) -> Any:
     import onnx
 
-    size = 1
-    for dim in tensor.dims:
-        size *= dim
     external = tensor.data_location == onnx.TensorProto.EXTERNAL
-    if size <= SMALL and not external:
+    if is_small(tensor) and not external:
         return tensor
     return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeprune.deploy.artifact.counting.shapes import Types, shape_of, stored
-from edgeprune.deploy.artifact.counting.skeleton import SMALL, subgraphs
+from edgeprune.deploy.artifact.counting.skeleton import is_small, subgraphs
 
 MOST_TRIPS = 1 << 31
 
@@ -66,10 +66,7 @@ def alone(model: Any, body: Any, fed: Types, types: Types, constants: Mapping[st
 
 def _is_whole(tensor: Any) -> bool:
     """Whether a tensor has its data, as small ones have in a skeleton."""
-    size = 1
-    for dim in tensor.dims:
-        size *= dim
-    return size <= SMALL and tensor.ByteSize() > 0
+    return is_small(tensor) and tensor.ByteSize() > 0
 
 
 def _read(graph: Any) -> Iterator[str]:
