@@ -3,10 +3,18 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from edgeprune.documents import read_toml
 from edgeprune.errors import InputError
@@ -63,9 +71,13 @@ class Inputs(_Table):
 
 
 class Precision(_Table):
-    """Number format of the exported file."""
+    """Number format of the exported file, which is that of the latency table and the search."""
 
-    mode: Literal["fp32"] = "fp32"
+    mode: Literal["fp32", "int8", "fp16"] = "fp32"
+    scheme: Literal["auto", "u8s8", "s8s8"] = "auto"
+    calibration_images: Annotated[int, Field(ge=8, le=1024)] = 128
+    calibration_method: Literal["auto", "minmax", "percentile", "entropy"] = "auto"
+    min_integer_conv_fraction: Annotated[float, Field(ge=0, le=1)] = 0.95
 
 
 class Measure(_Table):
@@ -80,6 +92,8 @@ class Parity(_Table):
 
     atol: PositiveFloat = 1e-4
     rtol: PositiveFloat = 1e-3
+    sqnr_db: Annotated[float, Field(allow_inf_nan=False)] = 20.0  # of int8 against fp32 logits
+    agreement: Annotated[float, Field(ge=0, le=1)] = 0.9  # of their first classes
 
 
 class RelativeBudget(_Table):
@@ -126,6 +140,15 @@ class TargetProfile(_Table):
     parity: Parity = Parity()
     budget: Budget = Budget()
 
+    @model_validator(mode="after")
+    def _fp16_gains_nothing(self) -> Self:
+        if self.precision.mode == "fp16":
+            raise ValueError(
+                "precision.mode = 'fp16' is not faster on CPUExecutionProvider, which casts it "
+                "back to fp32, and not proven on others; take 'fp32' or 'int8'"
+            )
+        return self
+
     @property
     def sha256(self) -> str:
         """Hash of every value of the profile, defaults included; comments do not count."""
@@ -150,6 +173,18 @@ def load_target(name: str) -> TargetProfile:
         return TargetProfile.model_validate(read_toml(path))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error)}") from None
+
+
+def with_precision(profile: TargetProfile, mode: str | None) -> TargetProfile:
+    """The profile with another number format; None leaves its own."""
+    if mode is None:
+        return profile
+    content = profile.model_dump(by_alias=True)
+    content["precision"]["mode"] = mode
+    try:
+        return TargetProfile.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"--precision {mode}: {_first_problem(error)}") from None
 
 
 def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:

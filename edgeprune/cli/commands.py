@@ -101,6 +101,7 @@ def search(
     ] = None,
     seed: options.Seed = 0,
     device: options.Uri = "local://",
+    precision: options.Precision = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -161,13 +162,13 @@ def search(
     from edgeprune.run import defaults, pipeline
     from edgeprune.run.family import Family
     from edgeprune.run.request import Request
-    from edgeprune.target import load_target
+    from edgeprune.target import load_target, with_precision
 
     if weights and not data:
         raise InputError("--weights without --data: name the images it was trained for")
     if family and not (max_latency_ratio is None and max_latency_ms is None):
         raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
-    profile, source = load_target(target), data or "digits"
+    profile, source = with_precision(load_target(target), precision), data or "digits"
     request = Request(
         target=profile,
         model=ModelSpec(model, kwargs=dict(model_arg or ())),

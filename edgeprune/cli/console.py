@@ -59,12 +59,16 @@ def show_channels(trace: "Trace") -> None:
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
     """Print what a search came to, and the commands that repeat its last steps."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
-    rows = [
-        _cells(row, judged.get("latency") if row.name == "latency" else None)
-        for row in outcome.rows
-        if row.dense
+    shown = [row for row in outcome.rows if row.dense]
+    rows: list[tuple[str, ...]] = [
+        _cells(row, judged.get("latency") if row.name == "latency" else None) for row in shown
     ]
-    table(("", "dense", "slim", "slim / dense"), rows)
+    in_int8 = any(row.dense_int8 is not None for row in outcome.rows)
+    headings: tuple[str, ...] = ("", "dense", "slim", "slim / dense")
+    if in_int8:  # what quantisation alone gains stands between, so that nobody takes it twice
+        headings = ("", "dense fp32", "slim int8", "slim / dense", "dense int8")
+        rows = [(*cells, _control(row)) for cells, row in zip(rows, shown, strict=True)]
+    table(headings, rows)
     folder = outcome.folder
     export = ["edgeprune", "export", str(folder / "model.pt"), "--overwrite"]
     if request.model.is_factory:
@@ -173,14 +177,22 @@ def show_probe(report: "ProbeReport") -> None:
 
 def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
     """A row; the ratio that was judged, of interleaved pairs, stands before that of medians."""
-
-    def text(value: float) -> str:
-        decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
-        return f"{value:{decimals}} {row.unit}".strip()
-
     points = f"{row.slim - row.dense:+.2f} points"
     share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
-    return (row.name, text(row.dense), text(row.slim), share)
+    return (row.name, _text(row, row.dense), _text(row, row.slim), share)
+
+
+def _control(row: "Row") -> str:
+    """The dense int8 model's value, and its share of the fp32 one's where it is a cost."""
+    if row.dense_int8 is None:
+        return ""
+    share = "" if row.unit == "%" else f" ({row.dense_int8 / row.dense:.3f}x)"
+    return _text(row, row.dense_int8) + share
+
+
+def _text(row: "Row", value: float) -> str:
+    decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
+    return f"{value:{decimals}} {row.unit}".strip()
 
 
 @contextmanager

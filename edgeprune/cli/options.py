@@ -34,6 +34,14 @@ class Compensation(StrEnum):
     none = "none"
 
 
+class NumberFormat(StrEnum):
+    """Number format of the exported file."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+    fp16 = "fp16"
+
+
 class GenomeKind(StrEnum):
     """What gwcs evolves."""
 
@@ -160,6 +168,13 @@ Classes = Annotated[int, typer.Option(help="Number of outputs of the model.", mi
 Uri = Annotated[
     str,
     typer.Option("--device", help="Where to measure: local:// or ssh://user@host[:port]."),
+]
+Precision = Annotated[
+    NumberFormat | None,
+    typer.Option(
+        help="Number format that is searched, exported and measured: fp32 or int8; the "
+        "target's by default. Ratios are to the dense fp32 model."
+    ),
 ]
 Side = Annotated[
     int | None,

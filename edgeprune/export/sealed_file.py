@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -15,13 +13,13 @@ from edgeprune import __version__
 from edgeprune.deploy.artifact import seal
 from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import network_input
-from edgeprune.deploy.artifact.provenance import Provenance
-from edgeprune.deploy.artifact.seal import file_sha256
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.errors import InputError, PromiseError
-from edgeprune.export.exporter import parity, parity_samples, to_onnx
+from edgeprune.export.exported import Exported
+from edgeprune.export.exporter import parity, to_onnx
 from edgeprune.export.file_options import PLAIN, FileOptions
 from edgeprune.export.ort_format import ort_format
+from edgeprune.export.sealed_record import provenance
 from edgeprune.files import refuse_existing, write_whole
 from edgeprune.prune.images.datasets import DataSet, sample
 from edgeprune.prune.models import checkpoint
@@ -29,17 +27,6 @@ from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.target import TargetProfile, load_target
 from edgeprune.text import first_problem
-
-_ORDERS: dict[int, Literal["RGB", "grey"]] = {3: "RGB", 1: "grey"}  # as our images are read
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A network, the ONNX model that it became, and the checkpoint file that it comes from."""
-
-    model: nn.Module
-    proto: onnx.ModelProto
-    parent: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +157,12 @@ def ship(
         refuse_existing(beside, overwrite=overwrite)
     compared = _parity(network, record, target)
     try:
-        sealed = provenance(network.model, record, target, network.parent, options)
+        sealed = provenance(network, record, target, options)
     except ValidationError as error:
         where, words = first_problem(error)
         raise InputError(f"the checkpoint's history: {where}: {words}; write it again") from None
     proto = onnx.ModelProto()
-    proto.CopyFrom(network.proto)
+    proto.CopyFrom(network.shipped)
     proto.producer_name, proto.producer_version = "edgeprune", __version__
     proto.model_version = options.model_version
     content = b""
@@ -209,7 +196,7 @@ def _refuse_other_answers(
 ) -> None:
     """Compare the file in ORT format with the ONNX model that it was made of."""
     images = _three_at_least(record).numpy()
-    session = open_session(network.proto.SerializeToString(), target.runtime)
+    session = open_session(network.shipped.SerializeToString(), target.runtime)
     expected = np.concatenate([session.run(image[None]) for image in images])
     report = check(content, images, expected, target.parity, target.runtime)
     if not report.passed:
@@ -237,47 +224,3 @@ def sample_pixels(images: DataSet, count: int = 4) -> Tensor:
     mean = torch.tensor(images.normalisation.mean).view(1, 3, 1, 1)
     std = torch.tensor(images.normalisation.std).view(1, 3, 1, 1)
     return ((pixels.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def provenance(
-    model: nn.Module,
-    record: Checkpoint,
-    target: TargetProfile,
-    parent: Path | None,
-    options: FileOptions,
-) -> Provenance:
-    """What the sealed file says about itself."""
-    history = record.history
-    pixels = checkpoint.samples(record).numpy()
-    count = len(pixels) if options.parity_images is None else options.parity_images
-    if count > len(pixels):
-        raise InputError(f"--parity-images {count}: the checkpoint carries {len(pixels)} images")
-    size, mean, std = record.input_shape[1:], record.mean, record.std
-    return Provenance(
-        version=__version__,
-        model=record.model,
-        plan=record.plan,
-        target=target.name,
-        target_sha256=target.sha256,
-        input_shape=record.input_shape,
-        mean=record.mean,
-        std=record.std,
-        channel_order=_ORDERS.get(record.input_shape[0]),
-        resize=history.get("resize"),
-        licence=options.licence,
-        classes=record.classes,
-        dense_widths=history.get("dense_widths") if record.plan else None,
-        macs=history["macs"],
-        params=history["params"],
-        accuracy_dense=history.get("accuracy_dense"),
-        accuracy_slim=history.get("accuracy_slim"),
-        answers=history.get("answers"),
-        dense_sha256=history.get("dense_sha256"),
-        checkpoint_sha256=file_sha256(parent) if parent else None,
-        versions={
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
-        parity=parity_samples(model, pixels[:count], size, mean, std) if count else None,
-    )

@@ -12,6 +12,9 @@ from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.timing.protocol import compare
 from edgeprune.deploy.timing.setting import Setting
+from edgeprune.export.exported import Exported
+from edgeprune.export.int8 import Int8Model
+from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
 from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
@@ -22,6 +25,7 @@ from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
 from edgeprune.run.setup import RunContext
 from edgeprune.target import Budget
 
+FLOAT_TWIN = "model-fp32.onnx"
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves
 SEEN = (
     "the dense model came as a checkpoint and may have seen the validation images, so what is "
@@ -32,22 +36,28 @@ SEEN = (
 def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: RunFolder) -> Outcome:
     """Write dense.onnx, model.pt and model.onnx, then judge as ``edgeprune check`` will.
 
-    The test images are read here: for this model once, for the dense one once a run. Earlier
-    files of these names in ``folder`` are replaced.
+    Where the target runs int8, model.onnx is, dense-int8.onnx is the control, and
+    model-fp32.onnx the same network in fp32. The test images are read here: for this model once,
+    for the dense one once a run. Earlier files of these names in ``folder`` are replaced.
     """
-    recovered = model.recovered
-    right = context.dense_right, context.test_right(recovered.model)
+    recovered, target = model.recovered, context.request.target
+    deployed = recovered.model
+    if recovered.int8:
+        deployed = OnnxNetwork(recovered.int8.quantised.proto, target.runtime)
+    right = context.dense_right, context.test_right(deployed)
     dense_accuracy, slim_accuracy = map(top1, right)
     accuracy = {"dense": dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
-    target = context.request.target
     dense, slim = _records(context, model, accuracy, right)
     dense_file = ship(context.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
+    in_float = folder.path / (FLOAT_TWIN if recovered.int8 else "model.onnx")
     slim_file = load_and_ship(
-        folder.path / "model.pt", folder.path / "model.onnx", target, overwrite=True, trust=True
+        folder.path / "model.pt", in_float, target, overwrite=True, trust=True
     )
+    if recovered.int8:
+        slim_file = _ship_int8(model, slim, slim_file, folder)
     folder.event("exported", parity=asdict(slim_file.parity))
     options = Options(baseline=dense_file.path, device=context.device)
     report = check(slim_file.path, target.with_budget(budget), options)
@@ -55,10 +65,68 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     files = dense_file, slim_file
     medians = _medians(report, files, context.timing.setting)
     rows = _rows(accuracy, (dense.history, slim.history), files, medians)
+    if context.dense_int8:
+        control = _control(context, context.dense_int8, dense, folder)
+        rows = _beside(context, rows, control, dense_file)
     notes = _notes(context, report, accuracy) + _walked(folder.read().get("walk", []))
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
     return Outcome(folder.path, rows, report, notes)
+
+
+def _ship_int8(
+    model: PrunedModel, record: Checkpoint, twin: Shipped, folder: RunFolder
+) -> Shipped:
+    """Write model.onnx in int8, which names its twin in fp32."""
+    int8 = model.recovered.int8
+    if int8 is None:
+        return twin
+    made = Exported(
+        model.recovered.model,
+        int8.quantised.float_proto,
+        folder.path / "model.pt",
+        int8,
+        twin.sha256,
+    )
+    return ship(made, record, twin.target, folder.path / "model.onnx", overwrite=True)
+
+
+def _control(
+    context: RunContext, int8: Int8Model, record: Checkpoint, folder: RunFolder
+) -> tuple[Shipped, float]:
+    """Write dense-int8.onnx: what int8 alone gains, and its accuracy on the test images."""
+    target = context.request.target
+    network = OnnxNetwork(int8.quantised.proto, target.runtime)
+    right = context.test_right(network)
+    accuracy = top1(right)
+    history = {
+        **record.history,
+        "accuracy_slim": accuracy,
+        "answers": paired(context.dense_right, right),
+    }
+    dense = context.dense
+    made = Exported(dense.model, dense.proto, None, int8)
+    path = folder.path / "dense-int8.onnx"
+    return ship(made, replace(record, history=history), target, path, overwrite=True), accuracy
+
+
+def _beside(
+    context: RunContext,
+    rows: Sequence[Row],
+    control: tuple[Shipped, float],
+    dense: Shipped,
+) -> tuple[Row, ...]:
+    """The rows with the dense int8 model's figures; its latency by its own paired ratio."""
+    shipped, accuracy = control
+    found = compare(shipped.path, dense.path, context.timing.setting)
+    values = {"accuracy": 100 * accuracy, "file size": float(shipped.bytes)}
+    return tuple(
+        replace(
+            row,
+            dense_int8=found.ratio * row.dense if row.name == "latency" else values.get(row.name),
+        )
+        for row in rows
+    )
 
 
 def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:

@@ -13,24 +13,29 @@ from edgeprune.run.pruner import Pruner
 RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
-def lowest(keeps: Callable[[float], bool]) -> float | None:
+def lowest(keeps: Callable[[float], bool], start: float = 1.0) -> float | None:
     """Lower the ratio until a network loses too much, then try once halfway back.
 
     The steps and the halving are ours: each costs a search and a fine-tuning, and what lies
     between two halves is within what fine-tuning again with another seed moves.
 
+    Args:
+        keeps: Whether the accuracy is kept at a ratio to the dense latency.
+        start: The dense model's own ratio; less than 1 where int8 alone gains.
+
     Returns:
         The lowest ratio to the dense latency that ``keeps`` the accuracy; None where not even
         the first halving found one.
     """
-    kept = 1.0
-    for ratio in RATIOS:
+    kept = start
+    for share in RATIOS:
+        ratio = round(share * start, 3)
         if not keeps(ratio):
             between = round((kept + ratio) / 2, 3)
             kept = between if keeps(between) else kept
             break
         kept = ratio
-    return kept if kept < 1.0 else None
+    return kept if kept < start else None
 
 
 def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
@@ -56,7 +61,7 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
         context.folder.record(walk=steps)
         return bool(steps[-1]["kept"])
 
-    found = lowest(keeps)
+    found = lowest(keeps, context.problem.costs.dense_latency)
     if found is not None:
         return models[found]
     if not models:

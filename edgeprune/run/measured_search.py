@@ -1,9 +1,10 @@
 """Searches, measures the choice, and searches under tighter limits until it keeps those asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from onnx import ModelProto
 from torch import nn
 
 from edgeprune.arrays import Floats
@@ -48,11 +49,13 @@ class PairedTiming:
         dense: The dense model as exported, serialised.
         setting: Device, clock and runtime.
         shape: Shape of the input, (N, C, H, W).
+        deployed: From a network in fp32 to the one that runs on the device.
     """
 
     dense: bytes
     setting: Setting
     shape: tuple[int, ...]
+    deployed: Callable[[ModelProto], ModelProto] = lambda proto: proto
 
     def ratio(self, network: nn.Module, limit: float | None) -> Interval:
         """The latency of a network over the dense model's; its weights may still be untrained.
@@ -60,15 +63,23 @@ class PairedTiming:
         Raises:
             MachineError: the device was too slow or too busy for two epochs.
         """
-        proto = to_onnx(network, self.shape)
-        compared = protocol.compare(
-            proto.SerializeToString(), self.dense, self.setting, limit=limit
-        )
+        content = self.deployed(to_onnx(network, self.shape)).SerializeToString()
+        compared = protocol.compare(content, self.dense, self.setting, limit=limit)
         if compared.interval is None:
             raise MachineError(
                 "too few epochs to compare; raise measure.max_seconds of the target"
             )
         return compared.interval
+
+    def ratios(self, protos: Sequence[ModelProto]) -> list[float]:
+        """The latencies of several models, as they are, over the dense model's.
+
+        Raises:
+            MachineError: the device was too slow or too busy.
+        """
+        contents = [proto.SerializeToString() for proto in protos]
+        found = protocol.compare_many(contents, self.dense, self.setting, epochs=4, least=1)
+        return [compared.ratio for compared in found]
 
     def dense_ms(self) -> tuple[float, str]:
         """The dense model's median in ms as a p50 budget judges it, and the device's name."""

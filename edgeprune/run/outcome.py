@@ -9,11 +9,12 @@ from torch import nn
 
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.documents import read_json, typed
+from edgeprune.export.int8 import Int8Model
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
 COUNTS = ("macs", "params", "shortcut_macs")
-RESULT = ("dense", "slim", "unit")
+RESULT = ("dense", "slim", "unit", "dense_int8")
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,16 @@ class Recovered:
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        accuracy: Top-1 on the validation images, 0..1: ``val_dense``, ``val_before_finetune``
-            and ``val_slim``.
+        accuracy: Top-1 on the validation images, 0..1: ``val_dense``, ``val_before_finetune``,
+            ``val_slim``, and ``val_int8`` where it is quantised.
         finetune: How it was trained, plain JSON.
+        int8: The same in int8, where the target runs that.
     """
 
     model: nn.Module
     accuracy: Mapping[str, float]
     finetune: Mapping[str, Any]
+    int8: Int8Model | None = None
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,28 @@ class PrunedModel:
     def lost(self) -> float:
         """Percentage points of accuracy lost on the validation images."""
         accuracy = self.recovered.accuracy
-        return round(100 * (accuracy["val_dense"] - accuracy["val_slim"]), 6)
+        deployed = accuracy.get("val_int8", accuracy["val_slim"])
+        return round(100 * (accuracy["val_dense"] - deployed), 6)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the summary, dense against slim."""
+    """One line of the summary, dense against slim.
+
+    Attributes:
+        name: What is compared.
+        dense: The dense model's in fp32.
+        slim: The slim model's, in int8 where the target runs that.
+        unit: Unit of all.
+        dense_int8: The dense model's in int8, so that nobody takes what that gains for what
+            pruning gains; None in fp32.
+    """
 
     name: str
     dense: float
     slim: float
     unit: str = ""
+    dense_int8: float | None = None
 
 
 @dataclass(frozen=True)

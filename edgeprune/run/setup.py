@@ -2,23 +2,28 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
+from edgeprune.deploy.precision.recovery import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
 from edgeprune.export import blocks
+from edgeprune.export.exported import Exported
 from edgeprune.export.exporter import to_onnx
-from edgeprune.export.sealed_file import Exported, sample_pixels
+from edgeprune.export.int8 import Int8, Int8Model, int8_for
+from edgeprune.export.onnx_network import OnnxNetwork
+from edgeprune.export.sealed_file import sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images import datasets
+from edgeprune.prune.images import calibration_set, datasets
 from edgeprune.prune.images.datasets import DataSet, resize_rule
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
@@ -34,6 +39,8 @@ from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.request import Request
 
+CALIBRATION = "calibration.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -48,7 +55,9 @@ class RunContext:
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
         latency: Predicted latency of any widths, by the measured table.
+        timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
+        int8: How networks become int8; None where the target runs fp32.
     """
 
     request: Request
@@ -59,14 +68,29 @@ class RunContext:
     origin: DenseModel
     dense: Exported
     latency: LatencyModel
+    timing: PairedTiming
     problem: Problem
+    int8: Int8 | None = None
 
     @cached_property
-    def timing(self) -> PairedTiming:
-        """How candidates are measured against the dense model, as ``edgeprune check`` does."""
-        setting = Options(device=self.device).setting(self.request.target)
-        shape = (1, *self.images.input_shape)
-        return PairedTiming(self.dense.proto.SerializeToString(), setting, shape)
+    def dense_int8(self) -> Int8Model | None:
+        """The dense model in int8, the control of every int8 result; None in fp32."""
+        if self.int8 is None:
+            return None
+        return self.int8.model(self.dense.proto, self.aim())
+
+    def aim(self) -> Aim:
+        """When an int8 network of this run has won back enough: on validation images."""
+        allowed = self.request.budget.accuracy_drop
+        return Aim(
+            lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
+            allowed=float("inf") if allowed is None else allowed,
+            timed=self.timing.ratios,
+        )
+
+    def val_int8(self, proto: ModelProto) -> float:
+        """Top-1 of an ONNX model on the validation images, 0..1."""
+        return evaluate(OnnxNetwork(proto, self.request.target.runtime), self.images.val).accuracy
 
     @cached_property
     def counts(self) -> CostModel:
@@ -128,7 +152,9 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
     exported = Exported(dense, to_onnx(dense, images.input_shape))
     device = connect(request.device)
+    int8 = _int8(request, device, images, folder)
     latency = _latency(traced, request, device, folder, progress)
+    timing = _timing(request, device, exported, images, int8)
     problem = pose(
         traced,
         latency,
@@ -141,6 +167,8 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         folder=folder.search(),
         progress=progress,
         model=spec.name,
+        dense_latency=_dense_latency(timing, dense, int8, folder),
+        as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
     )
     return RunContext(
         request=request,
@@ -151,17 +179,27 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         origin=origin,
         dense=exported,
         latency=latency,
+        timing=timing,
         problem=problem,
+        int8=int8,
     )
 
 
-def pose(traced: Trace, latency: LatencyModel, images: DataSet, **options: Any) -> Problem:
+def pose(
+    traced: Trace,
+    latency: LatencyModel,
+    images: DataSet,
+    *,
+    dense_latency: float = 1.0,
+    **options: Any,
+) -> Problem:
     """The problem of pruning a network: widths of the device's grid, costs by its table.
 
-    Test images are never looked at; ``options`` are further fields of :class:`Problem`.
+    Test images are never looked at. ``dense_latency`` is as in :class:`Costs`, ``options`` are
+    further fields of :class:`Problem`.
     """
     space, counts = build(traced.groups, latency.grid), CostModel(traced)
-    costs = Costs(space.full, (latency.predict, counts.macs, counts.params))
+    costs = Costs(space.full, (latency.predict, counts.macs, counts.params), dense_latency)
     return Problem(
         trace=traced,
         space=space,
@@ -170,6 +208,38 @@ def pose(traced: Trace, latency: LatencyModel, images: DataSet, **options: Any) 
         latency_error=latency.error,
         **options,
     )
+
+
+def _int8(request: Request, device: Device, images: DataSet, folder: RunFolder) -> Int8 | None:
+    """How networks become int8, on training images whose list the run folder keeps."""
+    precision = request.target.precision
+    if precision.mode != "int8":
+        return None
+    calibration = calibration_set.drawn(images, precision.calibration_images, request.search.seed)
+    write_whole(folder.path / CALIBRATION, calibration[0].to_json())
+    return int8_for(request.target, device, calibration)
+
+
+def _timing(
+    request: Request, device: Device, dense: Exported, images: DataSet, int8: Int8 | None
+) -> PairedTiming:
+    setting = Options(device=device).setting(request.target)
+    timing = PairedTiming(dense.proto.SerializeToString(), setting, (1, *images.input_shape))
+    return replace(timing, deployed=int8.quick) if int8 else timing
+
+
+def _dense_latency(
+    timing: PairedTiming, dense: nn.Module, int8: Int8 | None, folder: RunFolder
+) -> float:
+    """What int8 alone gains: measured once a run, as every prediction is multiplied by it."""
+    if int8 is None:
+        return 1.0
+    known = folder.read().get("dense_int8_latency")
+    if isinstance(known, list) and len(known) == 3:
+        return float(known[1])
+    measured = timing.ratio(dense, None)
+    folder.record(dense_int8_latency=list(measured))
+    return measured.mid
 
 
 def _latency(

@@ -112,7 +112,10 @@ def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> Parity
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
     report = check(file.file.whole, images, expected, target.parity, target.runtime)
-    if not report.passed:
+    # Kernels of another instruction set round integers otherwise, so int8 is held to its noise.
+    int8 = provenance.precision == "int8"
+    passed = report.sqnr_db >= target.parity.sqnr_db if int8 else report.passed
+    if not passed:
         raise PromiseError(
             f"{file.path} answers its own parity samples wrongly, up to {report.max_abs:.2g} off "
             f"on sample {report.worst_image}; try another onnxruntime, or export again"

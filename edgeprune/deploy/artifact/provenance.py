@@ -74,6 +74,37 @@ class PairedCounts(BaseModel):
         return (self.dense - self.slim) / self.images
 
 
+class Quantisation(BaseModel):
+    """How an int8 file was made, and what was proven of it.
+
+    Attributes:
+        scheme: Types of activations and weights, such as ``u8s8``.
+        method: How the ranges of the activations were found.
+        calibration_images: Number of images that they come from.
+        calibration_sha256: Hash of these images.
+        excluded: Layers that were left in float to keep the accuracy.
+        sqnr_db: Signal to error ratio of the logits on these images against fp32, dB; 999 is
+            no error.
+        agreement: Share of these images with the same first class, 0..1.
+        integer_convolutions: Convolutions that ran on integers where it was exported.
+        float_convolutions: Those that did not.
+        twin_sha256: Hash of the same network in fp32, exported beside it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: Literal["u8s8", "u8s7", "s8s8", "s8s7"]
+    method: Literal["minmax", "percentile", "entropy"]
+    calibration_images: PositiveInt
+    calibration_sha256: Sha256
+    excluded: tuple[str, ...] = ()
+    sqnr_db: Annotated[float, Field(allow_inf_nan=False)]
+    agreement: Fraction
+    integer_convolutions: NonNegativeInt
+    float_convolutions: tuple[str, ...] = ()
+    twin_sha256: Sha256 | None = None
+
+
 class Provenance(BaseModel):
     """Where an exported file comes from and what was promised about it.
 
@@ -83,7 +114,8 @@ class Provenance(BaseModel):
         plan: The pruning plan as plain JSON; absent in a dense file.
         target: Name of the target profile.
         target_sha256: Hash of the profile's values.
-        precision: Number format of the weights.
+        precision: Number format of weights and activations.
+        quantisation: How an int8 file was made; absent in fp32.
         input_shape: (C, H, W) of one image.
         mean: Mean of each channel (C,), of pixels in 0..1.
         std: Standard deviation of each channel (C,), of pixels in 0..1.
@@ -111,7 +143,8 @@ class Provenance(BaseModel):
     plan: Mapping[str, Any] | None = None
     target: str
     target_sha256: Sha256
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "int8"] = "fp32"
+    quantisation: Quantisation | None = None
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     mean: tuple[float, ...]
     std: tuple[float, ...]

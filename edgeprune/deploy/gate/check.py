@@ -15,7 +15,7 @@ from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.artifact.inputs import Shape
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.gate import absolute, relative
+from edgeprune.deploy.gate import absolute, integers, relative
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.deploy.gate.inspection import inspect
@@ -111,7 +111,11 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts = [*_as_sealed(candidate, profile, options), *relative.outputs(seen.finite)]
     if timed:
         verdicts.append(timed.verdict)
-    verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts)]
+    in_int8 = integers.wanted(candidate, profile)
+    verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts, in_int8)]
+    if in_int8:
+        verdicts.append(integers.float_convolutions(seen.integers[0], profile))
+        verdicts += integers.gain(candidate, profile, setting)
     asked = profile.budget.relative
     shares = {"latency": limit, "macs_ratio": asked.macs, "params_ratio": asked.params}
     verdicts = relative.with_doubt(verdicts, candidate, reference, shares)
@@ -231,12 +235,16 @@ def _shares(candidate: Facts, reference: Facts | None, profile: TargetProfile) -
 
 
 def _relative(
-    candidate: Facts, reference: Facts | None, profile: TargetProfile, layouts: list[Layout]
+    candidate: Facts,
+    reference: Facts | None,
+    profile: TargetProfile,
+    layouts: list[Layout],
+    in_int8: bool,
 ) -> list[Verdict]:
     budget, found = profile.budget.relative, []
     if budget.accuracy_drop is not None:
         found.append(accuracy(candidate, budget.accuracy_drop))
-    if reference:
+    if reference and not in_int8:  # integers have no blocked layout to leave
         found.append(relative.kernels(*layouts))
     return found
 

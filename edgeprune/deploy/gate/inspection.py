@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout, layout
+from edgeprune.deploy.precision.integer_kernels import IntegerKernels, integer_kernels
 from edgeprune.deploy.timing.pacing import Pace, paces, pilot
 from edgeprune.deploy.timing.setting import Setting
 
@@ -18,12 +19,14 @@ class Inspected:
     Attributes:
         machine: The device's facts.
         layouts: Where their convolutions run.
+        integers: Which of them run on integers.
         paces: How long they take to open and to run.
         finite: Whether they answer with numbers only.
     """
 
     machine: dict[str, Any]
     layouts: list[Layout]
+    integers: list[IntegerKernels]
     paces: tuple[Pace, ...]
     finite: list[bool]
 
@@ -39,7 +42,13 @@ def inspect(candidate: Facts, reference: Facts | None, setting: Setting) -> Insp
     job = setting.job(models, [pilot(len(models))])
     with closing(setting.device.run(replace(job, graphs=tuple(range(len(models)))))) as answer:
         lines = list(answer)
-    graphs = [layout(b64decode(line["onnx"])) for line in lines if line["kind"] == "graph"]
+    graphs = [b64decode(line["onnx"]) for line in lines if line["kind"] == "graph"]
     epoch = next(line for line in lines if line["kind"] == "epoch")
     # The machine's line always comes first.
-    return Inspected(lines[0]["machine"], graphs, paces(epoch), epoch["finite"])
+    return Inspected(
+        lines[0]["machine"],
+        list(map(layout, graphs)),
+        list(map(integer_kernels, graphs)),
+        paces(epoch),
+        epoch["finite"],
+    )

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.deploy.devices.device import Device, Local
+from edgeprune.deploy.precision.scheme import Scheme, scheme_for
+from edgeprune.deploy.precision.unit import in_int8
 from edgeprune.deploy.table import storage
 from edgeprune.deploy.table.assemble import assemble
 from edgeprune.deploy.table.fitting import fitted
-from edgeprune.deploy.table.footprint import weights_of
+from edgeprune.deploy.table.footprint import BYTES, weights_of
 from edgeprune.deploy.table.grid import levels, probe_units, reference, rewarded
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.network import Block, Network
@@ -95,11 +97,15 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
             "blocks cannot be timed with runtime.optimisation = 'disable'; take 'basic' or more"
         )
     setting = Setting(runtime=profile.runtime, device=options.device, clock=profile.measure.clock)
-    conditions = storage.conditions_of(setting, machine_of(setting))
+    machine = machine_of(setting)
+    scheme = None
+    if profile.precision.mode == "int8":
+        scheme = scheme_for(machine, profile.precision.scheme)
+    conditions = storage.conditions_of(setting, machine, scheme)
     known, path, dropped = Table(conditions=conditions), None, ""
     if not options.rebuild:
         known, path, dropped = storage.known(profile.name, conditions, options.device.uri)
-    bench = _Bench(setting, options)
+    bench = _Bench(setting, options, scheme)
     pinned = profile.channels.grid
     table = known if pinned != "probe" or known.grid else bench.with_grid(known)
     afresh = options.rebuild or bool(dropped)
@@ -189,8 +195,8 @@ def model_of(table: Table, network: Network, grid: tuple[int, ...]) -> LatencyMo
 class _Bench:
     """Measures what a table lacks, and counts what it timed."""
 
-    def __init__(self, setting: Setting, options: Probe) -> None:
-        self.setting, self.options = setting, options
+    def __init__(self, setting: Setting, options: Probe, scheme: Scheme | None) -> None:
+        self.setting, self.options, self.scheme = setting, options, scheme
         self.timed = 0
         self.doubtful = 0
         self.fast_ms = math.inf
@@ -225,7 +231,8 @@ class _Bench:
         """So many units in turn that they push each other out of the cache, as a network does."""
         whole = weights_of(network.at(network.full), ()).constant
         mean = sum(weights_of(unit, ()).constant for unit in units) / len(units)
-        together = math.ceil(min(whole, CACHE_BYTES) / max(mean, 1.0))
+        cache = CACHE_BYTES * (1 if self.scheme is None else BYTES)  # int8 weights take a byte
+        together = math.ceil(min(whole, cache) / max(mean, 1.0))
         pace = self.options.units
         return replace(pace, together=min(max(together, pace.together), MOST_TOGETHER))
 
@@ -249,6 +256,8 @@ class _Bench:
 
     def _time(self, units: Sequence[bytes], what: str, pace: Pace | None) -> Times:
         pace = pace or self.options.units
+        if self.scheme is not None:
+            units = [in_int8(unit, self.scheme) for unit in units]
         progress = renamed(self.options.progress, f"measuring {what}")
         times = time_units(units, reference(), self.setting, pace, progress, self.fast_ms)
         self.fast_ms = min(self.fast_ms, times.reference_ms)

@@ -10,6 +10,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgeprune.deploy.devices.fingerprint import identify
+from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.documents import read_json
 from edgeprune.errors import InputError
@@ -38,7 +39,7 @@ class Conditions(_Record):
     threads: int
     optimisation: str
     clock: str
-    dtype: Literal["fp32"] = "fp32"
+    dtype: Literal["fp32", "u8s8", "u8s7", "s8s8", "s8s7"] = "fp32"
 
 
 class TimedNetworks(_Record):
@@ -102,8 +103,10 @@ def rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def conditions_of(setting: Setting, machine: dict[str, Any]) -> Conditions:
-    """What holds for times taken with ``setting`` on a device with these facts."""
+def conditions_of(
+    setting: Setting, machine: dict[str, Any], scheme: Scheme | None = None
+) -> Conditions:
+    """What holds for times taken with ``setting`` on such a device; fp32 by default."""
     return Conditions(
         machine=identify(machine),
         onnxruntime=str(machine["onnxruntime"]),
@@ -111,6 +114,7 @@ def conditions_of(setting: Setting, machine: dict[str, Any]) -> Conditions:
         threads=setting.runtime.threads,
         optimisation=setting.runtime.optimisation,
         clock=setting.used_clock,
+        dtype=scheme.name if scheme else "fp32",
     )
 
 
@@ -132,7 +136,7 @@ def known(target: str, now: Conditions, device: str) -> tuple[Table, Path | None
     Raises:
         InputError: the user's own table is stale or damaged; the line says how to rebuild it.
     """
-    path = next((p for p in _places(target, now.machine) if p.is_file()), None)
+    path = next((p for p in _places(target, now) if p.is_file()), None)
     if path is None:
         return Table(conditions=now), None, ""
     try:
@@ -184,7 +188,7 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
         MachineError: the disk does not take it.
     """
     root = OWN if OWN.is_dir() else platformdirs.user_cache_path("edgeprune") / "calibration"
-    path = root / "latency" / target / f"{table.conditions.machine}.json"
+    path = root / "latency" / target / _file_name(table.conditions)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):
@@ -195,8 +199,14 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     return path
 
 
-def _places(target: str, machine: str) -> Iterator[Path]:
+def _file_name(conditions: Conditions) -> str:
+    """One file for each kind of machine and each number format."""
+    dtype = "" if conditions.dtype == "fp32" else f"-{conditions.dtype}"
+    return f"{conditions.machine}{dtype}.json"
+
+
+def _places(target: str, now: Conditions) -> Iterator[Path]:
     """Where a machine's table may lie: in the working directory, the user's cache, as shipped."""
     cache = platformdirs.user_cache_path("edgeprune") / "calibration"
     for root in (OWN, cache, data_folder("calibration")):
-        yield root / "latency" / target / f"{machine}.json"
+        yield root / "latency" / target / _file_name(now)

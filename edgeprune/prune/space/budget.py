@@ -46,16 +46,26 @@ def over(ratios: Floats, limits: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Costs:
-    """Predicted latency, MACs and params of a population of widths, relative to dense."""
+    """Predicted latency, MACs and params of a population of widths, relative to dense.
+
+    Attributes:
+        dense: Widths of the dense model, shape (G,).
+        predictors: Latency, MACs and params of widths (P, G), each (P,).
+        dense_latency: Latency of the dense model in the number format that is searched, over
+            that of the dense model which limits refer to; 1 where both are the same.
+    """
 
     dense: Widths
     predictors: tuple[Predict, Predict, Predict]
+    dense_latency: float = 1.0
 
     def ratios(self, widths: Widths) -> Floats:
         """Latency, MACs and params over those of the dense model, (P, 3), at widths (P, G)."""
         both = np.concatenate([self.dense[None], widths])  # (1 + P, G), one call for all
         columns = [np.asarray(predict(both), np.float64) for predict in self.predictors]
-        return np.stack([column[1:] / column[0] for column in columns], 1)
+        shares = np.stack([column[1:] / column[0] for column in columns], 1)
+        shares[:, 0] *= self.dense_latency
+        return shares
 
 
 def narrowed(space: PruningSpace, widths: Widths, members: Sequence[int]) -> Widths:

@@ -24,6 +24,7 @@ from edgeprune.prune.training.batchnorm import estimate, recalibrate
 from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
 
+AsDeployed = Callable[[nn.Module], nn.Module]
 PlainPlan = tuple[tuple[str, tuple[int, ...]], ...]
 _BATCH = 256
 _DIVERGED = 1e3
@@ -112,7 +113,8 @@ class Evaluator:
         effort: What a score may cost.
         memo: Scores so far; its basis must name the network, the images and the device.
         folding: Folds removed channels into those that stay; without it they are just cut.
-        device: Where to compute; CUDA where there is one.
+        as_deployed: From a distilled network to the one that would run on the device, where that
+            answers otherwise (int8); F2 judges it.
     """
 
     def __init__(
@@ -123,13 +125,13 @@ class Evaluator:
         memo: Memo | None = None,
         *,
         folding: Folding | None = None,
-        device: torch.device | None = None,
+        as_deployed: AsDeployed | None = None,
     ) -> None:
         self.effort = effort
         self._trace, self._images = trace, images
         self._memo = memo or Memo()
-        self._folding = folding
-        self._device = device or best_device()
+        self._folding, self._as_deployed = folding, as_deployed
+        self._device = best_device()
         self._asked: set[PlainPlan] = set()
         self._rules: dict[PlainPlan, str] = {}
         self._began = monotonic()
@@ -220,7 +222,8 @@ class Evaluator:
             trained = train(start, train_images, recipe, teacher=teacher, device=self._device)
         except DivergenceError:  # one network less, not the end of the search
             return Score(_DIVERGED, 0.0)
-        network = working_copy(trained.model, self._device).eval()
+        deployed = self._as_deployed(trained.model) if self._as_deployed else trained.model
+        network = working_copy(deployed, self._device).eval()
         return self._judge(network, self._examined(), self._expected_examined)
 
     def _examined(self) -> Iterator[Batch]:

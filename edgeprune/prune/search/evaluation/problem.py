@@ -18,7 +18,12 @@ from edgeprune.prune.saliency import criteria, surgeon
 from edgeprune.prune.saliency.curvature import Curvature, WaveletOptions, measure
 from edgeprune.prune.saliency.surgeon import Order
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator, has_bfloat16
+from edgeprune.prune.search.evaluation.evaluator import (
+    AsDeployed,
+    Effort,
+    Evaluator,
+    has_bfloat16,
+)
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.space.budget import Costs
@@ -48,6 +53,7 @@ class Problem:
         folder: Where unfinished searches keep what they know; nowhere without one.
         progress: Called as the search goes on.
         model: Name of the dense network.
+        as_deployed: What F2 judges in place of a distilled network, see :class:`Evaluator`.
         latency_error: Mean relative error of the predicted latency on networks that the table
             was not fitted to.
     """
@@ -65,6 +71,7 @@ class Problem:
     folder: Path | None = None
     progress: Progress = silent
     model: str = ""
+    as_deployed: AsDeployed | None = None
     latency_error: float = 0.0
 
     @cached_property
@@ -152,7 +159,14 @@ class Problem:
     def evaluator(self) -> Evaluator:
         """What a slim network is worth before it is fine-tuned, and after a little of it."""
         folding = self.folding if self.fold else None
-        return Evaluator(self.trace, self.images, self.effort, self.memo, folding=folding)
+        return Evaluator(
+            self.trace,
+            self.images,
+            self.effort,
+            self.memo,
+            folding=folding,
+            as_deployed=self.as_deployed,
+        )
 
 
 def _network_digest(trace: Trace) -> str:

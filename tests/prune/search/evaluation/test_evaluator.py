@@ -82,7 +82,7 @@ def test_f2_distils_the_recalibrated_network_before_it_scores(traced, noise, ran
     assert found.accuracy == pytest.approx(accuracy)
 
 
-def test_both_fidelities_compute_on_the_device_they_were_given(traced, noise, random_plan):
+def test_both_fidelities_compute_on_the_best_device(traced, noise, random_plan, monkeypatch):
     """On ``meta`` tensors have no values: all goes well until the first number is asked for."""
     seen = set()
 
@@ -90,7 +90,8 @@ def test_both_fidelities_compute_on_the_device_they_were_given(traced, noise, ra
         if isinstance(module, torch.nn.Conv2d):
             seen.add(inputs[0].device.type)
 
-    judge = Evaluator(traced, noise, EFFORT, device=torch.device("meta"))
+    monkeypatch.setattr(evaluator, "best_device", lambda: torch.device("meta"))
+    judge = Evaluator(traced, noise, EFFORT)
     hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
     try:
         for fidelity in (judge.score, lambda plan: judge.distilled(plan, STEPS)):

@@ -1,0 +1,126 @@
+"""A network in int8 for a target: calibrated, quantised, proven on the device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+from torch import nn
+
+from edgeprune.arrays import Floats32
+from edgeprune.deploy.artifact.provenance import Quantisation
+from edgeprune.deploy.devices.device import Device
+from edgeprune.deploy.precision.integer_kernels import IntegerKernels
+from edgeprune.deploy.precision.proof import kernels_on, refuse_float, refuse_unfaithful
+from edgeprune.deploy.precision.recovery import Aim, Quantised, Quantiser, recovered
+from edgeprune.deploy.precision.scheme import scheme_for
+from edgeprune.deploy.table.stopwatch import machine_of
+from edgeprune.deploy.timing.setting import Setting
+from edgeprune.errors import InputError
+from edgeprune.export.exporter import to_onnx
+from edgeprune.export.onnx_network import OnnxNetwork
+from edgeprune.progress import Progress, silent
+from edgeprune.prune.images.calibration_set import CalibrationSet
+from edgeprune.target import TargetProfile
+
+
+@dataclass(frozen=True)
+class Int8Model:
+    """An int8 network that answers as its float one and runs on integers.
+
+    Attributes:
+        quantised: The network, and what was tried on the way.
+        kernels: Its convolutions as the device runs them.
+        calibration: Images that its ranges come from.
+    """
+
+    quantised: Quantised
+    kernels: IntegerKernels
+    calibration: CalibrationSet
+
+    def record(self, twin_sha256: str | None = None) -> Quantisation:
+        """What the file says about it; ``twin_sha256`` is of the same network in fp32."""
+        made, found = self.quantised, self.quantised.fidelity
+        return Quantisation(
+            scheme=made.scheme.name,
+            method=made.method,
+            calibration_images=len(self.calibration.indices),
+            calibration_sha256=self.calibration.sha256,
+            excluded=made.excluded,
+            sqnr_db=round(min(found.sqnr_db, 999.0), 3),
+            agreement=found.top1_agreement,
+            integer_convolutions=self.kernels.integer,
+            float_convolutions=tuple(name for name, _ in self.kernels.floats),
+            twin_sha256=twin_sha256,
+        )
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How networks of one run become int8.
+
+    Attributes:
+        target: Profile with ``precision.mode = "int8"``.
+        device: Where they are to run.
+        calibration: Images that ranges come from.
+        quantiser: Those images and the number formats.
+    """
+
+    target: TargetProfile
+    device: Device
+    calibration: CalibrationSet
+    quantiser: Quantiser
+
+    def quick(self, proto: onnx.ModelProto) -> onnx.ModelProto:
+        """Quantise without winning anything back: enough to be timed, or to rank networks."""
+        return recovered(proto, self.quantiser, Aim(lost=lambda _: 0.0)).proto
+
+    def network(self, network: nn.Module, shape: Sequence[int]) -> OnnxNetwork:
+        """A network as it answers in int8; ``shape`` is that of its input."""
+        return OnnxNetwork(self.quick(to_onnx(network, shape)), self.target.runtime)
+
+    def model(
+        self, proto: onnx.ModelProto, aim: Aim | None = None, progress: Progress = silent
+    ) -> Int8Model:
+        """Quantise, win back what is too much, and prove the result on the device.
+
+        Raises:
+            PromiseError: it answers otherwise than in fp32, or too much of it runs in float;
+                the message names the layers.
+        """
+        made = recovered(proto, self.quantiser, aim, progress)
+        refuse_unfaithful(made, self.quantiser.images[0], self.target.parity)
+        kernels = kernels_on(self.device, made.proto, self.target.runtime)
+        refuse_float(kernels, self.target.precision)
+        return Int8Model(made, kernels, self.calibration)
+
+
+def int8_for(
+    target: TargetProfile,
+    device: Device,
+    calibration: tuple[CalibrationSet, Sequence[Floats32]],
+) -> Int8:
+    """Set up quantisation for a target on a device.
+
+    Args:
+        target: The profile.
+        device: Its instruction set decides the number formats.
+        calibration: The list of images and the images themselves.
+
+    Raises:
+        InputError: the target's provider has no integer kernels that edgeprune knows.
+        MachineError: the device cannot be reached.
+    """
+    if target.runtime.providers != ("CPUExecutionProvider",):
+        raise InputError(
+            f"int8 is proven on CPUExecutionProvider, not on {', '.join(target.runtime.providers)}"
+        )
+    machine = machine_of(Setting(runtime=target.runtime, device=device))
+    listed, images = calibration
+    quantiser = Quantiser(
+        images=images,
+        precision=target.precision,
+        scheme=scheme_for(machine, target.precision.scheme),
+        runtime=target.runtime,
+        sqnr_db=target.parity.sqnr_db,
+    )
+    return Int8(target, device, listed, quantiser)
