@@ -1,9 +1,9 @@
 """Target profiles: how a device runs models, its channel grid and the budgets to be met."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import (
@@ -13,7 +13,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
+    field_validator,
 )
 
 from edgeprune.documents import read_toml
@@ -77,7 +77,18 @@ class Precision(_Table):
     scheme: Literal["auto", "u8s8", "s8s8"] = "auto"
     calibration_images: Annotated[int, Field(ge=8, le=1024)] = 128
     calibration_method: Literal["auto", "minmax", "percentile", "entropy"] = "auto"
+    exclude: Literal["auto", "none"] | tuple[str, ...] = "auto"
     min_integer_conv_fraction: Annotated[float, Field(ge=0, le=1)] = 0.95
+
+    @field_validator("mode")
+    @classmethod
+    def _gains(cls, mode: str) -> str:
+        if mode == "fp16":
+            raise ValueError(
+                "fp16 is not faster on CPUExecutionProvider, which casts it back to fp32, and "
+                "not proven on other providers; take 'fp32' or 'int8'"
+            )
+        return mode
 
 
 class Measure(_Table):
@@ -140,15 +151,6 @@ class TargetProfile(_Table):
     parity: Parity = Parity()
     budget: Budget = Budget()
 
-    @model_validator(mode="after")
-    def _fp16_gains_nothing(self) -> Self:
-        if self.precision.mode == "fp16":
-            raise ValueError(
-                "precision.mode = 'fp16' is not faster on CPUExecutionProvider, which casts it "
-                "back to fp32, and not proven on others; take 'fp32' or 'int8'"
-            )
-        return self
-
     @property
     def sha256(self) -> str:
         """Hash of every value of the profile, defaults included; comments do not count."""
@@ -175,16 +177,18 @@ def load_target(name: str) -> TargetProfile:
         raise InputError(f"{path}: {_first_problem(error)}") from None
 
 
-def with_precision(profile: TargetProfile, mode: str | None) -> TargetProfile:
-    """The profile with another number format; None leaves its own."""
-    if mode is None:
-        return profile
+def with_precision(profile: TargetProfile, changed: Mapping[str, Any]) -> TargetProfile:
+    """The profile with some keys of its ``precision`` table replaced; None leaves its own.
+
+    Raises:
+        InputError: a value out of range, or a number format that gains nothing.
+    """
     content = profile.model_dump(by_alias=True)
-    content["precision"]["mode"] = mode
+    content["precision"] |= {key: value for key, value in changed.items() if value is not None}
     try:
         return TargetProfile.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"--precision {mode}: {_first_problem(error)}") from None
+        raise InputError(_first_problem(error)) from None
 
 
 def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:

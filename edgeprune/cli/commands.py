@@ -168,7 +168,7 @@ def search(
         raise InputError("--weights without --data: name the images it was trained for")
     if family and not (max_latency_ratio is None and max_latency_ms is None):
         raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
-    profile, source = with_precision(load_target(target), precision), data or "digits"
+    profile, source = with_precision(load_target(target), {"mode": precision}), data or "digits"
     request = Request(
         target=profile,
         model=ModelSpec(model, kwargs=dict(model_arg or ())),

@@ -79,13 +79,43 @@ def export(
     model_version: Annotated[
         int, typer.Option(help="Number of the release to record.", min=0, max=(1 << 63) - 1)
     ] = 0,
+    precision: options.Precision = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="List of calibration images for int8, by path or by its name in "
+            "calibration/images; drawn anew from --data by default."
+        ),
+    ] = None,
+    calibration_images: Annotated[
+        int | None,
+        typer.Option(help="Images to draw for int8; 128 by default.", min=8, max=1024),
+    ] = None,
+    calibration_method: Annotated[
+        options.CalibrationMethod | None,
+        typer.Option(
+            help="Ranges of the activations in int8: the extremes (minmax), all but 0.001 % "
+            "(percentile), or what keeps most of the distribution (entropy, slow); auto takes the "
+            "extremes, and the percentile where that loses less."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layer to leave in float, * allowed; may be given several times. auto leaves "
+            "what wins most for its time, none leaves none."
+        ),
+    ] = None,
+    device: options.Uri = "local://",
     overwrite: options.Overwrite = False,
     trust_factory: options.Trust = False,
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     needs_search("export")
+    from edgeprune.deploy.devices.device import connect
+    from edgeprune.export.checkpoint_file import export_checkpoint
     from edgeprune.export.file_options import FileOptions
-    from edgeprune.export.sealed_file import export_checkpoint
+    from edgeprune.export.int8_request import Int8Request
 
     asked = FileOptions(
         dynamic_batch=dynamic_batch,
@@ -94,11 +124,17 @@ def export(
         parity_images=parity_images,
         licence=licence,
         model_version=model_version,
+        precision={
+            "mode": precision,
+            "calibration_images": calibration_images,
+            "calibration_method": calibration_method,
+            "exclude": _excluded(exclude),
+        },
+        int8=Int8Request(source=data, calibration=calibration, device=connect(device)),
     )
     if model is None:
         of_model = {
             "--classes": classes,
-            "--data": data,
             "--image-size": image_size,
             "--mean": mean,
             "--std": std,
@@ -121,11 +157,11 @@ def export(
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
     from edgeprune.run.defaults import side
-    from edgeprune.target import load_target
+    from edgeprune.target import load_target, with_precision
 
     if data and classes:
         raise InputError("--classes with --data: the images name the classes")
-    profile = load_target(target or "mobile-cpu")
+    profile = with_precision(load_target(target or "mobile-cpu"), asked.precision)
     request = DenseRequest(
         weights=checkpoint,
         spec=ModelSpec(model, classes or 1000, dict(model_arg or ())),
@@ -137,12 +173,21 @@ def export(
     _tell(export_dense(request, output, overwrite=overwrite, options=asked))
 
 
+def _excluded(names: list[str] | None) -> str | tuple[str, ...] | None:
+    """As the profile's ``precision.exclude``: a word alone, or names of layers."""
+    if not names:
+        return None
+    return names[0] if names in (["auto"], ["none"]) else tuple(names)
+
+
 def _tell(shipped: "Shipped") -> None:
     compared = shipped.parity
     typer.echo(
         f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "
         f"{compared.max_abs:.1e} from torch on {compared.images} real images"
     )
+    for line in shipped.said:
+        typer.echo(line)
     if shipped.ort:
         typer.echo(f"{shipped.ort}: the same in ORT format, compared on the same images")
     if shipped.images_inside:

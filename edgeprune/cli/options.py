@@ -42,6 +42,15 @@ class NumberFormat(StrEnum):
     fp16 = "fp16"
 
 
+class CalibrationMethod(StrEnum):
+    """How the ranges of the activations of an int8 model are found."""
+
+    auto = "auto"
+    minmax = "minmax"
+    percentile = "percentile"
+    entropy = "entropy"
+
+
 class GenomeKind(StrEnum):
     """What gwcs evolves."""
 

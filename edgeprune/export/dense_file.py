@@ -1,6 +1,6 @@
 """Export of a dense checkpoint, as people save them, to a sealed ONNX file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.export.file_options import PLAIN, FileOptions
-from edgeprune.export.sealed_file import Shipped, exported, sample_pixels, ship
+from edgeprune.export.number_format import ship_as_asked
+from edgeprune.export.sealed_file import Shipped, exported, sample_pixels
 from edgeprune.files import refuse_existing
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
@@ -84,7 +85,11 @@ def export_dense(
         images=sample_pixels(images),
     )
     network = exported(model, record, request.weights, options)
-    return ship(network, record, request.target, out, overwrite=overwrite, options=options)
+    if options.int8 and options.int8.source is None:  # those of the parity check, by default
+        options = replace(options, int8=replace(options.int8, source=request.source))
+    return ship_as_asked(
+        network, record, request.target, out, overwrite=overwrite, options=options
+    )
 
 
 def _numbered(count: int) -> tuple[str, ...]:

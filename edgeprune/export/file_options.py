@@ -1,8 +1,11 @@
 """What a deployer may ask of an exported file."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from edgeprune.deploy.devices.job import OPSET
+from edgeprune.export.int8_request import Int8Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +19,8 @@ class FileOptions:
         parity_images: How many real images travel inside; all that there are by default.
         licence: What it may be used for, such as ``Apache-2.0``.
         model_version: Number of the release.
+        precision: What takes the place of the target's ``precision`` table, by its keys.
+        int8: Images that it is quantised on, and its device, where it is to be int8.
     """
 
     dynamic_batch: bool = False
@@ -24,6 +29,8 @@ class FileOptions:
     parity_images: int | None = None
     licence: str | None = None
     model_version: int = 0
+    precision: Mapping[str, Any] = field(default_factory=dict)
+    int8: Int8Request | None = None
 
 
 PLAIN = FileOptions()

@@ -25,7 +25,7 @@ from edgeprune.prune.images.datasets import DataSet, sample
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.slimming.reload import load_slim
-from edgeprune.target import TargetProfile, load_target
+from edgeprune.target import TargetProfile
 from edgeprune.text import first_problem
 
 
@@ -42,6 +42,7 @@ class Shipped:
         images_inside: Real images that it carries.
         ort: The file in ORT format.
         target: Profile it was exported for.
+        said: What else is worth a line.
     """
 
     path: Path
@@ -52,37 +53,7 @@ class Shipped:
     images_inside: int
     ort: Path | None
     target: TargetProfile
-
-
-def export_checkpoint(
-    path: Path,
-    out: Path | None = None,
-    target: str | None = None,
-    *,
-    overwrite: bool = False,
-    trust_factory: bool = False,
-    options: FileOptions = PLAIN,
-) -> Shipped:
-    """Export a model.pt that edgeprune wrote.
-
-    Args:
-        path: The checkpoint.
-        out: The ONNX file; ``model.onnx`` beside the checkpoint by default.
-        target: Profile by name or path; the one the checkpoint was searched for by default.
-        overwrite: Replace ``out``.
-        trust_factory: Run the ``module:factory`` that the checkpoint names.
-        options: What else is asked of the file.
-
-    Raises:
-        InputError: the checkpoint, the target or ``out`` is not as it should be.
-        PromiseError: the file does not give torch's answers.
-    """
-    out = out or path.with_name("model.onnx")
-    refuse_existing(out, overwrite=overwrite)
-    profile = load_target(target) if target else _recorded_target(path)
-    return load_and_ship(
-        path, out, profile, overwrite=overwrite, trust=trust_factory, options=options
-    )
+    said: tuple[str, ...] = ()
 
 
 def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: bool) -> None:
@@ -93,13 +64,6 @@ def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: boo
             f"target {target.name} pins input.shape = {list(pinned)}, the network takes "
             f"{[1, *shape]}: drop the pin, or train at that size"
         )
-
-
-def _recorded_target(path: Path) -> TargetProfile:
-    try:
-        return TargetProfile.model_validate(checkpoint.read(path).history.get("target"))
-    except ValidationError:
-        raise InputError(f"{path} records no target of this version; pass --target") from None
 
 
 def load_and_ship(

@@ -15,8 +15,8 @@ from edgeprune.deploy.devices import sessions
 from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export import sealed_file
+from edgeprune.export.checkpoint_file import export_checkpoint
 from edgeprune.export.file_options import FileOptions
-from edgeprune.export.sealed_file import export_checkpoint
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.zoo import ModelSpec, build

@@ -20,7 +20,7 @@ from edgeprune.deploy.artifact import seal
 from edgeprune.deploy.gate import check
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError, MachineError, PromiseError
-from edgeprune.export.sealed_file import export_checkpoint
+from edgeprune.export.checkpoint_file import export_checkpoint
 from edgeprune.files import write_whole
 from edgeprune.prune.images import datasets
 from edgeprune.prune.models.zoo import ModelSpec

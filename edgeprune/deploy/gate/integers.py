@@ -23,7 +23,7 @@ def float_convolutions(kernels: IntegerKernels, profile: TargetProfile) -> Verdi
     """The share of the convolutions that onnxruntime runs in float on the device."""
     limit = 1 - profile.precision.min_integer_conv_fraction
     share = 1 - kernels.fraction
-    return of_value("float_convolutions", round(limit, 6), share, "", kernels.describe())
+    return of_value("float_convolutions", round(limit, 6), share, "x", kernels.describe())
 
 
 def gain(candidate: Facts, profile: TargetProfile, setting: Setting) -> list[Verdict]:

@@ -1,5 +1,6 @@
 """Quantises a network, and wins back what that costs step by step, until it is little enough."""
 
+import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +16,10 @@ from edgeprune.deploy.precision.layers import WEIGHTED, layer_names
 from edgeprune.deploy.precision.qdq import Ranges, quantised
 from edgeprune.deploy.precision.ranges import Method, observed
 from edgeprune.deploy.precision.scheme import Scheme
+from edgeprune.errors import InputError
 from edgeprune.progress import Progress, silent
 from edgeprune.target import Precision, Runtime
+from edgeprune.text import did_you_mean, one_line
 
 Lost = Callable[[onnx.ModelProto], float]
 Timed = Callable[[Sequence[onnx.ModelProto]], Sequence[float]]
@@ -191,13 +194,14 @@ def recovered(
         progress: Called as each step begins.
 
     Raises:
-        InputError: no images.
+        InputError: no images, or a layer to leave in float that is not there.
         MachineError: onnxruntime cannot calibrate, quantise or run the network.
     """
     run = _Recovery(proto, quantiser, aim or Aim(), progress)
     wanted = quantiser.precision.calibration_method
     method: Method = "minmax" if wanted == "auto" else wanted
-    state = _State(proto, observed(proto, quantiser.images, method), method)
+    excluded = _named(proto, quantiser.precision.exclude)
+    state = _State(proto, observed(proto, quantiser.images, method), method, excluded)
     best = run.tried(f"ranges: {method}", state, None)
     for step in (_bias, _percentile, _exclude):
         if run.enough(best):
@@ -212,6 +216,26 @@ def recovered(
         fidelity=best.fidelity,
         steps=tuple(run.steps),
     )
+
+
+def _named(proto: onnx.ModelProto, exclude: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Nodes of the layers that a target names, shell patterns allowed."""
+    if isinstance(exclude, str):
+        return ()
+    names = {node: name for node, name in layer_names(proto).items() if node in _layers(proto)}
+    for pattern in exclude:
+        if not fnmatch.filter(names.values(), pattern):
+            hint = did_you_mean(pattern, tuple(names.values()))
+            raise InputError(f"precision.exclude: no layer is called {one_line(pattern)!r}{hint}")
+    return tuple(
+        node
+        for node, name in names.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
+    )
+
+
+def _layers(proto: onnx.ModelProto) -> list[str]:
+    return [node.name for node in proto.graph.node if node.op_type in WEIGHTED]
 
 
 def _bias(run: _Recovery, best: _Best) -> _Best:
@@ -235,6 +259,8 @@ def _percentile(run: _Recovery, best: _Best) -> _Best:
 
 def _exclude(run: _Recovery, best: _Best) -> _Best:
     """Leave layers in float one after another, as many as the profile lets stay there."""
+    if run.quantiser.precision.exclude != "auto":
+        return best
     convolutions = [n.name for n in run.proto.graph.node if n.op_type == "Conv"]
     spare = int((1 - run.quantiser.precision.min_integer_conv_fraction) * len(convolutions) + 1e-9)
     names = layer_names(run.proto)
@@ -252,7 +278,7 @@ def _sensitive(run: _Recovery, best: _Best) -> list[str]:
     """Layers in the order of what each wins in float, in dB, over the time it costs there."""
     few = run.images[:FEW]
     before = run.fidelity(best.proto, few).sqnr_db
-    layers = [node.name for node in run.proto.graph.node if node.op_type in WEIGHTED]
+    layers = _layers(run.proto)
     alone = {name: run.made(replace(best.state, excluded=(name,))) for name in layers}
     won = {name: run.fidelity(made, few).sqnr_db - before for name, made in alone.items()}
     ranked = sorted((n for n in layers if won[n] > 0), key=lambda name: -won[name])[:MOST_TIMED]
