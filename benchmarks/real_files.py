@@ -29,7 +29,8 @@ from edgeprune.deploy.artifact.inputs import inputs_of
 from edgeprune.deploy.doctor.inputs import settle
 from edgeprune.deploy.gate.check import check
 from edgeprune.errors import EdgepruneError
-from edgeprune.target import TargetProfile, with_inputs
+from edgeprune.target import TargetProfile
+from edgeprune.target_overrides import with_inputs
 
 PACKAGES = [
     "basic-pitch",

@@ -101,7 +101,8 @@ def check(
     """
     from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.gate import check as gate
-    from edgeprune.target import load_target, with_budgets
+    from edgeprune.target import load_target
+    from edgeprune.target_overrides import with_budgets
 
     options = gate.Options(
         baseline=None if baseline is None else Path(baseline),

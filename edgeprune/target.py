@@ -1,7 +1,7 @@
 """Target profiles: how a device runs models, its channel grid and the budgets to be met."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -174,88 +174,7 @@ def load_target(name: str) -> TargetProfile:
     try:
         return TargetProfile.model_validate(read_toml(path))
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from None
-
-
-def with_precision(profile: TargetProfile, changed: Mapping[str, Any]) -> TargetProfile:
-    """The profile with some keys of its ``precision`` table replaced; None leaves its own.
-
-    Raises:
-        InputError: a value out of range, or a number format that gains nothing.
-    """
-    content = profile.model_dump(by_alias=True)
-    content["precision"] |= {key: value for key, value in changed.items() if value is not None}
-    try:
-        return TargetProfile.model_validate(content)
-    except ValidationError as error:
-        raise InputError(_first_problem(error)) from None
-
-
-def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:
-    """The profile with some budgets replaced.
-
-    Args:
-        profile: The profile as it was read.
-        settings: ``NAME=VALUE``, such as ``p90_ms=6`` or, where both kinds of budget have the
-            name, ``relative.macs=0.5``; ``NAME=none`` drops one.
-
-    Raises:
-        InputError: no such budget, or a value out of range.
-    """
-    content = profile.model_dump(by_alias=True)
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"--budget wants NAME=VALUE, not {setting!r}")
-        kinds = [kind for kind in content["budget"] if name in _budgets(content, kind)]
-        if len(kinds) != 1:
-            known = [n for kind in content["budget"] for n in _budgets(content, kind)]
-            either = [n for n in known if n.rpartition(".")[2] == name]
-            if either:
-                raise InputError(
-                    f"--budget {setting}: {name} may be {' or '.join(either)}; say which"
-                )
-            hint = did_you_mean(name, known, otherwise=f"; known: {', '.join(known)}")
-            raise InputError(f"--budget {setting}: there is no budget {name!r}{hint}")
-        content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
-    try:
-        return TargetProfile.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"--budget: {_first_problem(error)}") from None
-
-
-def with_inputs(profile: TargetProfile, settings: Sequence[str]) -> TargetProfile:
-    """The profile with some inputs pinned.
-
-    Args:
-        profile: The profile as it was read.
-        settings: ``NAME=1x3x224x224`` is a shape, ``NAME=1x1:0.5`` one with the value of all
-            elements, ``NAME=:16000`` the value alone.
-
-    Raises:
-        InputError: not of that form.
-    """
-    content = profile.model_dump(by_alias=True)
-    for setting in settings:
-        name, equals, told = setting.rpartition("=")
-        sizes, colon, value = told.partition(":")
-        feed: dict[str, Any] = {"shape": sizes.split("x")} if sizes else {}
-        if colon:
-            feed["value"] = value
-        if not equals or not name or not feed or name == "shape":
-            raise InputError(f"--input wants NAME=1x3x224x224, not {setting!r}")
-        content["input"][name] = feed
-    try:
-        return TargetProfile.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"--input: {_first_problem(error)}") from None
-
-
-def _budgets(content: dict[str, Any], kind: str) -> list[str]:
-    """Names that mean a budget of this kind: dotted always, bare where the other has none."""
-    other = {"relative": "absolute", "absolute": "relative"}[kind]
-    own = content["budget"][kind]
-    return [f"{kind}.{n}" for n in own] + [n for n in own if n not in content["budget"][other]]
+        raise InputError(f"{path}: {problem_of(error)}") from None
 
 
 def list_targets() -> dict[str, Path]:
@@ -293,16 +212,16 @@ def _find(name: str) -> Path:
     )
 
 
-def _first_problem(error: ValidationError) -> str:
+def problem_of(error: ValidationError) -> str:
+    """The first thing that is wrong with a profile, in one line."""
     key, words = first_problem(error)
+    words = words.removeprefix("Value error, ")
     kind, given = error.errors()[0]["type"], error.errors()[0]["input"]
     if kind == "extra_forbidden":
         *table, last = map(str, error.errors()[0]["loc"])  # a key may hold dots itself
         return f"unknown key {key!r}{did_you_mean(last, _keys(table))}"
     if kind == "missing":
         return f"key {key!r} is missing"
-    if key == "precision.mode":
-        return f"{key} = {given!r}: only 'fp32' is supported yet"
     return f"{key}: {words}, got {given!r}"
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from edgeprune.errors import InputError
-from edgeprune.target import list_targets, load_target, with_inputs
+from edgeprune.target import list_targets, load_target
+from edgeprune.target_overrides import with_inputs
 
 MINIMAL = 'schema = 1\nname = "t"\n'
 
@@ -42,10 +43,11 @@ def test_every_key_but_schema_and_name_has_a_default(tmp_path):
         (MINIMAL + "[channels]\ngrid = []", "channels.grid"),
         (MINIMAL + "[channels]\ngrid = [8, -16]", "channels.grid"),
         (MINIMAL + "[runtime]\nthreads = 0", "runtime.threads"),
-        (MINIMAL + '[precision]\nmode = "int8"', "'int8': only 'fp32' is supported yet"),
-        (MINIMAL + '[precision]\nmode = "fp16"', "'fp16': only 'fp32' is supported yet"),
+        (MINIMAL + '[precision]\nmode = "fp16"', "precision.mode: fp16 is not faster on CPU"),
+        (MINIMAL + '[precision]\nmode = "int4"', "precision.mode: Input should be 'fp32'"),
         (MINIMAL + '[budget]\n"a.b" = 1', "unknown key 'budget.a.b'"),
-        (MINIMAL + "[precision]\nmin_integer_conv_fraction = 0.5", "unknown key"),
+        (MINIMAL + "[precision]\nmin_integer_conv_fraction = 1.5", "less than or equal to 1"),
+        (MINIMAL + "[precision]\ncalibration = 9", "unknown key"),
         (MINIMAL + "[parity]\nint8_sqnr_db = 20.0", "unknown key 'parity.int8_sqnr_db'"),
         (MINIMAL + '[measure]\nclock = "sundial"', "measure.clock"),
         ('schema = 2\nname = "t"', "schema"),

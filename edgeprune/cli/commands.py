@@ -162,7 +162,8 @@ def search(
     from edgeprune.run import defaults, pipeline
     from edgeprune.run.family import Family
     from edgeprune.run.request import Request
-    from edgeprune.target import load_target, with_precision
+    from edgeprune.target import load_target
+    from edgeprune.target_overrides import with_precision
 
     if weights and not data:
         raise InputError("--weights without --data: name the images it was trained for")
@@ -354,7 +355,8 @@ def check(
     from edgeprune.cli.reports import Reports, on_github
     from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.gate import check as gate
-    from edgeprune.target import load_target, with_budgets, with_inputs
+    from edgeprune.target import load_target
+    from edgeprune.target_overrides import with_budgets, with_inputs
 
     reports = Reports(json=json, junit=junit, github=on_github(github.value))
     reports.clear(model, baseline)

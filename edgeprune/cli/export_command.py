@@ -157,7 +157,8 @@ def export(
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
     from edgeprune.run.defaults import side
-    from edgeprune.target import load_target, with_precision
+    from edgeprune.target import load_target
+    from edgeprune.target_overrides import with_precision
 
     if data and classes:
         raise InputError("--classes with --data: the images name the classes")

@@ -11,7 +11,8 @@ from edgeprune.export.sealed_file import Shipped, exported
 from edgeprune.files import refuse_existing
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.slimming.reload import load_slim
-from edgeprune.target import TargetProfile, load_target, with_precision
+from edgeprune.target import TargetProfile, load_target
+from edgeprune.target_overrides import with_precision
 
 
 def export_checkpoint(

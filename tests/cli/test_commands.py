@@ -16,7 +16,8 @@ from edgeprune.errors import InputError
 from edgeprune.run import pipeline
 from edgeprune.run.family import Family, Member
 from edgeprune.run.outcome import Outcome, Row
-from edgeprune.target import RelativeBudget, load_target, with_budgets
+from edgeprune.target import RelativeBudget, load_target
+from edgeprune.target_overrides import with_budgets
 from tests.endings import refused
 
 

@@ -45,7 +45,9 @@ def test_the_problem_has_the_grid_and_the_costs_of_the_table():
 def test_the_basis_changes_with_the_images_and_with_any_weight():
     def basis(model, count=40):
         dense = SimpleNamespace(model=model)
-        parts = dict.fromkeys(("request", "folder", "progress", "device", "origin", "latency"))
+        parts = dict.fromkeys(
+            ("request", "folder", "progress", "device", "origin", "latency", "timing")
+        )
         return RunContext(**parts, images=images(count), dense=dense, problem=None).basis
 
     model = nn.Linear(2, 2)

@@ -37,7 +37,7 @@ def test_entries_are_read_back() -> None:
         ({"macs": "-1"}, PromiseError, "entry edgeprune.macs"),
         ({"macs": "{"}, PromiseError, "entry edgeprune.macs is not JSON"),
         ({"colour": '"red"'}, PromiseError, "entry edgeprune.colour"),
-        ({"precision": "int8"}, PromiseError, "entry edgeprune.precision"),
+        ({"precision": "int4"}, PromiseError, "entry edgeprune.precision"),
         ({"target_sha256": "A" * 64}, PromiseError, "entry edgeprune.target_sha256"),
     ],
 )

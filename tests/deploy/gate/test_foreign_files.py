@@ -18,7 +18,8 @@ from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.formats import to_markdown, to_text
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.errors import InputError, MachineError
-from edgeprune.target import TargetProfile, with_inputs
+from edgeprune.target import TargetProfile
+from edgeprune.target_overrides import with_inputs
 
 Net = Callable[..., bytes]
 Record = Callable[..., Any]
