@@ -427,3 +427,33 @@ def test_milliseconds_are_judged_on_the_device_they_were_asked_for(outcome, requ
     assert (verdict.outcome, verdict.limit) == ("met", 1000.0)
     with pytest.raises(PromiseError, match=r"best that can be had is about 0\.\d+ ms"):
         run_search(replace(request_, budget=free, latency_ms=1e-6, out=Path("fast")))
+
+
+def test_an_int8_target_is_searched_and_delivered_in_int8(outcome, request_, here):
+    table = {"mode": "int8", "calibration_images": 32, "min_integer_conv_fraction": 0.5}
+    plain = request_.target.model_dump(by_alias=True) | {"precision": table}
+    # Two random digits and one epoch: classes may flip, and the file may gain little.
+    plain["parity"] |= {"agreement": 0.5, "sqnr_db": 5.0}
+    target = TargetProfile.model_validate(plain)
+    found = run_search(replace(request_, target=target, out=Path("run8"), strategy="uniform"))
+    folder = here / "run8"
+    assert json.loads((folder / "latency.json").read_text())["conditions"]["dtype"] != "fp32"
+    slim, control = (seal.verify(folder / name) for name in ("model.onnx", "dense-int8.onnx"))
+    twin = seal.verify(folder / "model-fp32.onnx")
+    assert (slim.precision, control.precision, twin.precision) == ("int8", "int8", "fp32")
+    assert slim.quantisation.twin_sha256 == seal.file_sha256(folder / "model-fp32.onnx")
+    assert slim.quantisation.calibration_images == 32
+    listed = json.loads((folder / "calibration.json").read_text())
+    assert listed["sha256"] == slim.quantisation.calibration_sha256
+    rows = {row.name: row for row in found.rows}
+    assert rows["accuracy"].slim == pytest.approx(100 * slim.accuracy_slim)
+    assert rows["accuracy"].dense_int8 == pytest.approx(100 * control.accuracy_slim)
+    assert rows["latency"].dense_int8 > 0 and rows["MACs"].dense_int8 is None
+    names = {verdict.name for verdict in found.report.verdicts}
+    assert {"float_convolutions", "int8_gain"} <= names and "kernel_layout" not in names
+    # Predictions are relative to the dense network in fp32, as limits are.
+    low, mid, _ = json.loads((folder / "run.json").read_text())["dense_int8_latency"]
+    (event,) = [e for e in events(folder) if e["event"] == "candidate"][-1:]
+    assert event["predicted"][0] < mid and low < mid
+    assert run_search(replace(request_, target=target, out=Path("run8"), strategy="uniform",
+                              resume=True)).rows == found.rows  # fmt: skip

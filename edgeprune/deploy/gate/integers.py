@@ -21,9 +21,9 @@ def wanted(candidate: Facts, profile: TargetProfile) -> bool:
 
 def float_convolutions(kernels: IntegerKernels, profile: TargetProfile) -> Verdict:
     """The share of the convolutions that onnxruntime runs in float on the device."""
-    limit = 1 - profile.precision.min_integer_conv_fraction
-    share = 1 - kernels.fraction
-    return of_value("float_convolutions", round(limit, 6), share, "x", kernels.describe())
+    limit = round(1 - profile.precision.min_integer_conv_fraction, 6)
+    share = round(1 - kernels.fraction, 6)
+    return of_value("float_convolutions", limit, share, "x", kernels.describe())
 
 
 def gain(candidate: Facts, profile: TargetProfile, setting: Setting) -> list[Verdict]:
