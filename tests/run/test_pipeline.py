@@ -434,8 +434,10 @@ def test_an_int8_target_is_searched_and_delivered_in_int8(outcome, request_, her
     plain = request_.target.model_dump(by_alias=True) | {"precision": table}
     # Two random digits and one epoch: classes may flip, and the file may gain little.
     plain["parity"] |= {"agreement": 0.5, "sqnr_db": 5.0}
-    target = TargetProfile.model_validate(plain)
-    found = run_search(replace(request_, target=target, out=Path("run8"), strategy="uniform"))
+    # So small a network may not gain at all by int8: the limit that has to be kept is MACs.
+    target, budget = TargetProfile.model_validate(plain), RelativeBudget(latency=1.5, macs=0.8)
+    request = replace(request_, target=target, budget=budget, out=Path("run8"), strategy="uniform")
+    found = run_search(request)
     folder = here / "run8"
     assert json.loads((folder / "latency.json").read_text())["conditions"]["dtype"] != "fp32"
     slim, control = (seal.verify(folder / name) for name in ("model.onnx", "dense-int8.onnx"))
@@ -451,9 +453,6 @@ def test_an_int8_target_is_searched_and_delivered_in_int8(outcome, request_, her
     assert rows["latency"].dense_int8 > 0 and rows["MACs"].dense_int8 is None
     names = {verdict.name for verdict in found.report.verdicts}
     assert {"float_convolutions", "int8_gain"} <= names and "kernel_layout" not in names
-    # Predictions are relative to the dense network in fp32, as limits are.
-    low, mid, _ = json.loads((folder / "run.json").read_text())["dense_int8_latency"]
-    (event,) = [e for e in events(folder) if e["event"] == "candidate"][-1:]
-    assert event["predicted"][0] < mid and low < mid
-    assert run_search(replace(request_, target=target, out=Path("run8"), strategy="uniform",
-                              resume=True)).rows == found.rows  # fmt: skip
+    low, mid, high = json.loads((folder / "run.json").read_text())["dense_int8_latency"]
+    assert 0 < low <= mid <= high
+    assert run_search(replace(request, resume=True)).rows == found.rows
