@@ -1,4 +1,4 @@
-"""int8 searched against fp32 searched and then quantised: ``python benchmarks/precision.py SHARED``.
+"""int8 searched, and fp32 searched then quantised: ``python benchmarks/precision.py SHARED``.
 
 SHARED holds ``data/cifar10-jpeg.tar.xz`` and ``data/checkpoints/resnet20-jpeg45k.pt``. For each
 share of the dense int8 latency two runs of the commands: ``search --target mobile-cpu-int8``, and
