@@ -38,6 +38,8 @@ def search_command(
     """
     words = ["edgeprune", "search"]
     words += _option("--target", _at(request, "target", "name"))
+    if _at(request, "target", "precision", "mode") == "int8":
+        words += ["--precision", "int8"]
     words += _option("--model", _at(request, "model", "name"))
     for name, value in _mapping(request, "model", "kwargs").items():
         words += ["--model-arg", f"{name}={_text(value)}"]

@@ -25,6 +25,7 @@ class Result(_Record):
     dense: Finite
     slim: Finite
     unit: str = ""
+    dense_int8: Finite | None = None
 
 
 class Chosen(_Record):

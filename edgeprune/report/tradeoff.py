@@ -45,6 +45,7 @@ def tradeoff(runs: Sequence[Run]) -> Figure:
     """Accuracy against latency of everything that the runs know."""
     series, alone = _Series(), len(runs) == 1
     _add_dense(series, runs)
+    _add_dense_int8(series, runs)
     for number, run in enumerate(runs):
         colour, symbol = SERIES[number % len(SERIES)], SYMBOLS[number % len(SYMBOLS)]
         before = "" if alone else f"{run.name}: "
@@ -74,6 +75,29 @@ def _add_dense(series: _Series, runs: Sequence[Run]) -> None:
     placed = [(1.0, accuracy, mark) for accuracy, mark in seen.items()]
     if placed:
         series.add("dense, measured", placed, "measured", color="ink", symbol="square", size=13)
+
+
+def _add_dense_int8(series: _Series, runs: Sequence[Run]) -> None:
+    """The dense models in int8, beside which a slim int8 model has to be seen."""
+    placed = []
+    for made in (made for run in runs for made in run.models[:1]):
+        results = made.record.results
+        accuracy, latency = results.get("accuracy"), results.get("latency")
+        if not (accuracy and latency and accuracy.dense_int8 and latency.dense_int8):
+            continue
+        ms = f"{latency.dense_int8:.3f} ms, measured"
+        mark = Mark(
+            title="dense model in int8",
+            facts=(
+                ("accuracy", f"{accuracy.dense_int8:.2f} % of the test images"),
+                ("latency", ms),
+            ),
+            about="What quantisation alone gains; dense-int8.onnx holds it.",
+        )
+        placed.append((latency.dense_int8 / latency.dense, accuracy.dense_int8, mark))
+    if placed:
+        looks = {"color": "ink", "symbol": "diamond", "size": 13}
+        series.add("dense int8, measured", placed, "measured", **looks)
 
 
 def _dense_mark(run: Run, made: Made) -> Mark:
