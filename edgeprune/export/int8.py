@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
+import torch
 from torch import nn
 
 from edgeprune.arrays import Floats32
@@ -20,6 +21,7 @@ from edgeprune.export.exporter import to_onnx
 from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.calibration_set import CalibrationSet
+from edgeprune.prune.training.quantisation_aware import Rounding
 from edgeprune.target import TargetProfile
 
 
@@ -78,20 +80,32 @@ class Int8:
         """A network as it answers in int8; ``shape`` is that of its input."""
         return OnnxNetwork(self.quick(to_onnx(network, shape)), self.target.runtime)
 
-    def model(
+    def recovered(
         self, proto: onnx.ModelProto, aim: Aim | None = None, progress: Progress = silent
-    ) -> Int8Model:
-        """Quantise, win back what is too much, and prove the result on the device.
+    ) -> Quantised:
+        """Quantise, and win back what is too much."""
+        return recovered(proto, self.quantiser, aim, progress)
+
+    def proven(self, made: Quantised) -> Int8Model:
+        """Prove a quantised network on the device.
 
         Raises:
             PromiseError: it answers otherwise than in fp32, or too much of it runs in float;
                 the message names the layers.
         """
-        made = recovered(proto, self.quantiser, aim, progress)
         refuse_unfaithful(made, self.quantiser.images[0], self.target.parity)
         kernels = kernels_on(self.device, made.proto, self.target.runtime)
         refuse_float(kernels, self.target.precision)
         return Int8Model(made, kernels, self.calibration)
+
+    def rounding(self) -> Rounding:
+        """The number formats, for training under them."""
+        scheme = self.quantiser.scheme
+        return Rounding(
+            [torch.from_numpy(image) for image in self.quantiser.images],
+            weight_bits=7 if scheme.reduced else 8,
+            signed=scheme.activations == "int8",
+        )
 
 
 def int8_for(

@@ -81,7 +81,7 @@ def quantise(
     aim = None
     if dense_right is not None and isinstance(known, Mapping) and "val_dense" in known:
         aim = _aim(float(known["val_dense"]), images, target)
-    made = maker.model(network.proto, aim)
+    made = maker.proven(maker.recovered(network.proto, aim))
     changed: dict[str, Any] = {"accuracy_slim": None, "answers": None}
     if dense_right is not None:
         deployed = OnnxNetwork(made.quantised.proto, target.runtime)

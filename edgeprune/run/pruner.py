@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from torch import nn
 
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.documents import read_json, typed
-from edgeprune.export.exporter import to_onnx
-from edgeprune.export.int8 import Int8Model
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.search.strategies import registry
@@ -23,6 +20,7 @@ from edgeprune.prune.training.loop import Setting, train_in
 from edgeprune.prune.training.state import Keep
 from edgeprune.run import front_csv, layers, measured_search, tried_csv
 from edgeprune.run.folder import RunFolder
+from edgeprune.run.int8_recovery import quantised
 from edgeprune.run.measured_search import Candidate, Search, UnreachedError
 from edgeprune.run.outcome import PrunedModel, Recovered
 from edgeprune.run.setup import RunContext
@@ -121,22 +119,15 @@ class Pruner:
             "val_slim": evaluate(trained.model, images.val).accuracy,
         }
         context.folder.event("fine-tuned", **accuracy)
-        int8 = self._quantised(trained.model, progress)
-        if int8:
+        network, int8 = trained.model, None
+        if context.int8:
+            network, int8 = quantised(context, network, progress)
             accuracy["val_int8"] = context.val_int8(int8.quantised.proto)
-            steps = [asdict(step) for step in int8.quantised.steps]
-            context.folder.event("quantised", val_int8=accuracy["val_int8"], steps=steps)
+            if network is not trained.model:
+                accuracy["val_slim"] = evaluate(network, images.val).accuracy
         folder.record(validation=accuracy)
         history = {**trained.history, "compensation": start.to_plain()}
-        return Recovered(trained.model, accuracy, history, int8)
-
-    def _quantised(self, network: nn.Module, progress: Progress) -> Int8Model | None:
-        """The fine-tuned network in int8, where the target runs that."""
-        context = self.context
-        if context.int8 is None:
-            return None
-        proto = to_onnx(network, context.images.input_shape)
-        return context.int8.model(proto, context.aim(), renamed(progress, "quantising"))
+        return Recovered(network, accuracy, history, int8)
 
     def _compensated(self, plan: PruningPlan) -> Compensated:
         """Slim and recalibrate; refit what stays where it was asked for, or training is short."""

@@ -77,7 +77,7 @@ class RunContext:
         """The dense model in int8, the control of every int8 result; None in fp32."""
         if self.int8 is None:
             return None
-        return self.int8.model(self.dense.proto, self.aim())
+        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim()))
 
     def aim(self) -> Aim:
         """When an int8 network of this run has won back enough: on validation images."""

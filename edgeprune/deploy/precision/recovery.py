@@ -76,6 +76,7 @@ class Quantised:
         method: How the ranges of the activations were found.
         excluded: Layers that stay in float.
         fidelity: Its logits against those of ``float_proto`` on the calibration images.
+        lost: Points of accuracy lost against the dense network; None where nobody measured it.
         steps: What was tried.
     """
 
@@ -85,6 +86,7 @@ class Quantised:
     method: Method
     excluded: tuple[str, ...]
     fidelity: ParityReport
+    lost: float | None
     steps: tuple[Step, ...]
 
 
@@ -214,6 +216,7 @@ def recovered(
         method=best.state.method,
         excluded=tuple(map(layer_names(proto).__getitem__, best.state.excluded)),
         fidelity=best.fidelity,
+        lost=best.lost,
         steps=tuple(run.steps),
     )
 

@@ -1,0 +1,65 @@
+"""Quantises a fine-tuned network of a run; trains it under the rounding if too much is lost."""
+
+from dataclasses import asdict
+
+from torch import nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.export.exporter import to_onnx
+from edgeprune.export.int8 import Int8, Int8Model
+from edgeprune.progress import Progress, renamed
+from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.training.distributed import Ranks
+from edgeprune.prune.training.loop import Setting
+from edgeprune.prune.training.quantisation_aware import train_rounded
+from edgeprune.run.setup import RunContext
+
+
+def quantised(
+    context: RunContext, network: nn.Module, progress: Progress
+) -> tuple[nn.Module, Int8Model]:
+    """A network in int8 that keeps the accuracy asked for, or comes nearest to it.
+
+    The steps without training come first; where more than the budget is still lost on the
+    validation images, the network is distilled under the rounding and quantised again. What is
+    better stays.
+
+    Returns:
+        The network in fp32, trained anew or as it was given, and in int8.
+
+    Raises:
+        PromiseError: it answers otherwise in int8, or too much of it runs in float.
+    """
+    if context.int8 is None:
+        raise ValueError("the target of this run is fp32")
+    shape, aim = context.images.input_shape, context.aim()
+    steps = renamed(progress, "quantising")
+    made = context.int8.recovered(to_onnx(network, shape), aim, steps)
+    context.folder.event("quantised", lost=made.lost, steps=[asdict(s) for s in made.steps])
+    if made.lost is not None and made.lost > aim.allowed:
+        trained = _trained(context, context.int8, network, progress)
+        if trained is not None:
+            again = context.int8.recovered(to_onnx(trained, shape), aim, steps)
+            kept = again.lost is not None and again.lost < made.lost
+            plain = [asdict(step) for step in again.steps]
+            context.folder.event("trained under rounding", lost=again.lost, kept=kept, steps=plain)
+            if kept:
+                network, made = trained, again
+    return network, context.int8.proven(made)
+
+
+def _trained(
+    context: RunContext, int8: Int8, network: nn.Module, progress: Progress
+) -> nn.Module | None:
+    """The network distilled under the rounding; None, and an event, where that cannot be."""
+    setting = Setting(
+        teacher=context.dense.model,
+        progress=renamed(progress, "training under rounding"),
+        ranks=Ranks(device=best_device()),
+    )
+    recipe, images = context.request.recovery, context.images.train
+    try:
+        return train_rounded(network, images, int8.rounding(), recipe, setting)
+    except EdgepruneError as error:  # the network as it was is still a result
+        context.folder.event("not trained under rounding", reason=str(error))
+        return None
