@@ -64,7 +64,8 @@ def test_the_rounding_is_that_of_the_int8_file(network, rounding):
     stacked = torch.cat(list(rounding.calibration))
     with torch.inference_mode():
         rounded, plain = prepared(stacked).numpy(), network(stacked).numpy()
-    assert np.abs(rounded - wanted).mean() < 0.35 * np.abs(plain - wanted).mean()
+    # Every logit falls on the same step; without the rounding inside, a quarter do not.
+    assert np.abs(rounded - wanted).max() < 1e-3 < np.abs(plain - wanted).max()
 
 
 def test_the_same_layers_come_back_with_other_weights(network, rounding, monkeypatch):
