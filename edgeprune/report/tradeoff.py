@@ -85,19 +85,14 @@ def _add_dense_int8(series: _Series, runs: Sequence[Run]) -> None:
         accuracy, latency = results.get("accuracy"), results.get("latency")
         if not (accuracy and latency and accuracy.dense_int8 and latency.dense_int8):
             continue
-        ms = f"{latency.dense_int8:.3f} ms, measured"
-        mark = Mark(
-            title="dense model in int8",
-            facts=(
-                ("accuracy", f"{accuracy.dense_int8:.2f} % of the test images"),
-                ("latency", ms),
-            ),
-            about="What quantisation alone gains; dense-int8.onnx holds it.",
-        )
+        top1 = f"{accuracy.dense_int8:.2f} % of the test images"
+        facts = ("accuracy", top1), ("latency", f"{latency.dense_int8:.3f} ms, measured")
+        about = "What quantisation alone gains; dense-int8.onnx holds it."
+        mark = Mark(title="dense model in int8", facts=facts, about=about)
         placed.append((latency.dense_int8 / latency.dense, accuracy.dense_int8, mark))
     if placed:
-        looks = {"color": "ink", "symbol": "diamond", "size": 13}
-        series.add("dense int8, measured", placed, "measured", **looks)
+        name = "dense int8, measured"
+        series.add(name, placed, "measured", color="ink", symbol="diamond", size=13)
 
 
 def _dense_mark(run: Run, made: Made) -> Mark:
