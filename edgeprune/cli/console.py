@@ -1,18 +1,14 @@
-"""Prints tables, summaries and progress bars in a terminal: the only file with rich."""
+"""Prints tables and summaries in a terminal."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from edgeprune.deploy.gate import formats
-from edgeprune.progress import Progress
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
@@ -181,54 +177,6 @@ def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
     points = f"{row.slim - row.dense:+.2f} points"
     share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
     return (row.name, text(row.dense), text(row.slim), share)
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Progress bars on stderr, one a step; plain lines where it is no terminal."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    columns = TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn()
-    with Bars(*columns, console=console) as bars:
-        yield _Bars(bars)
-
-
-class _Bars:
-    """One bar a step; a step that comes again after others gets a bar of its own."""
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._step = ""
-        self._task = TaskID(-1)
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if not total:
-            self._bars.console.print(step, soft_wrap=True)
-            return
-        if step != self._step:
-            if self._step:
-                self._bars.stop_task(self._task)
-            self._step, self._task = step, self._bars.add_task(step, total=total)
-        self._bars.update(self._task, completed=done, total=total)
-
-
-class _Lines:
-    """A log keeps one line a quarter of a step."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = "", -1
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if not total:
-            self._console.print(step, soft_wrap=True)
-            return
-        quarter = 4 * done // total
-        if self._last != (step, quarter):
-            self._last = step, quarter
-            self._console.print(f"{step}: {25 * quarter} %")
 
 
 def _console() -> Console:

@@ -141,7 +141,7 @@ def test_a_model_at_chance_hints_at_normalisation(run, tmp_path):
         (["search", "--max-latency-ratio", "0.5x"], "--max-latency-ratio"),
         (["search", "--buget", "3"], "--buget"),
         (["chek"], "chek"),
-        (["check"], "model"),
+        (["check"], "file"),
         (["search", "--max-latency-ratio", "1.0"], "nearer to 1 than 1 %"),
         (["search", "--max-accuracy-drop", "nan"], "--max-accuracy-drop"),
         (["channels", "--image-size", "0"], "--image-size"),

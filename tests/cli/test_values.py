@@ -3,7 +3,7 @@ import math
 import pytest
 import typer
 
-from edgeprune.cli import options
+from edgeprune.cli import values
 
 
 @pytest.mark.parametrize(
@@ -15,27 +15,27 @@ from edgeprune.cli import options
     ],
 )
 def test_a_family_is_falling_ratios(text, value):
-    assert options._falling(text) == value
+    assert values.falling(text) == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), ("none", math.inf), (0.5, 0.5)])
 def test_a_ratio_is_a_number_or_none_also_from_a_project_file(text, value):
-    assert options._ratio(text) == value
+    assert values.ratio(text) == value
 
 
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (options._ratio, "0"),
-        (options._ratio, "-1"),
-        (options._ratio, "nan"),
-        (options._points, "101"),
-        (options._points, "-0.1"),
-        (options._milliseconds, 0.0),
-        (options._milliseconds, math.nan),
-        (options._falling, "0.5,0.7"),
-        (options._argument, "shortcut"),
-        (options._argument, "=A"),
+        (values.ratio, "0"),
+        (values.ratio, "-1"),
+        (values.ratio, "nan"),
+        (values.points, "101"),
+        (values.points, "-0.1"),
+        (values.milliseconds, 0.0),
+        (values.milliseconds, math.nan),
+        (values.falling, "0.5,0.7"),
+        (values.argument, "shortcut"),
+        (values.argument, "=A"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(parse, text):
@@ -54,4 +54,4 @@ def test_what_cannot_be_meant_is_refused(parse, text):
     ],
 )
 def test_an_argument_of_a_model_reads_as_what_it_looks_like(text, value):
-    assert options._argument(text) == value
+    assert values.argument(text) == value

@@ -5,47 +5,48 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import options
+from edgeprune.cli import options, values
+from edgeprune.cli.command import Command
 
-files_app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-
-class Shape(tuple[str, tuple[int, ...]]):
-    """Name of an input, empty for the only one, and its shape."""
-
-
-def _shape(text: str) -> Shape:
-    """``1x3x224x224`` or ``NAME=1x3x224x224``."""
-    name, equals, sizes = text.rpartition("=")
-    parts = sizes.lower().split("x")
-    if (equals and not name) or not all(part.isdecimal() and int(part) for part in parts):
-        raise typer.BadParameter(f"--shape wants sizes such as 1x3x224x224, not {text!r}")
-    return Shape((name, tuple(int(part) for part in parts)))
+files_app = typer.Typer()
 
 
 Shapes = Annotated[
-    list[Shape] | None,
+    list[values.Shape] | None,
     typer.Option(
         "--shape",
-        parser=_shape,
+        parser=values.shape,
         metavar="[NAME=]1x3x224x224",
         help="Shape of an input where the file leaves it open; may be given several times.",
+        rich_help_panel=options.WHAT,
     ),
 ]
 
 
-@files_app.command()
+@files_app.command(cls=Command)
 def doctor(
-    file: Annotated[Path, typer.Argument(help="The ONNX file to examine, anybody's.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The ONNX file to examine, anybody's.")
+    ],
     baseline: Annotated[
         Path | None,
-        typer.Option(help="ONNX file that this one should be faster than, such as dense.onnx."),
+        typer.Option(
+            metavar="FILE",
+            help="ONNX file that this one should be faster than, such as dense.onnx.",
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     target: options.TargetName = "mobile-cpu",
     shape: Shapes = None,
     device: options.Uri = "local://",
     max_seconds: Annotated[
-        float, typer.Option(help="Longest time in seconds; what fits is tried.", min=5)
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Longest time in seconds, 5 or more; what fits is tried.",
+            min=5,
+            rich_help_panel=options.DEVICE,
+        ),
     ] = 60.0,
     json: options.Json = None,
 ) -> None:
@@ -66,9 +67,11 @@ def doctor(
     tell(found.to_json(), json, found.to_text())
 
 
-@files_app.command()
+@files_app.command(cls=Command)
 def inspect(
-    file: Annotated[Path, typer.Argument(help="The ONNX file to describe, anybody's.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The ONNX file to describe, anybody's.")
+    ],
     json: options.Json = None,
 ) -> None:
     """Say what an ONNX file is: record, seal, precision, counts, layers, kernels here."""

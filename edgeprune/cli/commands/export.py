@@ -5,49 +5,62 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeprune.cli import options
+from edgeprune.cli import completion, options, values
+from edgeprune.cli.command import Command
 from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
 
 if TYPE_CHECKING:
     from edgeprune.export.sealed_file import Shipped
 
-export_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+export_app = typer.Typer()
+FILE = "What the file is"
 
 
-class Count(int):
-    """A number of images."""
-
-
-def _images(text: str) -> Count:
-    """A number, or ``none``."""
-    if text != "none" and not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is neither a number of images nor none")
-    return Count(0 if text == "none" else text)
-
-
-@export_app.command()
+@export_app.command(cls=Command)
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="The model.pt of a search, or with --model a dense checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The model.pt of a search, or with --model a dense checkpoint."
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="ONNX file to write; model.onnx beside it by default."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="ONNX file to write; model.onnx beside it by default.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
+        typer.Option(
+            metavar="NAME",
+            help="Name or path of a target profile; the checkpoint's by default.",
+            autocompletion=completion.targets,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name of the network whose dense weights the checkpoint holds."),
+        typer.Option(
+            metavar="NAME",
+            help="Name of the network whose dense weights the checkpoint holds.",
+            autocompletion=completion.models,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option(help="Outputs of --model; those of --data or 1000 by default.", min=1),
+        typer.Option(
+            metavar="N",
+            help="Outputs of --model, 1 or more; those of --data or 1000 by default.",
+            min=1,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     data: options.Images = None,
     image_size: options.Side = None,
@@ -55,29 +68,57 @@ def export(
     std: options.Deviation = None,
     model_arg: options.ModelArguments = None,
     dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Let the file take any number of images.")
+        bool,
+        typer.Option(
+            "--dynamic-batch",
+            help="Let the file take any number of images.",
+            rich_help_panel=FILE,
+        ),
     ] = False,
     opset: Annotated[
-        int, typer.Option(help="Version of the operators; 18 to 20 are proven.", min=7)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Version of the operators, 7 or more; 18 to 20 are proven.",
+            min=7,
+            rich_help_panel=FILE,
+        ),
     ] = 20,
     ort: Annotated[
         bool,
-        typer.Option("--ort", help="Write ORT format for mobile builds beside the file, too."),
+        typer.Option(
+            "--ort",
+            help="Write ORT format for mobile builds beside the file, too.",
+            rich_help_panel=FILE,
+        ),
     ] = False,
     parity_images: Annotated[
-        Count | None,
+        values.Count | None,
         typer.Option(
-            parser=_images,
+            parser=values.images,
             metavar="N or none",
             help="Real images that travel inside the file, for its own parity check; 4 by "
             "default, none leaves no image in it.",
+            rich_help_panel=FILE,
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence to record, such as Apache-2.0.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Licence to record, such as Apache-2.0.",
+            rich_help_panel=FILE,
+        ),
     ] = None,
     model_version: Annotated[
-        int, typer.Option(help="Number of the release to record.", min=0, max=(1 << 63) - 1)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of the release to record, 0 or more.",
+            min=0,
+            max=(1 << 63) - 1,
+            rich_help_panel=FILE,
+        ),
     ] = 0,
     overwrite: options.Overwrite = False,
     trust_factory: options.Trust = False,
