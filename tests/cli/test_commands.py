@@ -263,7 +263,10 @@ def member(folder, latency, outcome):
         interval=(0.60, 0.62), evidence="timed", rule="value", raw={},
     )  # fmt: skip
     facts = {"file": "model.onnx", "sha256": "0", "bytes": 1}
-    machine = {"fingerprint": "here", "device": "local://", "cpu": "c", "cores": 2}
+    machine = {
+        "fingerprint": "here", "device": "local://", "cpu": "c", "cores": 2, "allowed_cores": 2,
+        "isa": [], "onnxruntime": "1", "governor": None, "cgroup_quota": None,
+    }  # fmt: skip
     report = Report(
         model=facts, reference=None, target={"name": "t"}, verdicts=(limit,),
         on_inconclusive="warn", notes=("a stand-in",), machine=machine, health=None,

@@ -23,8 +23,9 @@ def check_device(
     json: options.Json = None,
 ) -> None:
     """Reach a device and print its fingerprint."""
-    from edgeprune.cli.reports import tell
+    from edgeprune.cli.output import ready, tell
     from edgeprune.deploy.devices.fingerprint import check_device as reach
 
+    ready(json)
     record = reach(uri)
-    tell(record.to_json(), json, record.to_text())
+    tell(record.to_json(), json, lambda: typer.echo(record.to_text(), nl=False))

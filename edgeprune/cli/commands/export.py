@@ -121,10 +121,12 @@ def export(
         ),
     ] = 0,
     overwrite: options.Overwrite = False,
+    json: options.Json = None,
     trust_factory: options.Trust = False,
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     needs_search("export")
+    from edgeprune.cli.output import ready
     from edgeprune.export.file_options import FileOptions
     from edgeprune.export.sealed_file import export_checkpoint
 
@@ -136,6 +138,7 @@ def export(
         licence=licence,
         model_version=model_version,
     )
+    ready(json, checkpoint, output)
     if model is None:
         of_model = {
             "--classes": classes,
@@ -155,7 +158,8 @@ def export(
                 overwrite=overwrite,
                 trust_factory=trust_factory,
                 options=asked,
-            )
+            ),
+            json,
         )
         return
     from edgeprune.export.dense_file import DenseRequest, export_dense
@@ -175,10 +179,18 @@ def export(
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
         target=profile,
     )
-    _tell(export_dense(request, output, overwrite=overwrite, options=asked))
+    _tell(export_dense(request, output, overwrite=overwrite, options=asked), json)
 
 
-def _tell(shipped: "Shipped") -> None:
+def _tell(shipped: "Shipped", json: str | None) -> None:
+    from edgeprune.cli import records
+    from edgeprune.cli.output import document, tell
+
+    found = document("edgeprune.export/1", records.export(shipped))
+    tell(found, json, lambda: _show(shipped))
+
+
+def _show(shipped: "Shipped") -> None:
     compared = shipped.parity
     typer.echo(
         f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "

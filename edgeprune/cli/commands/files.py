@@ -51,12 +51,12 @@ def doctor(
     json: options.Json = None,
 ) -> None:
     """Say why an ONNX file is not faster: causes, what trying them saves here, what to do."""
-    from edgeprune.cli.reports import Reports, tell
+    from edgeprune.cli.output import ready, tell
     from edgeprune.deploy.devices.device import connect
     from edgeprune.deploy.doctor import examine
     from edgeprune.target import load_target
 
-    Reports(json=json, junit=None, github=False).clear(file, baseline)
+    ready(json, file, baseline)
     asked = examine.Options(
         baseline=baseline,
         shapes=dict(shape or ()),
@@ -64,7 +64,7 @@ def doctor(
         device=connect(device),
     )
     found = examine.examine(file, load_target(target), asked)
-    tell(found.to_json(), json, found.to_text())
+    tell(found.to_json(), json, lambda: typer.echo(found.to_text(), nl=False))
 
 
 @files_app.command(cls=Command)
@@ -75,9 +75,9 @@ def inspect(
     json: options.Json = None,
 ) -> None:
     """Say what an ONNX file is: record, seal, precision, counts, layers, kernels here."""
-    from edgeprune.cli.reports import Reports, tell
+    from edgeprune.cli.output import ready, tell
     from edgeprune.deploy.doctor.describe import describe
 
-    Reports(json=json, junit=None, github=False).clear(file)
+    ready(json, file)
     found = describe(file)
-    tell(found.to_json(), json, found.to_text())
+    tell(found.to_json(), json, lambda: typer.echo(found.to_text(), nl=False))

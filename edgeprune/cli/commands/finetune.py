@@ -77,9 +77,12 @@ def finetune(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
+    json: options.Json = None,
 ) -> None:
     """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
     needs_search("finetune")
+    from edgeprune.cli import records
+    from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
     from edgeprune.run import defaults
     from edgeprune.run import finetune as finetuning
@@ -108,7 +111,9 @@ def finetune(
         trust_factory=trust_factory,
         every=save_every,
     )
+    ready(json, checkpoint, teacher, out)
     with shown() as progress:
         result = finetuning.finetune(request, progress)
     if result:
-        typer.echo(result.to_text())
+        found = document("edgeprune.finetune/1", records.finetuned(result))
+        tell(found, json, lambda: typer.echo(result.to_text()))

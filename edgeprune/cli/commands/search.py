@@ -1,5 +1,6 @@
 """The command search: from a dense model to a slim, fine-tuned, exported, measured one."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -128,10 +129,12 @@ def search(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
+    json: options.Json = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
     needs_search("search")
-    from edgeprune.cli import console
+    from edgeprune.cli import console, records
+    from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
     from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
@@ -189,10 +192,14 @@ def search(
         family=family or (),
         latency_ms=max_latency_ms,
     )
+    ready(json, weights)
     with shown() as progress:
         outcome = pipeline.run_search(request, progress)
     if isinstance(outcome, Family):
-        console.show_family(outcome, request, target)
+        plain = records.family(outcome)
+        show = partial(console.show_family, outcome, request, target)
     else:
-        console.show_outcome(outcome, request, target)
+        plain = records.outcome(outcome)
+        show = partial(console.show_outcome, outcome, request, target)
+    tell(document("edgeprune.search/1", plain), json, show)
     raise typer.Exit(outcome.exit_code)
