@@ -1,6 +1,7 @@
 """Parses the values of options: ratios, points, sizes, arguments; each refusal is one line."""
 
 import math
+import re
 from itertools import pairwise
 
 import typer
@@ -80,6 +81,18 @@ def milliseconds(limit: float | None) -> float | None:
     if limit is not None and not 0 < limit < math.inf:
         raise typer.BadParameter(f"{limit:g} is not a positive number of milliseconds")
     return limit
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``30m``, ``1h`` or ``1h30m``, in seconds."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(text).replace(" ", "").lower())
+    total = 0
+    if found:
+        for part, unit in zip(found.groups(), (3600, 60, 1), strict=True):
+            total += unit * int(part or 0)
+    if not total:
+        raise typer.BadParameter(f"{text!r} is no time; give such as 90s, 30m or 1h30m")
+    return float(total)
 
 
 def argument(text: str) -> Argument:

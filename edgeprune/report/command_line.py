@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from edgeprune.prune.search.strategies.names import LEAST
+
 RECIPE = {
     "epochs": "--epochs",
     "lr": "--lr",
@@ -50,9 +52,13 @@ def search_command(
             words += [flag, *map(_text, values)]
     words += _option("--image-size", request.get("size"))
     words += _limits(request, latency)
-    words += _option("--strategy", strategy or request.get("strategy"))
-    words += _option("--evaluations", _at(request, "effort", "evaluations"))
-    words += _option("--finalists", _at(request, "effort", "finalists"))
+    strategy = strategy or request.get("strategy", "")
+    words += _option("--strategy", strategy or None)
+    if strategy in LEAST:  # the others score no networks, and refuse these
+        words += _option("--evaluations", _at(request, "effort", "evaluations"))
+        words += _option("--finalists", _at(request, "effort", "finalists"))
+    if isinstance(request.get("time_budget"), int | float):
+        words += ["--time-budget", f"{round(request['time_budget'])}s"]
     words += _option("--compensate", request.get("compensate"))
     words += _option("--wavelet", _at(request, "wavelet", "wavelet"))
     words += _option("--genome", request.get("genome"))

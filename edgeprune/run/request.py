@@ -22,7 +22,7 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
-NOT_COMPARED = "out", "overwrite", "resume"
+NOT_COMPARED = "out", "overwrite", "resume", "time_budget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class Request:
         genome: What ``gwcs`` evolves.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
+        time_budget: Seconds that the run may take; another may be given to go on with it.
 
     Raises:
         InputError: options that exclude each other, an unknown strategy or device.
@@ -80,6 +81,7 @@ class Request:
     genome: GenomeKind = "widths"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
+    time_budget: float | None = None
 
     def __post_init__(self) -> None:
         if self.resume and (self.overwrite or self.out is None):

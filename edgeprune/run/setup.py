@@ -1,7 +1,7 @@
 """Sets up the context of one run: images, dense model, measured latency table and problem."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,7 @@ from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.request import Request
+from edgeprune.run.time_budget import TimeBudget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class RunContext:
         dense: The dense model with its shortcuts rewritten, and as exported.
         latency: Predicted latency of any widths, by the measured table.
         problem: What strategies look at.
+        time: What is left of the time budget.
     """
 
     request: Request
@@ -60,6 +62,7 @@ class RunContext:
     dense: Exported
     latency: LatencyModel
     problem: Problem
+    time: TimeBudget = field(default_factory=TimeBudget)
 
     @cached_property
     def timing(self) -> PairedTiming:
@@ -105,13 +108,16 @@ class RunContext:
         return replace(record, history=history, images=sample_pixels(self.images))
 
 
-def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContext:
+def set_up(
+    request: Request, folder: RunFolder, progress: Progress, time: TimeBudget | None = None
+) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
 
     Raises:
         InputError: images and model do not fit, or nothing of the model can be pruned.
         MachineError: the device cannot measure.
     """
+    time = time or TimeBudget()
     images = datasets.load(
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
@@ -140,6 +146,8 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         genome=request.genome,
         folder=folder.search(),
         progress=progress,
+        left=time.search_left,
+        left_to_choose=time.choosing_left,
         model=spec.name,
     )
     return RunContext(
@@ -152,6 +160,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         dense=exported,
         latency=latency,
         problem=problem,
+        time=time,
     )
 
 

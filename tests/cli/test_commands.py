@@ -83,6 +83,13 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--resume", "--out", "r"], "--out r holds no run to go on with"),
         ([*UNLIMITED, "--strategy", "depth"], "--strategy depth needs a budget, such as"),
         (UNLIMITED, "without one gwcs and smoea find a ratio of their own"),
+        (["search", "--evaluations", "7"], "take 8 or more"),
+        (["search", "--evaluations", "16", "--finalists", "17"], "--finalists 17 is more than"),
+        (
+            ["search", "--strategy", "l1", "--evaluations", "20"],
+            "has no meaning for --strategy l1",
+        ),
+        (["search", "--strategy", "depth", "--finalists", "2"], "--finalists has no meaning"),
         (["search", "--std", "1", "1", "0"], "std must be above 0"),
         (["search", "--model-arg", "shortcut"], "--model-arg wants NAME=VALUE"),
         (["search", "--model-arg", "colour=red"], "no argument 'colour'"),
@@ -197,8 +204,8 @@ def test_flags_win_over_environment_over_project_file(run, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("words", "effort"),
     [
-        ([], (48, 6, 3)),
-        (["--evaluations", "32", "--finalists", "2"], (32, 4, 2)),
+        ([], (64, 6, 3)),
+        (["--evaluations", "32", "--finalists", "2"], (32, 3, 2)),
         (["--evaluations", "16"], (16, 3, 3)),
         (["--evaluations", "1000"], (1000, 6, 3)),
     ],

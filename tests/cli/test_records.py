@@ -1,5 +1,7 @@
 """What commands print as plain content: nothing that a table shows is missing."""
 
+import json
+
 import torch
 from torch import nn
 
@@ -23,7 +25,6 @@ def test_an_export_names_its_file_and_its_parity(run, tmp_path):
     torch.save(build(ModelSpec("resnet20", 3)).state_dict(), tmp_path / "w.pt")
     words = ("--model", "resnet20", "--classes", 3, "--json", "e.json", "-o", "d.onnx")
     assert run("export", "w.pt", *words)[0] == 0
-    import json
 
     found = json.loads((tmp_path / "e.json").read_text())
     assert found["file"] == "d.onnx"

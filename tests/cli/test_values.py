@@ -55,3 +55,17 @@ def test_what_cannot_be_meant_is_refused(parse, text):
 )
 def test_an_argument_of_a_model_reads_as_what_it_looks_like(text, value):
     assert values.argument(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("90s", 90), ("30m", 1800), ("1h", 3600), ("1h30m", 5400), ("1H 5m 3s", 3903)],
+)
+def test_a_time_is_said_in_hours_minutes_and_seconds(text, value):
+    assert values.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "30", "0s", "1.5h", "m", "30m1h", "-5m", "forever"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="such as 90s, 30m or 1h30m"):
+        values.seconds(text)

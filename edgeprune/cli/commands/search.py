@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import completion, options
+from edgeprune.cli import completion, options, values
 from edgeprune.cli.command import Command
 from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
@@ -60,7 +60,9 @@ def search(
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of networks to score, 1 or more; 160 by default, 48 on the digits.",
+            help="Number of networks to score, 8 or more (random and gwcs: 1); 176 by default, 64 "
+            "on the digits. Further ratios of --family have a quarter of it each, a search that "
+            "is repeated after measuring a tenth.",
             min=1,
             rich_help_panel=options.SEARCH,
         ),
@@ -91,6 +93,16 @@ def search(
             rich_help_panel=options.SEARCH,
         ),
     ] = options.GenomeKind.widths,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            parser=values.seconds,
+            metavar="TIME",
+            help="Longest time of the whole run, such as 90s, 30m or 1h30m: the search ends with "
+            "the best so far when what follows it needs the rest.",
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = None,
     seed: options.Seed = 0,
     compensate: Annotated[
         options.Compensation,
@@ -183,7 +195,7 @@ def search(
             ema=ema,
         ),
         search=Settings(seed=seed),
-        effort=defaults.effort(source, evaluations, finalists),
+        effort=defaults.effort(source, evaluations, finalists, strategy or names.DEFAULT),
         wavelet=WaveletOptions(wavelet=wavelet),
         device=device,
         strategy=strategy or names.DEFAULT,
@@ -191,6 +203,7 @@ def search(
         genome=genome.value,
         family=family or (),
         latency_ms=max_latency_ms,
+        time_budget=time_budget,
     )
     ready(json, weights)
     with shown() as progress:

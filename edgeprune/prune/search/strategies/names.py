@@ -5,6 +5,12 @@ from edgeprune.text import did_you_mean
 
 NAMES = ("joint", "gwcs", "smoea", "random", "uniform", "l1", "bn", "taylor", "depth")
 DEFAULT = "joint"
+LEAST = {"joint": 8, "gwcs": 1, "random": 1}
+"""Networks that a strategy scores whatever is asked for; the others choose without scores.
+
+``joint`` scores what every pruning rule makes of the budget, as it is and repaired: with the
+one criterion of a search three rules, and one more for each criterion of an ablation.
+"""
 UNBOUND = ("gwcs", "smoea")  # without a budget the ratio is an outcome of theirs
 
 
