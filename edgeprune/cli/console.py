@@ -1,6 +1,5 @@
 """Prints tables and summaries in a terminal."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from edgeprune.cli import next_steps
 from edgeprune.deploy.gate import formats
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def show_channels(trace: "Trace") -> None:
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
-    """Print what a search came to, and the commands that repeat its last steps."""
+    """Print what a search came to, its verdict, and the commands that make sense next."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
     rows = [
         _cells(row, judged.get("latency") if row.name == "latency" else None)
@@ -61,20 +61,29 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
         if row.dense
     ]
     table(("", "dense", "slim", "slim / dense"), rows)
-    folder = outcome.folder
-    export = ["edgeprune", "export", str(folder / "model.pt"), "--overwrite"]
-    if request.model.is_factory:
-        export.append("--trust-factory")
     lines = [
         "",
         formats.to_text(outcome.report),
         *(f"note: {note}" for note in outcome.notes),
-        f"{outcome.report.outcome}: everything lies in {folder}",
-        *_drawn(folder),
-        f"  {shlex.join(export)}",
-        f"  {_check_command(outcome, request, target)}",
+        _verdict(outcome),
+        *_drawn(outcome.folder),
+        "next:",
+        *(f"  {command}" for command in next_steps.after(outcome, request, target)),
     ]
     _console().print("\n".join(lines), soft_wrap=True)
+
+
+def _verdict(outcome: "Outcome") -> str:
+    """The verdict on the run, the budgets that it hangs on, and where the run lies."""
+    found, lies = outcome.report.outcome, f"the run lies in {outcome.folder}"
+    if found == "met":
+        return f"verdict: met, every budget is kept; {lies}"
+    wanted: tuple[str, ...] = ("missed",)
+    said = "not kept"
+    if found != "missed":  # what is estimated elsewhere is not settled, either
+        wanted, said = ("inconclusive", "estimate"), "not settled"
+    names = ", ".join(v.name for v in outcome.report.verdicts if v.outcome in wanted)
+    return f"verdict: {found}, {said}: {names}; {lies}"
 
 
 def show_family(family: "Family", request: "Request", target: str) -> None:
@@ -92,11 +101,17 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
         notes = [(*outcome.notes, *outcome.report.notes) for outcome in reached]
         common = [note for note in notes[0] if all(note in other for other in notes)]
         lines += [f"note: {note}" for note in common]
-    lines += [f"everything lies in {family.folder}", *_drawn(family.folder)]
+    met = [m for m in reached if m.report.outcome == "met"]
+    lines += [
+        f"verdict: {len(met)} of {len(family.members)} models met; the run lies in "
+        f"{family.folder}",
+        *_drawn(family.folder),
+    ]
+    lines += ["next:"] if reached else []
     for member in family.members:
         if member.outcome:
             own = request.within(member.latency)
-            lines.append(f"  {_check_command(member.outcome, own, target)}")
+            lines.append(f"  {next_steps.check(member.outcome, own, target)}")
     _console().print("\n".join(["", *lines]), soft_wrap=True)
 
 
@@ -129,23 +144,6 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
         member.outcome.report.outcome,
         folder,
     )
-
-
-def _check_command(outcome: "Outcome", request: "Request", target: str) -> str:
-    folder = outcome.folder
-    words = ["edgeprune", "check", str(folder / "model.onnx"), "--target", target]
-    words += ["--baseline", str(folder / "dense.onnx")]
-    profile = request.target.budget.relative
-    for name, limit in request.budget:
-        if limit != getattr(profile, name):
-            value = "none" if limit is None else f"{limit:g}"
-            words += ["--budget", f"relative.{name}={value}"]
-    if request.latency_ms is not None:
-        words += ["--budget", f"p50_ms={request.latency_ms:g}"]
-        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
-    if request.device != "local://":
-        words += ["--device", request.device]
-    return shlex.join(words)
 
 
 def show_probe(report: "ProbeReport") -> None:

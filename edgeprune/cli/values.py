@@ -3,8 +3,11 @@
 import math
 import re
 from itertools import pairwise
+from typing import NoReturn
 
 import typer
+
+MOST_RATIO = 10.0  # above it nobody means a ratio
 
 
 class Ratios(tuple[float, ...]):
@@ -40,16 +43,53 @@ def number(text: str, most: float = math.inf) -> float:
 
 
 def ratio(text: str) -> float:
-    """A limit on a ratio: above 0."""
-    found = number(text)
+    """A limit on a ratio to the dense model: above 0 and at most 1, or none."""
+    found = number(without_percent(text))
     if found == 0:
         raise typer.BadParameter(f"{text} is not a positive number, nor none")
+    if 1 < found < math.inf:
+        refuse_above_one(text, found)
     return found
+
+
+def loose_ratio(text: str) -> float:
+    """A limit of a gate on a ratio: also a little above 1, but no percentage."""
+    try:
+        found = float(without_percent(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+    if found > MOST_RATIO:
+        refuse_above_one(text, found)
+    return found
+
+
+def without_percent(text: object) -> str:
+    """The text, unless it is a percentage: the ratio that is meant is named."""
+    shown = str(text).strip()
+    try:
+        share = float(shown.removesuffix("%")) / 100
+    except ValueError:
+        return shown
+    if shown.endswith("%"):
+        raise typer.BadParameter(f"{shown} is a percentage; the ratio is {share:g}")
+    return shown
+
+
+def refuse_above_one(text: object, found: float) -> NoReturn:
+    """Name the ratio that a number above 1 was probably meant to be."""
+    if found > MOST_RATIO:
+        meant = f"for {found:g} % of it take {found / 100:g}"
+    else:
+        meant = f"for {1 / found:.3g} of it, {found:g} times as fast, take {1 / found:.3g}"
+    raise typer.BadParameter(f"{text} is above 1, the dense model itself; {meant}")
 
 
 def points(text: str) -> float:
     """A limit on percentage points: 0 to 100."""
-    return number(text, 100)
+    shown = str(text).strip()
+    if shown.endswith("%"):
+        raise typer.BadParameter(f"{shown} is given in points; take {shown.removesuffix('%')}")
+    return number(shown, 100)
 
 
 def falling(text: str) -> Ratios:
@@ -58,10 +98,12 @@ def falling(text: str) -> Ratios:
 
     wanted = f"{text!r}: latency ratios from the slowest down, such as 0.7,0.5, each once"
     try:
-        ratios = Ratios(float(part) for part in text.split(","))
+        ratios = Ratios(float(without_percent(part)) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(wanted) from None
     for each in ratios:
+        if each > 1:
+            refuse_above_one(f"{each:g}", each)
         check_limit(each, "a ratio of --family")
     if any(after >= before for before, after in pairwise(ratios)):
         raise typer.BadParameter(wanted)

@@ -1,7 +1,3 @@
-from dataclasses import replace
-from types import SimpleNamespace
-
-import pytest
 import torch
 from torch import nn
 
@@ -42,28 +38,3 @@ def test_a_model_whose_channels_are_all_outputs_says_so(capsys):
     assert "can be pruned: its channels are those of its inputs and outputs" in (
         capsys.readouterr().out
     )
-
-
-@pytest.mark.parametrize(
-    ("budget", "words"),
-    [
-        ({}, []),
-        ({"latency": None}, ["--budget", "relative.latency=none"]),
-        ({"macs": 0.5}, ["--budget", "relative.macs=0.5"]),
-    ],
-)
-def test_the_check_that_is_recommended_repeats_what_was_judged(tmp_path, request_, budget, words):
-    asked = replace(request_, budget=request_.budget.model_copy(update=budget))
-    outcome = SimpleNamespace(folder=tmp_path, report=SimpleNamespace(machine={}))
-    command = console._check_command(outcome, asked, "mobile-cpu").split()
-    assert command[-len(words) :] == words if words else command[-2] == "--baseline"
-
-
-@pytest.fixture
-def request_():
-    from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.request import Request
-    from edgeprune.target import load_target
-
-    target = load_target("mobile-cpu")
-    return Request(target=target, model=ModelSpec("resnet20"), budget=target.budget.relative)

@@ -11,7 +11,6 @@ from edgeprune.cli import values
     [
         ("0.7,0.5", (0.7, 0.5)),
         ("0.7, 0.5,0.35", (0.7, 0.5, 0.35)),
-        ("2", (2.0,)),
     ],
 )
 def test_a_family_is_falling_ratios(text, value):
@@ -28,6 +27,9 @@ def test_a_ratio_is_a_number_or_none_also_from_a_project_file(text, value):
     [
         (values.ratio, "0"),
         (values.ratio, "-1"),
+        (values.ratio, "1.01"),
+        (values.loose_ratio, "half"),
+        (values.loose_ratio, "50"),
         (values.ratio, "nan"),
         (values.points, "101"),
         (values.points, "-0.1"),
@@ -69,3 +71,29 @@ def test_a_time_is_said_in_hours_minutes_and_seconds(text, value):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(typer.BadParameter, match="such as 90s, 30m or 1h30m"):
         values.seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "said"),
+    [
+        (values.ratio, "50%", "50% is a percentage; the ratio is 0.5"),
+        (values.ratio, "50", "50 is above 1, the dense model itself; for 50 % of it take 0.5"),
+        (values.ratio, "2", "for 0.5 of it, 2 times as fast, take 0.5"),
+        (
+            values.falling,
+            "70,50",
+            "70 is above 1, the dense model itself; for 70 % of it take 0.7",
+        ),
+        (values.falling, "70%,50%", "70% is a percentage; the ratio is 0.7"),
+        (values.loose_ratio, "70%", "70% is a percentage; the ratio is 0.7"),
+        (values.loose_ratio, "70", "for 70 % of it take 0.7"),
+        (values.points, "1%", "1% is given in points; take 1"),
+    ],
+)
+def test_the_ratio_that_was_meant_is_named(parse, text, said):
+    with pytest.raises(typer.BadParameter, match=said.replace(".", r"\.")):
+        parse(text)
+
+
+def test_a_gate_may_allow_a_little_more_than_the_dense_model():
+    assert values.loose_ratio("1.05") == 1.05

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import options
+from edgeprune.cli import options, values
 from edgeprune.cli.command import Command
 
 check_app = typer.Typer()
@@ -29,9 +29,10 @@ def check(
     max_ratio: Annotated[
         float | None,
         typer.Option(
+            parser=values.loose_ratio,
             metavar="RATIO",
-            help="Highest latency as a share of the dense model's, above 0; the target's by "
-            "default.",
+            help="Highest latency as a share of the dense model's, above 0 and at most 10; the "
+            "target's by default.",
             rich_help_panel=options.BUDGET,
         ),
     ] = None,
