@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -16,14 +17,15 @@ from edgeprune.cli.commands.networks import networks_app
 from edgeprune.cli.commands.runs import runs_app
 from edgeprune.cli.commands.search import search_app
 from edgeprune.cli.commands.targets import targets_app
+from edgeprune.cli.configuration import Configuration
 from edgeprune.errors import InputError
 
 app = typer.Typer(
     name="edgeprune",
     cls=Group,
     help="The fastest model that keeps its accuracy on a named edge device, measured.",
-    epilog="Options may also be set in edgeprune.toml, or in the environment as "
-    "EDGEPRUNE_COMMAND_OPTION.",
+    epilog="Options may also be set in edgeprune.toml, in [tool.edgeprune] of pyproject.toml, or "
+    "in the environment as EDGEPRUNE_COMMAND_OPTION; --print-config shows what counts.",
     no_args_is_help=True,
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
@@ -36,17 +38,25 @@ app.add_typer(devices_app, name="devices", help="Reach devices.")
 
 @app.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """Set the defaults of edgeprune.toml."""
+    """Set the defaults of the project's file."""
     from edgeprune.cli import project_file
     from edgeprune.cli.reports import report_usage
 
-    commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined]
-    known = {name: {str(p.name) for p in c.params} for name, c in commands.items()}
+    known = dict(_options(context.command))
     try:
         project_file.refuse_environment(known, os.environ)
-        found = project_file.defaults(known)
+        found, file = project_file.defaults(known)
     except InputError as error:  # the reports that the command line names hear of it
         report_usage(sys.argv[1:], str(error), error.exit_code)
         raise
     context.default_map = found
-    context.obj = project_file.told(str(context.invoked_subcommand), found)
+    context.obj = Configuration(file)
+
+
+def _options(group: Any, path: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command with the options that a file or the environment may set."""
+    for name, command in group.commands.items():
+        full = f"{path} {name}".strip()
+        yield full, {str(p.name) for p in command.params if p.expose_value}
+        if hasattr(command, "commands"):
+            yield from _options(command, full)

@@ -1,4 +1,4 @@
-"""The class of every command: -h, -V, -q and -v, and the panels of its help."""
+"""The class of every command: -h, -V, -q, -v, --print-config, and the panels of its help."""
 
 import shutil
 import sys
@@ -13,6 +13,8 @@ from edgeprune.cli.verbosity import verbosity
 
 GENERAL = "General"
 LEAST_COLUMNS = 72
+PRINT = "--print-config"
+_SHOW = "edgeprune.print-config"
 _COMPLETION = "install_completion", "show_completion"
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -55,10 +57,26 @@ class Command(_General, TyperCommand):
         self.params += _common()
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, after what a project's file sets for it was said."""
-        if ctx.obj:
-            verbosity.tell(ctx.obj)
+        """Run it, after what a project's file sets for it was said; or show its options."""
+        if ctx.meta.get(_SHOW):
+            from edgeprune.cli import configuration, console
+
+            console.table(("option", "value", "from"), configuration.rows(ctx))
+            return None
+        if ctx.obj and (said := ctx.obj.told(ctx)):
+            verbosity.tell(said)
         return super().invoke(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the options; to show them no file is needed."""
+        needed = [p for p in self.params if p.required]
+        try:
+            for param in needed:
+                param.required = PRINT not in args
+            return super().parse_args(ctx, args)
+        finally:
+            for param in needed:
+                param.required = True
 
 
 class Group(_General, TyperGroup):
@@ -76,7 +94,7 @@ def _common() -> list[Any]:
     return list(typer.main.get_command(app).params)
 
 
-def _flag(*names: str, help: str, callback: Callable[[bool], None]) -> Any:
+def _flag(*names: str, help: str, callback: Callable[..., None]) -> Any:
     return typer.Option(
         *names,
         help=help,
@@ -104,6 +122,11 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        context.meta[_SHOW] = True
+
+
 def _general_options(
     quiet: Annotated[
         bool,
@@ -126,6 +149,12 @@ def _general_options(
     version: Annotated[
         bool,
         _flag("-V", "--version", help="Print the version and exit.", callback=_version),
+    ] = False,
+    print_config: Annotated[
+        bool,
+        _flag(
+            PRINT, help="Print each option's value and where it is from, and exit.", callback=_show
+        ),
     ] = False,
 ) -> None:
     """Options without a command: their callbacks do all that they do."""

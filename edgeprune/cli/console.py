@@ -23,7 +23,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for place, heading in enumerate(headings):
         column = [row[place] for row in rows]
-        numbers = all(cell[:1].isdigit() or cell[:1] in "-+." for cell in column if cell)
+        numbers = all(cell.lstrip("+-.")[:1].isdigit() for cell in column if cell)
         shown.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*row)

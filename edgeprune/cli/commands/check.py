@@ -122,7 +122,7 @@ def check(
             reports.write_self_test(found, model, profile.name)
             raise typer.Exit(found.exit_code)
         report = gate.check(model, profile, checking)
-        if context.obj:  # a checkout may loosen its own gate, but not unseen
-            report = replace(report, notes=(*report.notes, context.obj))
+        if said := context.obj.told(context):  # what a checkout sets for its gate is seen
+            report = replace(report, notes=(*report.notes, said))
         reports.write(report)
     raise typer.Exit(report.exit_code)

@@ -188,6 +188,6 @@ def test_a_budget_of_any_name_leaves_the_table_whole(report: Report) -> None:
 
 
 def test_a_budget_of_yes_or_no_has_no_numbers_in_the_summary(report: Report) -> None:
-    seal = of_value("seal", 0, 0, "the file is as it was exported")
+    seal = of_value("seal", 0, 0, "", "the file is as it was exported")
     text = to_markdown(replace(report, verdicts=(seal,)))
     assert "| seal | met |  |  | the file is as it was exported |" in text
