@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 for each in (search_app, finetune_app, export_app, check_app, files_app, runs_app, networks_app):
     app.add_typer(each)  # without a name its commands are the app's own
-app.add_typer(targets_app, name="targets", help="List target profiles, or show one.")
+app.add_typer(targets_app, name="targets", help="List target profiles; show, make or check one.")
 app.add_typer(devices_app, name="devices", help="Reach devices.")
 
 

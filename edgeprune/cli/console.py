@@ -9,11 +9,13 @@ from rich.table import Table
 
 from edgeprune.cli import next_steps
 from edgeprune.deploy.gate import formats
+from edgeprune.text import shortened
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family, Member
+    from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
 
@@ -28,6 +30,28 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
     for row in rows:
         shown.add_row(*row)
     _console().print(shown)
+
+
+def show_runs(runs: "Sequence[Listed]") -> None:
+    """Print one row a run folder."""
+    rows = [
+        (
+            str(run.folder),
+            run.verdict,
+            "" if run.latency is None else f"{run.latency:.3f}x",
+            "" if run.accuracy_drop is None else f"{run.accuracy_drop:.2f}",
+            run.model,
+            run.target,
+            run.strategy,
+            run.changed.replace("T", " ").partition("+")[0],
+        )
+        for run in runs
+    ]
+    headings = ("folder", "verdict", "latency", "points lost", "model", "target", "strategy")
+    table((*headings, "changed (UTC)"), rows)
+    for run in runs:
+        if run.reason:
+            _console().print(shortened(f"{run.folder}: {run.reason}", " ..."), soft_wrap=True)
 
 
 def show_channels(trace: "Trace") -> None:

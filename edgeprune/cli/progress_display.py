@@ -88,18 +88,18 @@ class _Lines:
         self._console = console
         self._clock = clock
         self._step, self._quarter, self._note = "", -1, ""
-        self._began = clock()
+        self._began, self._done = clock(), 0
 
     def __call__(self, step: str, done: int, total: int, note: str = "") -> None:
         if not total:
             self._console.print(step, soft_wrap=True)
             return
-        if step != self._step or done < total * self._quarter / 4:
+        if step != self._step or done < self._done:
             self.complete()
             self._step, self._quarter, self._began = step, -1, self._clock()
-        self._note = note
+        self._note, self._done = note, done
         quarter = 4 * done // total
-        if quarter != self._quarter:
+        if quarter > self._quarter:  # a step may find out that it has more to do
             self._quarter = quarter
             self._print(done / total)
 

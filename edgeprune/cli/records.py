@@ -1,6 +1,6 @@
 """What commands print, as plain content for JSON: networks, runs, exports, targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family
     from edgeprune.run.finetune import FinetuneResult
+    from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome
     from edgeprune.target import TargetProfile
 
@@ -62,6 +63,11 @@ def targets(profiles: "Mapping[str, tuple[Path, TargetProfile]]") -> dict[str, A
             for name, (path, profile) in profiles.items()
         ]
     }
+
+
+def runs(found: "Sequence[Listed]") -> dict[str, Any]:
+    """Run folders, and what each came to."""
+    return {"runs": [{**vars(run), "folder": str(run.folder)} for run in found]}
 
 
 def outcome(found: "Outcome") -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Verbosity:
     def reset(self) -> None:
         """As usual, for the next command line."""
         self.quiet = self.verbose = False
+        logging.getLogger("edgeprune").handlers = []
 
     def tell(self, line: str) -> None:
         """Write a note to stderr, unless that is not wanted."""

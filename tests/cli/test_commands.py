@@ -36,13 +36,10 @@ def network(path, seed=0):
     return path
 
 
-def test_targets_are_listed_and_shown(run):
+def test_targets_are_listed(run):
     code, out, _ = run("targets")
     assert code == 0
     assert all(name in out for name in ("mobile-cpu", "raspberry-pi-5", "x86-gateway"))
-    code, out, _ = run("targets", "show", "mobile-cpu")
-    latency = load_target("mobile-cpu").budget.relative.latency
-    assert json.loads(out)["budget"]["relative"]["latency"] == latency
 
 
 def test_channels_are_shown_as_a_table(run):

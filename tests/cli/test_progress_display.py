@@ -42,6 +42,14 @@ def test_a_log_says_the_time_that_went_by_and_that_is_left_and_the_best(log):
     ]
 
 
+def test_a_step_that_finds_more_to_do_says_no_quarter_twice(log):
+    lines, shown, _ = log
+    for done, total in ((2, 4), (4, 4), (5, 8), (8, 8)):
+        lines("measuring", done, total)
+    lines.complete()
+    assert shown.getvalue().splitlines() == ["measuring: 50 %", "measuring: 100 %"]
+
+
 def test_a_step_that_is_left_early_ends_at_100_percent_when_the_next_begins(log):
     lines, shown, _ = log
     lines("scoring", 1, 4)

@@ -1,4 +1,4 @@
-"""The commands that look at run folders: report."""
+"""The commands that look at run folders: report and runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,21 @@ def report(
     from edgeprune.report.command import write_report
 
     typer.echo(f"report: {write_report(runs, output)}")
+
+
+@runs_app.command(cls=Command)
+def runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that holds run folders, or one of them.")
+    ] = Path("runs"),
+    json: options.Json = None,
+) -> None:
+    """List run folders with their verdicts, the latest last."""
+    from edgeprune.cli import console, records
+    from edgeprune.cli.output import document, ready, tell
+    from edgeprune.run.listing import runs_in
+
+    found = runs_in(folder)
+    ready(json)
+    plain = document("edgeprune.runs/1", records.runs(found))
+    tell(plain, json, lambda: console.show_runs(found))
