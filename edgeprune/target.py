@@ -18,10 +18,14 @@ from pydantic import (
 
 from edgeprune.documents import read_toml
 from edgeprune.errors import InputError
-from edgeprune.text import did_you_mean, first_problem
+from edgeprune.text import did_you_mean
 
-Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# A share of the dense model's; above 10 a percentage was meant.
+Ratio = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
 
 class _Table(BaseModel):
@@ -140,7 +144,7 @@ class TargetProfile(_Table):
     """One device, as read from ``targets/<name>.toml`` (docs/target.md has every key)."""
 
     schema_: Literal[1] = Field(alias="schema")
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
     proxy_for: str | None = None
     runtime: Runtime = Runtime()
@@ -212,16 +216,34 @@ def _find(name: str) -> Path:
     )
 
 
+def problems(path: Path) -> tuple[str, ...]:
+    """Everything that is wrong with a profile, a line each; nothing where it is valid.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML.
+    """
+    try:
+        TargetProfile.model_validate(read_toml(path))
+    except ValidationError as error:
+        return tuple(_said(problem) for problem in error.errors())
+    return ()
+
+
 def problem_of(error: ValidationError) -> str:
     """The first thing that is wrong with a profile, in one line."""
-    key, words = first_problem(error)
-    words = words.removeprefix("Value error, ")
-    kind, given = error.errors()[0]["type"], error.errors()[0]["input"]
+    return _said(error.errors()[0])
+
+
+def _said(problem: Any) -> str:
+    """One thing that pydantic refused, in our words."""
+    kind, given, place = problem["type"], problem["input"], problem["loc"]
+    key = ".".join(map(str, place))
     if kind == "extra_forbidden":
-        *table, last = map(str, error.errors()[0]["loc"])  # a key may hold dots itself
+        *table, last = map(str, place)  # a key may hold dots itself
         return f"unknown key {key!r}{did_you_mean(last, _keys(table))}"
     if kind == "missing":
         return f"key {key!r} is missing"
+    words = problem["msg"].removeprefix("Value error, ")
     return f"{key}: {words}, got {given!r}"
 
 

@@ -37,6 +37,16 @@ def did_you_mean(word: str, known: Iterable[object], *, otherwise: str = "") -> 
     return f", did you mean {match[0]!r}?" if match else otherwise
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: ``9 s``, ``2 min 05 s``, ``1 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def first_problem(error: "ValidationError") -> tuple[str, str]:
     """The dotted place of the first thing that pydantic refused, and its words."""
     problem = error.errors()[0]

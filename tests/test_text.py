@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from edgeprune.text import did_you_mean, digest, error_line, first_problem, one_line
+from edgeprune.text import did_you_mean, digest, duration, error_line, first_problem, one_line
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,11 @@ def test_the_first_problem_is_a_dotted_place_and_words():
 
 def test_a_digest_is_the_beginning_of_sha256_of_text_or_bytes():
     assert digest("abc") == digest(b"abc") == "ba7816bf8f01cfea"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (125, "2 min 05 s"), (4200, "1 h 10 min")],
+)
+def test_a_duration_is_said_as_people_say_it(seconds, said):
+    assert duration(seconds) == said

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
-from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies import names
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 
@@ -103,7 +103,7 @@ _CORE = ("joint", "gwcs", "depth", "random", "smoea", "uniform")  # those that d
 _SHORT = Contest(
     "short", "resnet20", "resnet20-jpeg45k.pt", _at(0.7, 0.6, 0.4), _CORE, recipe=SHORT
 )
-_REST = tuple(name for name in registry.NAMES if name not in _CORE)
+_REST = tuple(name for name in names.NAMES if name not in _CORE)
 
 PAPERS = (
     Contest(

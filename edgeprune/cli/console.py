@@ -1,23 +1,21 @@
-"""Prints tables, summaries and progress bars in a terminal: the only file with rich."""
+"""Prints tables and summaries in a terminal."""
 
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
+from edgeprune.cli import next_steps
 from edgeprune.deploy.gate import formats
-from edgeprune.progress import Progress
+from edgeprune.text import shortened
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family, Member
+    from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
 
@@ -27,11 +25,33 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
     shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for place, heading in enumerate(headings):
         column = [row[place] for row in rows]
-        numbers = all(cell[:1].isdigit() or cell[:1] in "-+." for cell in column if cell)
+        numbers = all(cell.lstrip("+-.")[:1].isdigit() for cell in column if cell)
         shown.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*row)
     _console().print(shown)
+
+
+def show_runs(runs: "Sequence[Listed]") -> None:
+    """Print one row a run folder."""
+    rows = [
+        (
+            str(run.folder),
+            run.verdict,
+            "" if run.latency is None else f"{run.latency:.3f}x",
+            "" if run.accuracy_drop is None else f"{run.accuracy_drop:.2f}",
+            run.model,
+            run.target,
+            run.strategy,
+            run.changed.replace("T", " ").partition("+")[0],
+        )
+        for run in runs
+    ]
+    headings = ("folder", "verdict", "latency", "points lost", "model", "target", "strategy")
+    table((*headings, "changed (UTC)"), rows)
+    for run in runs:
+        if run.reason:
+            _console().print(shortened(f"{run.folder}: {run.reason}", " ..."), soft_wrap=True)
 
 
 def show_channels(trace: "Trace") -> None:
@@ -57,7 +77,7 @@ def show_channels(trace: "Trace") -> None:
 
 
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
-    """Print what a search came to, and the commands that repeat its last steps."""
+    """Print what a search came to, its verdict, and the commands that make sense next."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
     shown = [row for row in outcome.rows if row.dense]
     rows: list[tuple[str, ...]] = [
@@ -69,20 +89,29 @@ def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
         headings = ("", "dense fp32", "slim int8", "slim / dense", "dense int8")
         rows = [(*cells, _control(row)) for cells, row in zip(rows, shown, strict=True)]
     table(headings, rows)
-    folder = outcome.folder
-    export = ["edgeprune", "export", str(folder / "model.pt"), "--overwrite"]
-    if request.model.is_factory:
-        export.append("--trust-factory")
     lines = [
         "",
         formats.to_text(outcome.report),
         *(f"note: {note}" for note in outcome.notes),
-        f"{outcome.report.outcome}: everything lies in {folder}",
-        *_drawn(folder),
-        f"  {shlex.join(export)}",
-        f"  {_check_command(outcome, request, target)}",
+        _verdict(outcome),
+        *_drawn(outcome.folder),
+        "next:",
+        *(f"  {command}" for command in next_steps.after(outcome, request, target)),
     ]
     _console().print("\n".join(lines), soft_wrap=True)
+
+
+def _verdict(outcome: "Outcome") -> str:
+    """The verdict on the run, the budgets that it hangs on, and where the run lies."""
+    found, lies = outcome.report.outcome, f"the run lies in {outcome.folder}"
+    if found == "met":
+        return f"verdict: met, every budget is kept; {lies}"
+    wanted: tuple[str, ...] = ("missed",)
+    said = "not kept"
+    if found != "missed":  # what is estimated elsewhere is not settled, either
+        wanted, said = ("inconclusive", "estimate"), "not settled"
+    names = ", ".join(v.name for v in outcome.report.verdicts if v.outcome in wanted)
+    return f"verdict: {found}, {said}: {names}; {lies}"
 
 
 def show_family(family: "Family", request: "Request", target: str) -> None:
@@ -100,11 +129,17 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
         notes = [(*outcome.notes, *outcome.report.notes) for outcome in reached]
         common = [note for note in notes[0] if all(note in other for other in notes)]
         lines += [f"note: {note}" for note in common]
-    lines += [f"everything lies in {family.folder}", *_drawn(family.folder)]
+    met = [m for m in reached if m.report.outcome == "met"]
+    lines += [
+        f"verdict: {len(met)} of {len(family.members)} models met; the run lies in "
+        f"{family.folder}",
+        *_drawn(family.folder),
+    ]
+    lines += ["next:"] if reached else []
     for member in family.members:
         if member.outcome:
             own = request.within(member.latency)
-            lines.append(f"  {_check_command(member.outcome, own, target)}")
+            lines.append(f"  {next_steps.check(member.outcome, own, target)}")
     _console().print("\n".join(["", *lines]), soft_wrap=True)
 
 
@@ -137,23 +172,6 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
         member.outcome.report.outcome,
         folder,
     )
-
-
-def _check_command(outcome: "Outcome", request: "Request", target: str) -> str:
-    folder = outcome.folder
-    words = ["edgeprune", "check", str(folder / "model.onnx"), "--target", target]
-    words += ["--baseline", str(folder / "dense.onnx")]
-    profile = request.target.budget.relative
-    for name, limit in request.budget:
-        if limit != getattr(profile, name):
-            value = "none" if limit is None else f"{limit:g}"
-            words += ["--budget", f"relative.{name}={value}"]
-    if request.latency_ms is not None:
-        words += ["--budget", f"p50_ms={request.latency_ms:g}"]
-        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
-    if request.device != "local://":
-        words += ["--device", request.device]
-    return shlex.join(words)
 
 
 def show_probe(report: "ProbeReport") -> None:
@@ -193,54 +211,6 @@ def _control(row: "Row") -> str:
 def _text(row: "Row", value: float) -> str:
     decimals = {"%": ".2f", "ms": ".3f"}.get(row.unit, ",.0f")
     return f"{value:{decimals}} {row.unit}".strip()
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Progress bars on stderr, one a step; plain lines where it is no terminal."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    columns = TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn()
-    with Bars(*columns, console=console) as bars:
-        yield _Bars(bars)
-
-
-class _Bars:
-    """One bar a step; a step that comes again after others gets a bar of its own."""
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._step = ""
-        self._task = TaskID(-1)
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if not total:
-            self._bars.console.print(step, soft_wrap=True)
-            return
-        if step != self._step:
-            if self._step:
-                self._bars.stop_task(self._task)
-            self._step, self._task = step, self._bars.add_task(step, total=total)
-        self._bars.update(self._task, completed=done, total=total)
-
-
-class _Lines:
-    """A log keeps one line a quarter of a step."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = "", -1
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if not total:
-            self._console.print(step, soft_wrap=True)
-            return
-        quarter = 4 * done // total
-        if self._last != (step, quarter):
-            self._last = step, quarter
-            self._console.print(f"{step}: {25 * quarter} %")
 
 
 def _console() -> Console:

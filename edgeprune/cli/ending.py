@@ -15,4 +15,7 @@ def ending(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError):
         return one_line(f"{error.filename or 'system'}: {error.strerror or error}"), 3
     said = one_line(repr(error))
-    return f"internal error: {said}; EDGEPRUNE_DEBUG=1 shows where, please report it", INTERNAL
+    return (
+        f"internal error: {said}; -v or EDGEPRUNE_DEBUG=1 shows where, please report it",
+        INTERNAL,
+    )

@@ -6,9 +6,10 @@ from typing import NoReturn
 
 import typer
 
-from edgeprune.cli.commands import app
+from edgeprune.cli.app import app
 from edgeprune.cli.ending import INTERNAL, ending
 from edgeprune.cli.reports import report_usage
+from edgeprune.cli.verbosity import verbosity
 from edgeprune.interrupt import interrupt
 from edgeprune.text import one_line, shortened
 
@@ -18,8 +19,9 @@ INTERRUPTED = 130  # what typer makes of it
 def main() -> NoReturn:
     """Run a command; what a user can cause ends in one line and the exit code of its kind."""
     interrupt.watch()
+    verbosity.reset()
     try:
-        code = app(auto_envvar_prefix="EDGEPRUNE", standalone_mode=False)
+        code = app(prog_name="edgeprune", auto_envvar_prefix="EDGEPRUNE", standalone_mode=False)
     except typer.TyperException as error:
         _end_usage(error)
     except (Exception, KeyboardInterrupt) as error:
@@ -34,7 +36,7 @@ def _end_by(error: BaseException) -> NoReturn:
     if interrupt.number is not None or isinstance(error, KeyboardInterrupt):
         _end(*interrupt.ending())
     message, code = ending(error)
-    if code == INTERNAL and os.environ.get("EDGEPRUNE_DEBUG"):
+    if code == INTERNAL and (verbosity.verbose or os.environ.get("EDGEPRUNE_DEBUG")):
         raise error
     _end(message, code)
 

@@ -1,12 +1,15 @@
-"""Options that commands share: their types, help texts and validation; needs no torch."""
+"""Options that commands share: types, panels of the help, units and ranges; needs no torch."""
 
-import math
 from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from edgeprune.cli import completion, values
+
+WHAT, BUDGET, SEARCH = "What", "Budget", "Search"
+RECOVERY, DEVICE, OUTPUT = "Recovery", "Device", "Output"
 
 
 class Policy(StrEnum):
@@ -58,234 +61,257 @@ class GenomeKind(StrEnum):
     bits = "bits"
 
 
-class Ratios(tuple[float, ...]):
-    """Latency ratios of a family, falling."""
-
-
-class Sides(tuple[int, int]):
-    """Height and width of an image in pixels."""
-
-
-class Argument(tuple[str, str | int | float | bool]):
-    """Name and value of an argument for a model's constructor."""
-
-
-def _limit(text: str, most: float = math.inf) -> float:
-    """A number, or infinity for ``none``: the profile's limit is dropped."""
-    try:
-        number = float("inf" if text == "none" else text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a number nor none") from None
-    if math.isnan(number) or number < 0 or most < number < math.inf:
-        limit = "" if most == math.inf else f" of at most {most:g}"
-        raise typer.BadParameter(f"{text} is not a positive number{limit}, nor none")
-    return number
-
-
-def _ratio(text: str) -> float:
-    """A limit on a ratio: above 0."""
-    number = _limit(text)
-    if number == 0:
-        raise typer.BadParameter(f"{text} is not a positive number, nor none")
-    return number
-
-
-def _points(text: str) -> float:
-    """A limit on percentage points: 0 to 100."""
-    return _limit(text, 100)
-
-
-def _falling(text: str) -> Ratios:
-    """Ratios separated by commas, each below the one before."""
-    from edgeprune.deploy.gate.relative import check_limit
-
-    wanted = f"{text!r}: latency ratios from the slowest down, such as 0.7,0.5, each once"
-    try:
-        ratios = Ratios(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(wanted) from None
-    for ratio in ratios:
-        check_limit(ratio, "a ratio of --family")
-    if any(after >= before for before, after in pairwise(ratios)):
-        raise typer.BadParameter(wanted)
-    return ratios
-
-
-def _sides(text: object) -> Sides:
-    """``96`` or ``96x160``, height first."""
-    parts = str(text).lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise typer.BadParameter(f"--image-size wants pixels such as 96 or 96x160, not {text!r}")
-    return Sides((int(parts[0]), int(parts[-1])))
-
-
-def _milliseconds(limit: float | None) -> float | None:
-    if limit is not None and not 0 < limit < math.inf:
-        raise typer.BadParameter(f"{limit:g} is not a positive number of milliseconds")
-    return limit
-
-
-def _argument(text: str) -> Argument:
-    """``NAME=VALUE``; a value that reads as a number or a truth value is one."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise typer.BadParameter(f"--model-arg wants NAME=VALUE, not {text!r}")
-    for kind in (int, float):
-        try:
-            return Argument((name, kind(value)))
-        except ValueError:
-            continue
-    return Argument((name, {"true": True, "false": False}.get(value.lower(), value)))
-
-
 def _ratio_option(what: str) -> Any:
-    help = f"{what} as a share of the dense model's, or none; the profile's by default."
-    return typer.Option(parser=_ratio, metavar="RATIO", help=help)
+    return typer.Option(
+        parser=values.ratio,
+        metavar="RATIO",
+        help=f"{what} as a share of the dense model's, above 0 and at most 1, or none; the "
+        "profile's by default.",
+        rich_help_panel=BUDGET,
+    )
 
 
 TargetName = Annotated[
     str,
-    typer.Option("--target", help="Name or path of a target profile; `targets` lists the names."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what an earlier call has written there.")
-]
-Trust = Annotated[
-    bool,
     typer.Option(
-        "--trust-factory", help="Run the code of the module:factory that the model.pt names."
+        "--target",
+        metavar="NAME",
+        help="Name or path of a target profile; `edgeprune targets` lists the names.",
+        autocompletion=completion.targets,
+        rich_help_panel=WHAT,
     ),
 ]
 ModelName = Annotated[
     str,
     typer.Option(
         "--model",
+        metavar="NAME",
         help="Network: resnet20, vgg16, resnet18, ..., timm/NAME, torchvision/NAME, or your own "
         "as package.module:factory.",
+        autocompletion=completion.models,
+        rich_help_panel=WHAT,
     ),
 ]
 ModelArguments = Annotated[
-    list[Argument] | None,
+    list[values.Argument] | None,
     typer.Option(
         "--model-arg",
-        parser=_argument,
+        parser=values.argument,
         metavar="NAME=VALUE",
         help="Argument for the constructor of the model; may be given several times.",
+        rich_help_panel=WHAT,
     ),
 ]
-Classes = Annotated[int, typer.Option(help="Number of outputs of the model.", min=1)]
-Uri = Annotated[
-    str,
-    typer.Option("--device", help="Where to measure: local:// or ssh://user@host[:port]."),
+Images = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME or DIR",
+        help="Images: digits, cifar10, cifar100 or a folder with train/ and test/.",
+        autocompletion=completion.images,
+        rich_help_panel=WHAT,
+    ),
+]
+Classes = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Number of outputs of the model, 1 or more.",
+        min=1,
+        rich_help_panel=WHAT,
+    ),
 ]
 Precision = Annotated[
     NumberFormat | None,
     typer.Option(
-        help="Number format that is searched, exported and measured: fp32 or int8; the "
-        "target's by default. Ratios are to the dense fp32 model."
+        help="Number format that is searched, exported and measured; the target's by default. "
+        "Ratios are to the dense fp32 model.",
+        rich_help_panel=WHAT,
     ),
 ]
 Side = Annotated[
     int | None,
     typer.Option(
+        metavar="PIXELS",
         help="Side of the square input in pixels; 32 for CIFAR models and your own, else 224.",
         min=1,
+        rich_help_panel=WHAT,
     ),
 ]
 ImageSides = Annotated[
-    Sides | None,
+    values.Sides | None,
     typer.Option(
         "--image-size",
-        parser=_sides,
+        parser=values.sides,
         metavar="SIDE or HEIGHTxWIDTH",
         help="Size of the input in pixels; 32 for CIFAR models and your own, else 224.",
+        rich_help_panel=WHAT,
     ),
 ]
 Mean = Annotated[
     tuple[float, float, float] | None,
     typer.Option(
-        help="Mean of red, green and blue, 0 to 1, that the model was trained with; "
-        "ImageNet's by default."
+        metavar="R G B",
+        help="Mean of red, green and blue, each 0 to 1, that the model was trained with; "
+        "ImageNet's by default.",
+        rich_help_panel=WHAT,
     ),
 ]
 Deviation = Annotated[
     tuple[float, float, float] | None,
     typer.Option(
-        help="Standard deviation of red, green and blue that the model was trained "
-        "with; ImageNet's by default."
+        metavar="R G B",
+        help="Standard deviation of red, green and blue, each above 0, that the model was "
+        "trained with; ImageNet's by default.",
+        rich_help_panel=WHAT,
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-factory",
+        help="Run the code of the module:factory that the model.pt names.",
+        rich_help_panel=WHAT,
+    ),
+]
+
 LatencyRatio = Annotated[float | None, _ratio_option("Highest latency")]
 MacsRatio = Annotated[float | None, _ratio_option("Highest MACs")]
 ParamsRatio = Annotated[float | None, _ratio_option("Most parameters")]
 LatencyMs = Annotated[
     float | None,
     typer.Option(
-        callback=_milliseconds,
-        help="Highest median latency in ms on --device; replaces the profile's latency ratio.",
+        callback=values.milliseconds,
+        metavar="MS",
+        help="Highest median latency in ms, above 0, on --device; replaces the profile's ratio.",
+        rich_help_panel=BUDGET,
     ),
 ]
 AccuracyDrop = Annotated[
     float | None,
     typer.Option(
-        parser=_points,
+        parser=values.points,
         metavar="POINTS",
         help="Most accuracy that may be lost in percentage points, 0 to 100, or none; the "
         "profile's by default.",
+        rich_help_panel=BUDGET,
     ),
 ]
 FamilyRatios = Annotated[
-    Ratios | None,
+    values.Ratios | None,
     typer.Option(
-        parser=_falling,
+        parser=values.falling,
         metavar="RATIOS",
-        help="One model for each of several falling latency ratios, such as 0.7,0.5,0.35.",
+        help="One model for each of several falling latency ratios, each above 0 and below 1, "
+        "such as 0.7,0.5,0.35.",
+        rich_help_panel=BUDGET,
     ),
 ]
-Images = Annotated[
-    str | None,
-    typer.Option(
-        "--data", help="Images: digits, cifar10, cifar100 or a folder with train/ and test/."
-    ),
-]
+
 Epochs = Annotated[
-    int, typer.Option(help="Number of passes of the fine-tuning over the images.", min=0)
+    int,
+    typer.Option(
+        metavar="N",
+        help="Passes of the fine-tuning over the images, 0 or more; 0 trains nothing.",
+        min=0,
+        rich_help_panel=RECOVERY,
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
 Rate = Annotated[
     float | None,
-    typer.Option("--lr", help="Highest learning rate of the fine-tuning; 0.05 by default."),
+    typer.Option(
+        "--lr",
+        metavar="RATE",
+        help="Highest learning rate of the fine-tuning, above 0; 0.05 by default.",
+        rich_help_panel=RECOVERY,
+    ),
 ]
 Batch = Annotated[
-    int | None, typer.Option(help="Images per training step; 128 by default, 64 on the digits.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Images per training step, 2 or more; 128 by default, 64 on the digits.",
+        rich_help_panel=RECOVERY,
+    ),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option(help="Temperature that softens both networks' outputs; 4 by default."),
+    typer.Option(
+        metavar="T",
+        help="Temperature that softens both networks' outputs, above 0; 4 by default.",
+        rich_help_panel=RECOVERY,
+    ),
 ]
 Weight = Annotated[
     float | None,
     typer.Option(
+        metavar="SHARE",
         help="Weight of the dense model's answers against the labels, 0 (labels alone) "
-        "to 1; 0.7 by default."
+        "to 1; 0.7 by default.",
+        rich_help_panel=RECOVERY,
     ),
 ]
 Smoothing = Annotated[
     float | None,
     typer.Option(
-        help="Share of each label spread over all classes, 0 to 1; 0, the default, turns it off."
+        metavar="SHARE",
+        help="Share of each label spread over all classes, 0 to below 1; 0, the default, turns "
+        "it off.",
+        rich_help_panel=RECOVERY,
     ),
 ]
 Ema = Annotated[
     float | None,
     typer.Option(
-        help="Decay per step of a running average of the weights, such as 0.999; off by default."
+        metavar="DECAY",
+        help="Decay per step of a running average of the weights, between 0 and 1, such as "
+        "0.999; off by default.",
+        rich_help_panel=RECOVERY,
     ),
 ]
-Json = Annotated[
-    str | None, typer.Option("--json", help="File for the result as JSON; - prints it instead.")
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Seed of every random draw, 0 to 4294967295.",
+        min=0,
+        max=(1 << 32) - 1,
+        rich_help_panel=SEARCH,
+    ),
+]
+
+Uri = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="URI",
+        help="Where to measure: local:// or ssh://user@host[:port].",
+        autocompletion=completion.devices,
+        rich_help_panel=DEVICE,
+    ),
 ]
 RunFolderPath = Annotated[
     Path | None,
-    typer.Option(help="Run folder; runs/MODEL-TARGET-001, counted up, by default."),
+    typer.Option(
+        metavar="DIR",
+        help="Run folder; runs/MODEL-TARGET-001, counted up, by default.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what an earlier call has written there.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE or -",
+        help="File for the result as JSON; - prints it alone on stdout, all else on stderr.",
+        rich_help_panel=OUTPUT,
+    ),
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgeprune.cli.ending import ending
+from edgeprune.cli.output import tell
 from edgeprune.errors import EdgepruneError, InputError
 from edgeprune.files import disk_errors, write_whole
 from edgeprune.interrupt import interrupt
@@ -79,7 +80,8 @@ class Reports:
         """Print the verdicts, and write them wherever they are wanted."""
         from edgeprune.deploy.gate import formats
 
-        tell(report.to_json(), self.json, formats.to_text(report))
+        text = formats.to_text(report)
+        tell(report.to_json(), self.json, lambda: typer.echo(text, nl=False))
         if self.junit:
             write_whole(self.junit, formats.to_junit(report).encode())
         if self.github:
@@ -88,7 +90,7 @@ class Reports:
 
     def write_self_test(self, found: "SelfTest", model: Path, target: str) -> None:
         """Print a self-test; where this machine cannot gate, JUnit and GitHub hear of it."""
-        tell(found.to_json(), self.json, found.to_text())
+        tell(found.to_json(), self.json, lambda: typer.echo(found.to_text(), nl=False))
         if found.exit_code:
             said = found.to_text().partition("\n")[0]
             self.fail(model.name, target, said, found.exit_code, with_json=False)
@@ -113,13 +115,6 @@ class Reports:
 
     def _annotate(self, commands: str) -> None:
         typer.echo(commands, nl=False, err=self.json == "-")
-
-
-def tell(json: str, where: str | None, text: str) -> None:
-    """JSON alone on stdout under ``-``, so that it can be piped; else text, and JSON to a file."""
-    typer.echo(json if where == "-" else text, nl=False)
-    if where and where != "-":
-        write_whole(Path(where), json.encode())
 
 
 def _append_summary(markdown: str) -> None:

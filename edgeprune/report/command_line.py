@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from edgeprune.prune.search.strategies.names import LEAST
+
 RECIPE = {
     "epochs": "--epochs",
     "lr": "--lr",
@@ -38,8 +40,7 @@ def search_command(
     """
     words = ["edgeprune", "search"]
     words += _option("--target", _at(request, "target", "name"))
-    if _at(request, "target", "precision", "mode") == "int8":
-        words += ["--precision", "int8"]
+    words += _number_format(request)
     words += _option("--model", _at(request, "model", "name"))
     for name, value in _mapping(request, "model", "kwargs").items():
         words += ["--model-arg", f"{name}={_text(value)}"]
@@ -52,9 +53,13 @@ def search_command(
             words += [flag, *map(_text, values)]
     words += _option("--image-size", request.get("size"))
     words += _limits(request, latency)
-    words += _option("--strategy", strategy or request.get("strategy"))
-    words += _option("--evaluations", _at(request, "effort", "evaluations"))
-    words += _option("--finalists", _at(request, "effort", "finalists"))
+    strategy = strategy or request.get("strategy", "")
+    words += _option("--strategy", strategy or None)
+    if strategy in LEAST:  # the others score no networks, and refuse these
+        words += _option("--evaluations", _at(request, "effort", "evaluations"))
+        words += _option("--finalists", _at(request, "effort", "finalists"))
+    if isinstance(request.get("time_budget"), int | float):
+        words += ["--time-budget", f"{round(request['time_budget'])}s"]
     words += _option("--compensate", request.get("compensate"))
     words += _option("--wavelet", _at(request, "wavelet", "wavelet"))
     words += _option("--genome", request.get("genome"))
@@ -82,6 +87,12 @@ def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = ""
     if request.get("device") not in (None, "local://"):
         words += _option("--device", request["device"])
     return shlex.join(words)
+
+
+def _number_format(request: Mapping[str, Any]) -> list[str]:
+    """Said where it is not the usual one: the profile of that name may run another."""
+    mode = _at(request, "target", "precision", "mode")
+    return ["--precision", "int8"] if mode == "int8" else []
 
 
 def _limits(request: Mapping[str, Any], latency: float | None) -> list[str]:

@@ -169,17 +169,13 @@ def verdict_rows(runs: Sequence[Run]) -> list[dict[str, str]]:
             "budget": verdict.name,
             "outcome": verdict.outcome,
             # A budget of yes or no has no number worth a look.
-            "value": "" if _yes_or_no(verdict.limit, verdict.unit) else verdict.value_text,
-            "limit": "" if _yes_or_no(verdict.limit, verdict.unit) else verdict.limit_text,
+            "value": "" if verdict.yes_or_no else verdict.value_text,
+            "limit": "" if verdict.yes_or_no else verdict.limit_text,
             "evidence": verdict.evidence,
         }
         for name, _, made in named(runs)
         for verdict in (made.check.verdicts if made.check else ())
     ]
-
-
-def _yes_or_no(limit: float, unit: str) -> bool:
-    return not limit and not unit
 
 
 def run_rows(runs: Sequence[Run]) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
 from edgeprune.prune.models import zoo
 from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
+from edgeprune.prune.search.strategies import names
 from edgeprune.prune.training.dense import DIGITS, usual_recipe
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import RelativeBudget, TargetProfile
@@ -58,18 +59,50 @@ def budget(
     return found
 
 
-def effort(source: str, evaluations: int | None, finalists: int | None) -> Effort:
-    """How much a search may cost; who asks for fewer evaluations gets fewer refits, too."""
+def effort(
+    source: str, evaluations: int | None, finalists: int | None, strategy: str = names.DEFAULT
+) -> Effort:
+    """How much a search may cost; who asks for fewer evaluations gets fewer refits, too.
+
+    Raises:
+        InputError: fewer evaluations than the strategy needs, or for one that scores nothing.
+    """
     usual = FEW_IMAGES if source == "digits" else Effort()
+    _refuse_effort(strategy, evaluations, finalists)
     evaluations = evaluations or usual.evaluations
     share = min(1.0, evaluations / usual.evaluations)
-    finalists = finalists or usual.finalists
+    finalists = finalists or min(usual.finalists, evaluations)
     return replace(
         usual,
         evaluations=evaluations,
         refitted=max(finalists, round(share * usual.refitted)),
         finalists=finalists,
     )
+
+
+def _refuse_effort(strategy: str, evaluations: int | None, finalists: int | None) -> None:
+    """Refuse what a strategy cannot keep, before anything is made ready for it."""
+    given = {"--evaluations": evaluations, "--finalists": finalists}
+    if strategy in names.NAMES and strategy not in names.LEAST:
+        for option, value in given.items():
+            if value is not None:
+                scoring = ", ".join(names.LEAST)
+                raise InputError(
+                    f"{option} has no meaning for --strategy {strategy}, which chooses without "
+                    f"scoring networks; leave it out, or take one of {scoring}"
+                )
+    least = names.LEAST.get(strategy, 1)
+    if evaluations is not None and evaluations < least:
+        raise InputError(
+            f"--evaluations {evaluations} is less than strategy {strategy} scores in any case: "
+            f"up to {least} networks that the pruning rules make of the budget; take {least} or "
+            "more, or --strategy depth, which scores none"
+        )
+    if evaluations is not None and finalists is not None and finalists > evaluations:
+        raise InputError(
+            f"--finalists {finalists} is more than the {evaluations} networks that --evaluations "
+            "lets be scored"
+        )
 
 
 def dense_recipe(source: str, epochs: int | None, seed: int) -> Recipe:

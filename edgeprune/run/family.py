@@ -67,6 +67,8 @@ def make_family(pruner: Pruner) -> Family:
     """
     request, folder = pruner.context.request, pruner.context.folder
     models: dict[float, PrunedModel] = {}
+    finished = [recall(folder.member(member_name(latency))) for latency in request.family]
+    pruner.context.time.models = finished.count(None)
     for latency in request.family:
         if recall(folder.member(member_name(latency))) is None:
             limits = request.within(latency).limits

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ from typing import Any
 from edgeprune.documents import read_json
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, write_whole
+from edgeprune.text import one_line, shortened
 
+_log = logging.getLogger(__name__)
 SCHEMA = "edgeprune.run/1"
 PREVIOUS = ".previous"
 SEARCH = "search"
@@ -46,6 +49,8 @@ class RunFolder:
 
     def event(self, name: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
+        said = " ".join(f"{key}={value}" for key, value in fields.items())
+        _log.info("%s", shortened(one_line(f"{name} {said}"), " ..."))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = json.dumps({"at": now, "event": name, **fields})
         with disk_errors(self.path), (self.path / "events.jsonl").open("a", encoding="utf-8") as f:

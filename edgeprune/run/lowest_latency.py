@@ -49,7 +49,15 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
     models: dict[float, PrunedModel] = {}
     steps: list[dict[str, Any]] = []
 
+    longest = 0.0
+
     def keeps(ratio: float) -> bool:
+        nonlocal longest
+        began = context.time.spent
+        if context.time.left < longest:
+            steps.append({"latency": ratio, "kept": False, "reason": "no time is left for it"})
+            context.folder.record(walk=steps)
+            return False
         try:
             model = pruner.prune(Limits(latency=ratio), member_name(ratio))
         except UnreachedError as error:
@@ -58,6 +66,7 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
             models[ratio] = model
             step = {"latency": ratio, "measured": model.chosen.measured.mid}
             steps.append(step | {"lost_points": model.lost, "kept": model.lost <= allowed})
+        longest = max(longest, context.time.spent - began)
         context.folder.record(walk=steps)
         return bool(steps[-1]["kept"])
 

@@ -20,6 +20,7 @@ from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Request, refuse_other
 from edgeprune.run.setup import RunContext, set_up
+from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
 
 MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
@@ -36,8 +37,9 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
     folder = _folder(request)
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
-    with folder.claimed(), _recorded(folder, request):
-        context = set_up(request, folder, progress)
+    time = _time_budget(request, folder)
+    with folder.claimed(), _recorded(folder, request, time):
+        context = set_up(request, folder, progress, time)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
@@ -56,8 +58,19 @@ def _folder(request: Request) -> RunFolder:
     )
 
 
+def _time_budget(request: Request, folder: RunFolder) -> TimeBudget:
+    """The budget of this run, less what its earlier sessions took."""
+    known = folder.read().get("time", {}) if request.resume else {}
+    used = known.get("used") if isinstance(known, dict) else None
+    return TimeBudget(
+        seconds=request.time_budget,
+        used=used if isinstance(used, int | float) else 0.0,
+        models=len(request.family) or 1,
+    )
+
+
 @contextmanager
-def _recorded(folder: RunFolder, request: Request) -> Iterator[None]:
+def _recorded(folder: RunFolder, request: Request, time: TimeBudget) -> Iterator[None]:
     """Keep run.json true whatever happens; a request that was wrong leaves no folder behind."""
     folder.record(status="running", version=__version__, request=request.to_plain())
     folder.event("resumed" if request.resume else "started")
@@ -74,11 +87,12 @@ def _recorded(folder: RunFolder, request: Request) -> Iterator[None]:
         interrupt.advice = f"the same command with --out {folder.path} --resume goes on"
         with suppress(MachineError):  # a full disk: the error itself says so
             folder.event(status, reason=reason)
-            folder.record(status=status, reason=reason)
+            folder.record(status=status, reason=reason, time=time.to_plain())
         if began and not stopped:
             _draw(folder)
         raise
     folder.event("done")
+    folder.record(time=time.to_plain())
     _draw(folder)
     folder.finish()
 

@@ -1,22 +1,26 @@
 """Makes one pruned model under limits: searches, measures, fine-tunes, each step only once."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from torch import nn
 
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.documents import read_json, typed
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
-from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies import names, registry
+from edgeprune.prune.search.strategies.controls import Uniform
 from edgeprune.prune.slimming.compensation import Compensated, compensate
+from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.evaluation import evaluate
-from edgeprune.prune.training.loop import Setting, train_in
+from edgeprune.prune.training.loop import Setting, train, train_in
+from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
 from edgeprune.run import front_csv, layers, measured_search, tried_csv
 from edgeprune.run.folder import RunFolder
@@ -27,6 +31,7 @@ from edgeprune.run.setup import RunContext
 from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
+_TIMED_STEPS = 4  # the first is slower than the others, which errs on the safe side
 REFIT_STEPS = 200  # after 400 nothing of its lead is left: docs/recovery.md has the figures
 
 
@@ -55,11 +60,35 @@ class Pruner:
         run = self.context.folder
         folder = run.member(name) if name else run
         progress = prefixed(self.context.progress, name)
-        chosen = self._restored(folder) or self._chosen(limits, folder, progress)
-        return PrunedModel(chosen, self._recovered(chosen, folder, progress))
+        self._plan_time(limits, progress)
+        try:
+            chosen = self._restored(folder) or self._chosen(limits, folder, progress)
+            return PrunedModel(chosen, self._recovered(chosen, folder, progress))
+        finally:
+            self.context.time.models -= 1
+
+    def _plan_time(self, limits: Limits, progress: Progress) -> None:
+        """Set aside what comes after the search, where there is a time budget."""
+        context, time = self.context, self.context.time
+        if time.seconds is None:
+            return
+        effort, images = context.problem.effort, context.images.train
+        if not time.step_seconds:
+            like = Uniform(context.problem)(limits).plan(context.problem.model)
+            time.step_seconds = _step_seconds(context, slim(context.problem.trace, like))
+        left = effort.finalists
+        distilling = 0
+        for steps, survivors in effort.rungs:
+            distilling += steps * left if left > survivors else 0
+            left = min(left, survivors)
+        recovery = context.request.recovery
+        said = time.plan(recovery.steps_on(len(images)), distilling, effort.refitted)
+        context.folder.event("time planned", said=said)
+        progress(said, 0, 0)
 
     def _chosen(self, limits: Limits, folder: RunFolder, progress: Progress) -> Candidate:
         context, found = self.context, list[Candidate]()
+        progress(_announced(context), 0, 0)
         candidates = measured_search.settle(
             context.problem, context.timing, self.search, limits, context.request.strategy
         )
@@ -81,9 +110,14 @@ class Pruner:
         return chosen
 
     def _write_front(self, found: list[Candidate], limits: Limits, *, reached: bool) -> None:
+        problem, folder = self.context.problem, self.context.folder
+        folder.record(time=self.context.time.to_plain())
+        if evaluator := vars(problem).get("evaluator"):  # a strategy that scores has made one
+            asked = problem.effort.evaluations
+            folder.record(evaluations={"asked": asked, "scored": evaluator.evaluated})
         made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
-        front_csv.add(self.context.folder.path, self.search, made)
-        tried_csv.write(self.context.folder.path, self.context.problem)
+        front_csv.add(folder.path, self.search, made)
+        tried_csv.write(folder.path, problem)
 
     def _restored(self, folder: RunFolder) -> Candidate | None:
         """What a resumed run had chosen and measured, if it came so far."""
@@ -105,6 +139,7 @@ class Pruner:
         plan = chosen.choice.plan(context.problem.model)
         start = self._compensated(plan)
         before = evaluate(start.model, images.val).accuracy
+        recipe = self._affordable(folder)
         task = {"plan": digest(plan.model_dump_json()), "basis": context.basis}
         setting = Setting(
             teacher=context.dense.model,
@@ -112,7 +147,7 @@ class Pruner:
             ranks=Ranks(device=best_device()),
             keep=Keep(folder.path / RECOVERY, task),
         )
-        trained = train_in(start.model, images.train, context.request.recovery, setting)
+        trained = train_in(start.model, images.train, recipe, setting)
         accuracy = {
             "val_dense": context.origin.accuracy,
             "val_before_finetune": before,
@@ -128,6 +163,23 @@ class Pruner:
         folder.record(validation=accuracy)
         history = {**trained.history, "compensation": start.to_plain()}
         return Recovered(network, accuracy, history, int8)
+
+    def _affordable(self, folder: RunFolder) -> Recipe:
+        """The recipe, with the steps there is time for; a resumed training keeps its own."""
+        context, recipe = self.context, self.context.request.recovery
+        count = len(context.images.train)
+        asked = recipe.steps_on(count)
+        planned = folder.read().get("finetune_steps", asked)
+        if not (folder.path / RECOVERY).exists():
+            one_pass = replace(recipe, epochs=1, steps=None).steps_on(count)
+            planned = context.time.affordable(asked, min(asked, one_pass))
+            folder.record(finetune_steps=planned)
+        if planned >= asked:
+            return recipe
+        context.time.notes.append(
+            f"the time budget shortened the fine-tuning to {planned} of {asked} steps"
+        )
+        return replace(recipe, steps=planned)
 
     def _compensated(self, plan: PruningPlan) -> Compensated:
         """Slim and recalibrate; refit what stays where it was asked for, or training is short."""
@@ -156,6 +208,25 @@ class _Chosen:
 def pruner(context: RunContext) -> Pruner:
     """The one search of a run, ready to be asked; its memory lies in the run folder."""
     return Pruner(context, registry.searcher(context.request.strategy, context.problem))
+
+
+def _announced(context: RunContext) -> str:
+    """What the search is going to do, before it begins."""
+    effort, strategy = context.request.effort, context.request.strategy
+    if strategy not in names.LEAST:
+        return f"strategy {strategy} chooses without scoring networks"
+    return (
+        f"strategy {strategy} scores up to {effort.evaluations} networks, at least "
+        f"{names.LEAST[strategy]}; the best {effort.refitted} are refitted, {effort.finalists} "
+        "distilled"
+    )
+
+
+def _step_seconds(context: RunContext, network: nn.Module) -> float:
+    """What a step of the fine-tuning takes on a network, in seconds, measured."""
+    recipe = replace(context.request.recovery, steps=_TIMED_STEPS, ema=None)
+    trained = train(network, context.images.train, recipe, teacher=context.dense.model)
+    return float(trained.history["seconds"]) / _TIMED_STEPS
 
 
 def _plain(candidate: Candidate) -> dict[str, object]:

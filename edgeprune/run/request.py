@@ -16,13 +16,13 @@ from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.evaluation.problem import GenomeKind
-from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.search.strategies import names
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
-NOT_COMPARED = "out", "overwrite", "resume"
+NOT_COMPARED = "out", "overwrite", "resume", "time_budget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,13 @@ class Request:
         effort: How much judging networks may cost a search; it distils by ``recovery``.
         wavelet: How the statistics behind the wavelet criterion and the fold are taken.
         device: Where the table, the candidates and the result are measured.
-        strategy: How channels are chosen: one of ``registry.NAMES``.
+        strategy: How channels are chosen: one of ``names.NAMES``.
         compensate: How layers that stay take over what was removed before the fine-tuning;
             ``auto`` refits before a short one. ``none`` keeps the fold out of the search, too.
         genome: What ``gwcs`` evolves.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
+        time_budget: Seconds that the run may take; another may be given to go on with it.
 
     Raises:
         InputError: options that exclude each other, an unknown strategy or device.
@@ -75,23 +76,24 @@ class Request:
     effort: Effort = field(default_factory=Effort)
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     device: str = "local://"
-    strategy: str = registry.DEFAULT
+    strategy: str = names.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
     genome: GenomeKind = "widths"
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
+    time_budget: float | None = None
 
     def __post_init__(self) -> None:
         if self.resume and (self.overwrite or self.out is None):
             raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
         if self.new_head and self.weights is None:
             raise InputError("--new-head needs --weights; a network without them is new anyhow")
-        registry.refuse_unknown(self.strategy)
+        names.refuse_unknown(self.strategy)
         connect(self.device)  # a wrong address is refused before anything is trained
-        if self._unlimited and not self.only_accuracy and self.strategy not in registry.UNBOUND:
+        if self._unlimited and not self.only_accuracy and self.strategy not in names.UNBOUND:
             raise InputError(
                 f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "
-                f"without one {' and '.join(registry.UNBOUND)} find a ratio of their own"
+                f"without one {' and '.join(names.UNBOUND)} find a ratio of their own"
             )
 
     @property

@@ -1,7 +1,7 @@
 """Sets up the context of one run: images, dense model, measured latency table and problem."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.request import Request
+from edgeprune.run.time_budget import TimeBudget
 
 CALIBRATION = "calibration.json"
 
@@ -58,6 +59,7 @@ class RunContext:
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
         int8: How networks become int8; None where the target runs fp32.
+        time: What is left of the time budget.
     """
 
     request: Request
@@ -71,6 +73,7 @@ class RunContext:
     timing: PairedTiming
     problem: Problem
     int8: Int8 | None = None
+    time: TimeBudget = field(default_factory=TimeBudget)
 
     @cached_property
     def dense_int8(self) -> Int8Model | None:
@@ -129,13 +132,16 @@ class RunContext:
         return replace(record, history=history, images=sample_pixels(self.images))
 
 
-def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContext:
+def set_up(
+    request: Request, folder: RunFolder, progress: Progress, time: TimeBudget | None = None
+) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
 
     Raises:
         InputError: images and model do not fit, or nothing of the model can be pruned.
         MachineError: the device cannot measure.
     """
+    time = time or TimeBudget()
     images = datasets.load(
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
@@ -166,6 +172,8 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         genome=request.genome,
         folder=folder.search(),
         progress=progress,
+        left=time.search_left,
+        left_to_choose=time.choosing_left,
         model=spec.name,
         dense_latency=_dense_latency(timing, dense, int8, folder),
         as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
@@ -182,6 +190,7 @@ def set_up(request: Request, folder: RunFolder, progress: Progress) -> RunContex
         timing=timing,
         problem=problem,
         int8=int8,
+        time=time,
     )
 
 

@@ -5,6 +5,14 @@ import sys
 import pytest
 
 from edgeprune.cli.main import main
+from edgeprune.cli.verbosity import verbosity
+
+
+@pytest.fixture(autouse=True)
+def _as_usual():
+    """What a command was told by -q or -v ends with it."""
+    yield
+    verbosity.reset()
 
 
 @pytest.fixture

@@ -1,10 +1,4 @@
-from dataclasses import replace
-from io import StringIO
-from types import SimpleNamespace
-
-import pytest
 import torch
-from rich.console import Console
 from torch import nn
 
 from edgeprune.cli import console
@@ -44,50 +38,3 @@ def test_a_model_whose_channels_are_all_outputs_says_so(capsys):
     assert "can be pruned: its channels are those of its inputs and outputs" in (
         capsys.readouterr().out
     )
-
-
-def test_a_log_keeps_a_line_a_quarter_and_a_step_that_comes_again_starts_anew(capsys):
-    with console.progress() as progress:
-        for _ in range(2):
-            for done in range(9):
-                progress("searching", done, 8)
-            progress("a remark", 0, 0)
-    lines = capsys.readouterr().err.splitlines()
-    once = [f"searching: {25 * quarter} %" for quarter in range(5)]
-    assert lines == [*once, "a remark"] * 2
-
-
-def test_a_terminal_gets_a_bar_a_step(monkeypatch):
-    shown = StringIO()
-    terminal = Console(file=shown, force_terminal=True, width=80)
-    monkeypatch.setattr(console, "Console", lambda **_: terminal)
-    with console.progress() as progress:
-        for step in ("first", "second", "first"):
-            progress(step, 1, 1)
-    last = shown.getvalue().rsplit("\r", 1)[-1]
-    assert last.count("first") == 2 and last.count("second") == 1
-
-
-@pytest.mark.parametrize(
-    ("budget", "words"),
-    [
-        ({}, []),
-        ({"latency": None}, ["--budget", "relative.latency=none"]),
-        ({"macs": 0.5}, ["--budget", "relative.macs=0.5"]),
-    ],
-)
-def test_the_check_that_is_recommended_repeats_what_was_judged(tmp_path, request_, budget, words):
-    asked = replace(request_, budget=request_.budget.model_copy(update=budget))
-    outcome = SimpleNamespace(folder=tmp_path, report=SimpleNamespace(machine={}))
-    command = console._check_command(outcome, asked, "mobile-cpu").split()
-    assert command[-len(words) :] == words if words else command[-2] == "--baseline"
-
-
-@pytest.fixture
-def request_():
-    from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.request import Request
-    from edgeprune.target import load_target
-
-    target = load_target("mobile-cpu")
-    return Request(target=target, model=ModelSpec("resnet20"), budget=target.budget.relative)

@@ -64,9 +64,9 @@ def test_another_strategy_or_latency_changes_that_alone(asked):
 
 
 def test_rules_that_are_strategies_are_known_as_such():
-    from edgeprune.prune.search.strategies import registry
+    from edgeprune.prune.search.strategies import names
 
-    assert set(command_line.RULES) < set(registry.NAMES)
+    assert set(command_line.RULES) < set(names.NAMES)
 
 
 def test_a_check_names_what_differs_from_the_profile():

@@ -46,7 +46,7 @@ def test_options_win_over_the_profile(elsewhere, limits, latency, macs):
 
 def test_fewer_evaluations_get_fewer_refits_but_one_for_each_finalist():
     usual, short = defaults.effort("x", None, None), defaults.effort("x", 40, 2)
-    assert (usual.evaluations, usual.refitted, usual.finalists) == (160, 16, 4)
+    assert (usual.evaluations, usual.refitted, usual.finalists) == (176, 16, 4)
     assert (short.evaluations, short.refitted, short.finalists) == (40, 4, 2)
     assert defaults.effort("x", 8, 3).refitted == 3
 

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from edgeprune.run import delivery
+from edgeprune.run.time_budget import TimeBudget
 
 
 def context(*, seen=False):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
         request=SimpleNamespace(strategy="joint"),
+        time=TimeBudget(),
     )
 
 

@@ -109,14 +109,14 @@ def request_(here):
 @pytest.fixture(scope="module")
 def outcome(request_):
     steps = []
-    found = run_search(request_, lambda step, done, total: steps.append(step))
+    found = run_search(request_, lambda step, *_: steps.append(step))
     return found, list(dict.fromkeys(steps))
 
 
 def test_every_step_is_told(outcome):
     _, steps = outcome
     assert steps[:2] == ["decoding images", "training the dense model"]
-    remarks = [step for step in steps if step.startswith("candidate measured at ")]
+    remarks = [step for step in steps if step.startswith(("candidate measured at ", "strategy "))]
     assert remarks
     others = [step for step in steps if step not in remarks]
     assert others[-1] == "fine-tuning"
@@ -456,3 +456,26 @@ def test_an_int8_target_is_searched_and_delivered_in_int8(outcome, request_, her
     low, mid, high = json.loads((folder / "run.json").read_text())["dense_int8_latency"]
     assert 0 < low <= mid <= high
     assert run_search(replace(request, resume=True)).rows == found.rows
+
+
+def test_a_run_without_time_ends_soon_with_the_best_so_far_and_says_so(
+    outcome, request_, here, monkeypatch
+):
+    told = []
+    long = replace(request_.recovery, epochs=20)
+    wanted = replace(
+        request_, strategy="joint", effort=SMALL, recovery=long, out=Path("hurried"),
+        time_budget=1.0,
+    )  # fmt: skip
+    found = run_search(wanted, lambda step, *_: told.append(step))
+    record = json.loads((here / "hurried" / "run.json").read_text())
+    asked = record["request"]["recovery"]["epochs"] * record["finetune_steps"]
+    assert f"the time budget shortened the fine-tuning to {asked // 20} of {asked} steps" in (
+        found.notes
+    )
+    assert any("no time for more than the rules" in step for step in told)
+    assert record["evaluations"]["scored"] <= 6 < record["evaluations"]["asked"]
+    assert record["time"]["budget"] == 1.0 < record["time"]["used"]
+    # Another budget may be given to go on with it; what was used before counts.
+    again = run_search(replace(wanted, resume=True, time_budget=600.0))
+    assert again.notes == found.notes

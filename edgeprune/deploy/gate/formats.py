@@ -37,7 +37,8 @@ def to_markdown(report: Report) -> str:
     ]
     for verdict in report.verdicts:
         mark = "**missed**" if verdict.outcome == "missed" else verdict.outcome
-        shown = [verdict.name, mark, verdict.value_text, verdict.limit_text]
+        numbers = ("", "") if verdict.yes_or_no else (verdict.value_text, verdict.limit_text)
+        shown = [verdict.name, mark, *numbers]
         cells = map(_cell, [*shown, shortened(verdict.evidence)])
         lines.append(f"| {' | '.join(cells)} |")
     lines += [

@@ -16,7 +16,7 @@ from edgeprune.deploy.gate.verdicts import (
     far_over,
     slowdown,
 )
-from edgeprune.deploy.timing.pacing import SPARE, THOROUGH, Plan, rounded_up, short
+from edgeprune.deploy.timing.pacing import OWN, SPARE, THOROUGH, Plan, rounded_up, short
 from edgeprune.deploy.timing.protocol import measure, plan_for
 from edgeprune.deploy.timing.samples import LatencyReport
 from edgeprune.deploy.timing.setting import Setting
@@ -110,7 +110,8 @@ def _reason(verdict: Verdict, measured: _Measured) -> str:
         needed = SPARE * measured.seconds / sessions * measured.least
         raise short(most, sessions, measured.least, needed)
     longer = rounded_up(SPARE * measured.seconds * MOST / measured.sessions)
-    said = f"{most:g} s reached for {sessions} sessions; raise --max-seconds to about {longer}"
+    reached = f"{most:g} s reached for {sessions} sessions"
+    said = f"{reached}; raise --max-seconds to about {longer}, or {OWN}"
     if not missed and verdict.value is not None and verdict.value > FAR * verdict.limit:
         raise far_over(verdict.name, verdict.value_text, verdict.limit_text, said)
     return said

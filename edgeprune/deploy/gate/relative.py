@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.gate.kernel_layout import Layout
 from edgeprune.deploy.gate.verdicts import FAR, Verdict, by_ratio, far_over, of_value
-from edgeprune.deploy.timing.pacing import SPARE, rounded_up
+from edgeprune.deploy.timing.pacing import OWN, SPARE, rounded_up
 from edgeprune.deploy.timing.protocol import Comparison, compare
 from edgeprune.deploy.timing.sequential import Decision, cap, sessions_needed
 from edgeprune.deploy.timing.setting import Setting
@@ -104,13 +104,14 @@ def _reason(comparison: Comparison, limit: float) -> str:
     if count < most and needed is not None:
         longer = rounded_up(SPARE * comparison.seconds / count * needed)
         reached = f"{comparison.plan.max_seconds:g} s reached for {count} of {most} sessions"
-        advice = f"{reached}; raise --max-seconds to about {longer}"
+        advice = f"{reached}; raise --max-seconds to about {longer}, or {OWN}"
         if ratio > FAR * limit:
             raise far_over("latency", f"{ratio:.2f}x", f"{limit:g}x", advice)
         return advice
     return (
         f"{abs(ratio / limit - 1):.1%} from the limit is less than {most} sessions tell apart "
-        "here; move the limit, or check where less else runs (--self-test says what shows)"
+        "here; move the limit, or check where less else runs (edgeprune check --self-test says "
+        "what shows)"
     )
 
 

@@ -68,13 +68,19 @@ class Verdict:
         return f"{self._text(self.limit)}{self.unit}"
 
     @property
+    def yes_or_no(self) -> bool:
+        """Whether it is a budget of yes or no, such as the seal: its numbers would be noise."""
+        return self.rule == "value" and not self.limit and not self.unit
+
+    @property
     def message(self) -> str:
         """One line of at most 400 characters: outcome, value, range, limit, distance, evidence."""
-        if self.rule == "value" and not self.limit and not self.unit:
-            # A budget of yes or no: its number would be noise.
+        if self.yes_or_no:
             return shortened(f"{self.outcome}: {self.name}; {self.evidence}")
         beyond = ""
-        if self.limit and self.value is not None and self.outcome != "estimate":
+        # Of points a share says nothing: half a point lost is not "-50 %" of one.
+        shares = self.limit and self.value and self.unit != " points"
+        if shares and self.value is not None and self.outcome != "estimate":
             beyond = f" ({self.value / self.limit - 1:+.1%})"
         return shortened(
             f"{self.outcome}: {self.name} {self.value_text}, limit {self.limit_text}{beyond}; "

@@ -23,6 +23,7 @@ THOROUGH = (
 EPOCH_SECONDS = 1.0  # an epoch of more rounds is not worth a longer one
 USUAL = 3  # a verdict usually takes no more than three times the epochs of the first look
 SPARE = 1.2  # a machine may grow slower than its first epoch
+OWN = "measure.max_seconds of the target"  # what a command without the option can raise
 LONGEST = 600.0  # seconds to which a default limit is raised
 
 
@@ -124,7 +125,7 @@ def short(seconds: float, reached: int, least: int, needed: float) -> MachineErr
     """The error for a time in which fewer than ``least`` sessions fit; ``needed`` is in s."""
     return MachineError(
         f"{seconds:g} s reach for {reached} of {least} sessions; "
-        f"raise --max-seconds to about {rounded_up(needed)}"
+        f"raise --max-seconds to about {rounded_up(needed)}, or {OWN}"
     )
 
 

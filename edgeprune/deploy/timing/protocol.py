@@ -243,7 +243,9 @@ def collect(
                 if enough(line) or setting.now() >= end:
                     break
     if not epochs:
-        raise MachineError(f"{setting.device.uri} measured nothing; raise --max-seconds")
+        raise MachineError(
+            f"{setting.device.uri} measured nothing; raise --max-seconds, or {pacing.OWN}"
+        )
     return machine, epochs
 
 

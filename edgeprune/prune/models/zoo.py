@@ -13,6 +13,7 @@ from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
+from edgeprune.prune.models.names import PREFIX, TORCHVISION, model_names
 from edgeprune.prune.models.state_dicts import read_weights
 from edgeprune.text import did_you_mean, error_line
 
@@ -20,15 +21,6 @@ CIFAR: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(CifarResNet, depth) for depth in RESNET_DEPTHS},
     **{f"vgg{depth}": partial(CifarVGG, depth) for depth in VGG_CONVOLUTIONS},
 }
-_TORCHVISION_RESNETS = (18, 34, 50, 101, 152)
-_TORCHVISION_VGGS = (11, 13, 16, 19)
-TORCHVISION: tuple[str, ...] = (
-    *(f"resnet{depth}" for depth in _TORCHVISION_RESNETS),
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-    *(f"vgg{depth}{suffix}" for depth in _TORCHVISION_VGGS for suffix in ("", "_bn")),
-)
-_PREFIX = "torchvision/"
 _TIMM = "timm/"
 _DOWNLOADS = frozenset(
     ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
@@ -55,12 +47,6 @@ class ModelSpec:
     def is_factory(self) -> bool:
         """Whether the name points at a user's own code."""
         return ":" in self.name
-
-
-def model_names() -> tuple[str, ...]:
-    """Every name :func:`build` knows, without users' own factories."""
-    taken = (f"{_PREFIX}{name}" if name in CIFAR else name for name in TORCHVISION)
-    return (*CIFAR, *taken)
 
 
 def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
@@ -171,8 +157,8 @@ def _factory(name: str) -> Callable[..., object]:
         return CIFAR[name]
     if name.startswith(_TIMM):
         return _timm(name.removeprefix(_TIMM))
-    if name in TORCHVISION or name.startswith(_PREFIX):
-        return _torchvision(name.removeprefix(_PREFIX))
+    if name in TORCHVISION or name.startswith(PREFIX):
+        return _torchvision(name.removeprefix(PREFIX))
     hint = did_you_mean(name, model_names(), otherwise=f"; known: {', '.join(model_names())}.")
     raise InputError(
         f"unknown model {name!r}{hint} Others: timm/NAME, torchvision/NAME, package.module:factory"

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.text import digest, error_line
+from edgeprune.text import digest, error_line, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -174,11 +175,23 @@ def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet) -> None:
         raise InputError(
             f"{spec.name} returns a {type(answer).__name__}; have it return its logits alone"
         )
+    if answer.ndim == 2 and answer.shape != wanted:
+        raise InputError(
+            f"{spec.name} has {answer.shape[1]} outputs, {data.name} has {wanted[1]} classes "
+            f"({_some(data.classes)}); build it with {wanted[1]}, or give the images that it was "
+            "made for with --data"
+        )
     if answer.shape != wanted:
         raise InputError(
             f"{spec.name} answers {tuple(answer.shape)} for 2 images, {data.name} has "
             f"{wanted[1]} classes and needs {wanted}"
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, as one line."""
+    shown = ", ".join(map(str, names[:3]))
+    return one_line(shown if len(names) <= 3 else f"{shown}, ...")
 
 
 def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:

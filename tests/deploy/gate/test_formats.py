@@ -185,3 +185,9 @@ def test_a_budget_of_any_name_leaves_the_table_whole(report: Report) -> None:
     lines = to_markdown(replace(report, verdicts=(odd,))).splitlines()
     assert all(line.isprintable() for line in lines)
     assert lines[4].startswith("| a\\|b [31m |")
+
+
+def test_a_budget_of_yes_or_no_has_no_numbers_in_the_summary(report: Report) -> None:
+    seal = of_value("seal", 0, 0, "", "the file is as it was exported")
+    text = to_markdown(replace(report, verdicts=(seal,)))
+    assert "| seal | met |  |  | the file is as it was exported |" in text

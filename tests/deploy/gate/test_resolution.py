@@ -49,6 +49,6 @@ def test_a_short_time_says_what_it_reached(
 
 
 def test_too_little_time(record: Callable[..., Any], files: tuple[Path, Path]) -> None:
-    words = r"^10 s reach for 3 of 4 sessions; raise --max-seconds to about 15$"
+    words = r"^10 s reach for 3 of 4 sessions; raise --max-seconds to about 15, or "
     with pytest.raises(MachineError, match=words):
         self_test(files[0], PROFILE, Options(device=record(run_seconds=0.5), max_seconds=10))

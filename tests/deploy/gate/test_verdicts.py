@@ -144,3 +144,12 @@ def test_the_worst_verdict_is_that_of_the_report(
         versions={},
     )
     assert (report.outcome, report.exit_code) == (outcome, code)
+
+
+@pytest.mark.parametrize(("value", "unit"), [(0.0, " points"), (0.5, " points"), (0.0, "")])
+def test_a_share_that_says_nothing_is_left_out(value, unit):
+    verdict = Verdict(
+        name="accuracy_drop", outcome="met", limit=1.0, value=value, unit=unit, evidence="e",
+        rule="paired", raw={},
+    )  # fmt: skip
+    assert "%" not in verdict.message

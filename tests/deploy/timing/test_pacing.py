@@ -45,13 +45,19 @@ def test_a_default_is_raised_and_a_wish_is_not() -> None:
     found = plan([SLOW] * 2, least=4, max_seconds=60, raisable=True)
     assert found.max_seconds == 438  # three times what the first look takes
     assert found.raised == "a session takes 30.4 s: the limit of 60 s was raised to 438 s"
-    with pytest.raises(MachineError, match=r"^60 s reach for 1 of 4 sessions; .* about 150$"):
+    with pytest.raises(
+        MachineError,
+        match=r"^60 s reach for 1 of 4 sessions; .* about 150, or ",
+    ):
         plan([SLOW] * 2, least=4, max_seconds=60, raisable=False)
 
 
 def test_a_default_is_not_raised_for_ever() -> None:
     slower = Pace(0.0, 30.0)
-    with pytest.raises(MachineError, match=r"^600 s reach for 3 of 4 sessions; .* about 870$"):
+    with pytest.raises(
+        MachineError,
+        match=r"^600 s reach for 3 of 4 sessions; .* about 870, or ",
+    ):
         plan([slower] * 2, least=4, max_seconds=60, raisable=True)
     assert (
         plan([Pace(0.0, 20.0)] * 2, least=4, max_seconds=60, raisable=True).max_seconds == LONGEST

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgeprune.errors import InputError, MachineError
-from edgeprune.prune.models import zoo
+from edgeprune.prune.models import names, zoo
 from edgeprune.prune.models.zoo import ModelSpec, build, load_dense
 
 
@@ -181,3 +181,7 @@ def test_names_that_torchvision_lacks_are_refused(name: str, words: str) -> None
 def test_weights_are_never_downloaded_by_surprise(argument: str) -> None:
     with pytest.raises(InputError, match="would download weights; give a file with --weights"):
         build(ModelSpec("resnet18", 10, {argument: True}))
+
+
+def test_the_names_that_the_shell_offers_can_be_built():
+    assert set(names.CIFAR) == set(zoo.CIFAR)

@@ -23,8 +23,10 @@ from edgeprune.prune.search.engine.population import (
     Front,
     Objectives,
     Repair,
+    Room,
     Settings,
     comparable,
+    unlimited,
 )
 
 
@@ -59,6 +61,7 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
     *,
     repair: Repair | None = None,
     screen: Evaluate | None = None,
+    room: Room = unlimited,
 ) -> Front:
     """Run constrained NSGA-II.
 
@@ -77,15 +80,27 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         screen: A cheap ``evaluate``, its objectives need not be as many. With it,
             ``settings.brood`` times as many offspring are bred and the best of those that were
             never evaluated, by NSGA-II on the screen alone, are evaluated in full.
+        room: How many more genomes may be evaluated, asked before each batch, which is cut to
+            it; the evolution ends where there is none. Without any from the beginning the start
+            alone is evaluated, as something has to be chosen.
 
     Returns:
         The final front; the same for the same arguments.
     """
     genes = tuple(choices)
-    run = _Run(evaluate=evaluate, choices=genes, settings=settings, repair=repair, screen=screen)
+    run = _Run(
+        evaluate=evaluate,
+        choices=genes,
+        settings=settings,
+        repair=repair,
+        screen=screen,
+        room=room,
+    )
     with _seeded(settings.seed):
         population = run.start(seeds)
         for done in range(1, settings.generations + 1):
+            if room() < 1:
+                break
             population = run.generation(population)
             progress("evolving", done, settings.generations)
     return _front(population)
@@ -111,13 +126,15 @@ class _Run:
     settings: Settings
     repair: Repair | None
     screen: Evaluate | None
+    room: Room
     tried: set[tuple[int, ...]] = field(default_factory=set)
 
     def start(self, seeds: Genomes | None) -> list[_Individual]:
         given: list[list[int]] = [] if seeds is None else seeds.tolist()
         missing = max(0, self.settings.population - len(given))
         drawn = [[random.randrange(n) for n in self.choices] for _ in range(missing)]
-        return self._survivors(self._scored(self._repaired(given + drawn)))
+        genomes = self._repaired(given + drawn)
+        return self._survivors(self._scored(genomes[: self._most(genomes) or None]))
 
     def generation(self, parents: list[_Individual]) -> list[_Individual]:
         brood = self.settings.brood if self.screen else 1
@@ -125,7 +142,12 @@ class _Run:
         known = self.tried if self.screen else {tuple(parent) for parent in parents}
         bred = self._repaired(_offspring(parents, self.choices, self.settings, count))
         fresh = [genes for genes in bred if genes not in known]
-        return self._survivors(parents + self._scored(self._screened(fresh)))
+        chosen = self._screened(fresh)
+        return self._survivors(parents + self._scored(chosen[: self._most(chosen)]))
+
+    def _most(self, genomes: Sequence[object]) -> int:
+        """How many of them may be evaluated."""
+        return int(min(len(genomes), max(0, self.room())))
 
     def _survivors(self, individuals: list[_Individual]) -> list[_Individual]:
         """NSGA-II's survivors; DEAP's selNSGA2 compares pairs in Python, seconds for a brood."""

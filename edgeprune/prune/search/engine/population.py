@@ -26,6 +26,12 @@ class Objectives:
 
 Evaluate = Callable[[Genomes], Objectives]
 Repair = Callable[[Genomes], Genomes]
+Room = Callable[[], float]
+
+
+def unlimited() -> float:
+    """Room for any number of evaluations."""
+    return math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,13 @@ def spawned(seed: int, count: int) -> list[int]:
     """
     children = np.random.SeedSequence(seed).spawn(count)
     return [int(child.generate_state(1, np.uint64)[0]) for child in children]
+
+
+def spread(genomes: Genomes, count: int) -> Genomes:
+    """At most ``count`` of a front (P, G), evenly spread over it, its ends among them."""
+    places = np.linspace(0, len(genomes) - 1, min(len(genomes), count)).round().astype(int)
+    found: Genomes = genomes[places]
+    return found
 
 
 def comparable(objectives: Objectives) -> Objectives:

@@ -1,8 +1,10 @@
 """Archive of scored networks: ranking under limits, refit, successive halving, the front."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 
 import numpy as np
 
@@ -21,7 +23,7 @@ _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any 
 
 @dataclass(kw_only=True)
 class Archive:
-    """Genomes with their F1 scores, and how many more may be scored.
+    """Genomes with their F1 scores, how many more may be scored, and the best so far.
 
     Attributes:
         problem: The network, its costs, and the evaluator that scores.
@@ -29,6 +31,9 @@ class Archive:
         scores: F1 by canonical genome, in the order in which they were asked for.
         begun: Limits that the search has begun with, in order.
         dear: Numbers of the dearer scores, ``refit loss``, ``F2 accuracy`` ..., by genome.
+        allowed: Networks that may be scored for the last limits.
+        before: Networks that were scored before these limits.
+        seconds: Time that scoring took.
     """
 
     problem: Problem
@@ -36,6 +41,10 @@ class Archive:
     scores: dict[tuple[int, ...], Score] = field(default_factory=dict)
     begun: list[Limits] = field(default_factory=list)
     dear: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
+    allowed: int = 0
+    before: int = 0
+    seconds: float = 0.0
+    _best: tuple[float, float] | None = None  # loss and predicted latency within the limits
 
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
@@ -43,9 +52,10 @@ class Archive:
         for genome in self.encoding.canonical(genomes):
             key = tuple(genome.tolist())
             if key not in self.scores:
+                began = monotonic()
                 self.scores[key] = self.problem.evaluator.score(self.encoding.plan(genome))
-                wanted = self.problem.effort.evaluations
-                self.problem.progress("scoring networks", min(len(self.scores), wanted), wanted)
+                self.seconds += monotonic() - began
+                self._tell(genome)
             found.append(self.scores[key].loss)
         return _comparable(found)
 
@@ -56,12 +66,46 @@ class Archive:
         that are only tightened a little a tenth.
         """
         effort = self.problem.effort.evaluations
-        before = self.begun[-1] if self.begun else None
+        earlier = self.begun[-1] if self.begun else None
         self.begun.append(limits)
-        if before is None:
-            return max(effort - len(self.scores), effort // 5)
-        near = np.allclose(limits.vector(), before.vector(), rtol=_NEAR)
-        return effort // (10 if near else 4)
+        self.before = len(self.scores)
+        if earlier is None:
+            self.allowed = max(effort - len(self.scores), effort // 5)
+        else:
+            near = np.allclose(limits.vector(), earlier.vector(), rtol=_NEAR)
+            self.allowed = effort // (10 if near else 4)
+        self._best = None
+        for genome in self.genomes:
+            self._note(genome)
+        return self.allowed
+
+    @property
+    def room(self) -> int:
+        """How many more networks may be scored for these limits, in number and in time."""
+        more = max(0, self.before + self.allowed - len(self.scores))
+        left = self.problem.left()
+        if math.isinf(left) or not self.seconds:
+            return more
+        return max(0, min(more, int(left * len(self.scores) / self.seconds)))
+
+    def _tell(self, genome: Ints) -> None:
+        """Progress after one more score, with the best network so far."""
+        self._note(genome)
+        done = len(self.scores) - self.before
+        total = max(self.allowed, done)
+        best = ""
+        if self._best:
+            best = f"best {self._best[1]:.3f}x (predicted), loss {self._best[0]:.3f}"
+        self.problem.progress("scoring networks", done, total, best)
+
+    def _note(self, genome: Ints) -> None:
+        """Remember a scored network that is the best within the limits."""
+        if not self.begun:
+            return
+        loss, ratios = self.scores[tuple(genome.tolist())].loss, self.ratios(genome[None])
+        within = self.begun[-1].excess(ratios)[0] == 0
+        if within and (self._best is None or loss < self._best[0]):
+            self._best = loss, float(ratios[0, 0])
 
     @property
     def genomes(self) -> Genomes:
@@ -109,17 +153,25 @@ class Archive:
     def _ordered(
         self, name: str, genomes: Genomes, score: Callable[[PruningPlan], Score]
     ) -> Genomes:
-        """The genomes by a dearer score, best first; its numbers are put down."""
-        step, losses = _STEPS[name], list[float]()
+        """The genomes by a dearer score, best first; its numbers are put down.
+
+        Those that there is no time for come behind, in the order that they had.
+        """
+        step, losses, longest = _STEPS[name], list[float](), 0.0
         for done, genome in enumerate(genomes):
+            began = monotonic()
+            if self.problem.left_to_choose() <= longest:
+                break
             self.problem.progress(step, done, len(genomes))
             found = score(self.encoding.plan(genome))
             losses.append(found.loss)
             numbers = self.dear.setdefault(tuple(genome.tolist()), {})
             numbers |= {f"{name} loss": found.loss, f"{name} accuracy": found.accuracy}
-        self.problem.progress(step, len(genomes), len(genomes))
-        ordered: Genomes = genomes[np.argsort(_comparable(losses), kind="stable")]
-        return ordered
+            longest = max(longest, monotonic() - began)
+        else:
+            self.problem.progress(step, len(genomes), len(genomes))
+        scored = genomes[np.argsort(_comparable(losses), kind="stable")]
+        return np.concatenate([scored, genomes[len(losses) :]])
 
     def ratios(self, genomes: Genomes) -> Floats:
         """Predicted shares of latency, MACs and params, shape (P, 3)."""

@@ -35,7 +35,8 @@ class Effort:
     """What the evaluator's scores may cost.
 
     Attributes:
-        evaluations: Networks that are slimmed, folded, recalibrated and scored (F1) per search.
+        evaluations: Networks that are slimmed, folded, recalibrated and scored (F1) for the first
+            limits; others have a quarter of it, limits that are only tightened a tenth.
         calibration: Training images that BatchNorm is recalibrated on for each.
         judged: Validation images that each is scored on.
         refitted: Best networks that are refitted in closed form and scored anew; none lets F1
@@ -49,7 +50,7 @@ class Effort:
         recipe: How to distil; the steps of a rung take the place of its length.
     """
 
-    evaluations: int = 160
+    evaluations: int = 176
     calibration: int = 256
     judged: int = 768
     refitted: int = 16
@@ -95,7 +96,7 @@ class Scored:
 
 
 FEW_IMAGES = Effort(
-    evaluations=48, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
+    evaluations=64, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
 )
 """For a few hundred images: more evaluations would fit the search to them."""
 

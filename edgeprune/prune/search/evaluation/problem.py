@@ -1,6 +1,7 @@
 """The pruning problem: the network, its legal widths and costs, images, channel saliencies."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -17,7 +18,7 @@ from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.saliency import criteria, surgeon
 from edgeprune.prune.saliency.curvature import Curvature, WaveletOptions, measure
 from edgeprune.prune.saliency.surgeon import Order
-from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.engine.population import Settings, unlimited
 from edgeprune.prune.search.evaluation.evaluator import (
     AsDeployed,
     Effort,
@@ -52,6 +53,8 @@ class Problem:
         genome: What ``gwcs`` evolves: widths, their masks looked up in the order, or raw bits.
         folder: Where unfinished searches keep what they know; nowhere without one.
         progress: Called as the search goes on.
+        left: Seconds that are left for scoring; a search then ends with the best so far.
+        left_to_choose: Seconds that are left for scoring and for the dearer scores of the best.
         model: Name of the dense network.
         as_deployed: What F2 judges in place of a distilled network, see :class:`Evaluator`.
         latency_error: Mean relative error of the predicted latency on networks that the table
@@ -70,9 +73,15 @@ class Problem:
     genome: GenomeKind = "widths"
     folder: Path | None = None
     progress: Progress = silent
+    left: Callable[[], float] = unlimited
+    left_to_choose: Callable[[], float] = unlimited
     model: str = ""
     as_deployed: AsDeployed | None = None
     latency_error: float = 0.0
+
+    def time_room(self) -> float:
+        """Room for any number of evaluations as long as there is time, then for none."""
+        return math.inf if self.left() > 0 else 0.0
 
     @cached_property
     def curvature(self) -> Curvature:

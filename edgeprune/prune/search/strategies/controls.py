@@ -63,8 +63,8 @@ class Depth:
 
     @cached_property
     def _harms(self) -> dict[str, float]:
-        archive = Archive(problem=self.problem, encoding=self._encoding)
         blocks = {g.block: i for i, g in enumerate(self.problem.space.groups) if g.droppable}
+        archive = Archive(problem=self.problem, encoding=self._encoding, allowed=len(blocks))
         alone = np.repeat(self.problem.space.full[None], len(blocks), 0)
         alone[np.arange(len(blocks)), list(blocks.values())] = 0
         losses = archive.losses(self._encoding.genomes(self.problem.space.settle(alone)))
@@ -80,20 +80,21 @@ class Random:
     def __call__(self, limits: Limits) -> Choice:
         """The best of them."""
         archive, encoding = self._archive, self._archive.encoding
-        first = not archive.begun
-        allowed = archive.begin(limits)
-        wanted = self.problem.effort.evaluations if first else len(archive.scores) + allowed
+        archive.begin(limits)
         for attempt in range(_REDRAWS):
-            if len(archive.scores) == wanted:
+            room = archive.room if archive.scores else max(1, archive.room)
+            if not room:
                 break
             drawn = one_shot.random_walks(
                 encoding.choices,
                 lambda genomes: archive.excess(genomes, limits),
                 encoding.full,
-                wanted - len(archive.scores),
+                room,
                 np.random.default_rng([self.problem.settings.seed, len(archive.scores), attempt]),
             )
-            archive.losses(drawn)
+            for genome in drawn:
+                if archive.room or not archive.scores:
+                    archive.losses(genome[None])
         return archive.decided(archive.ranked(limits))
 
     def front(self) -> tuple[Choice, ...]:

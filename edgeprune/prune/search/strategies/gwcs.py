@@ -24,7 +24,7 @@ from edgeprune.arrays import Floats, Genomes
 from edgeprune.progress import part_of
 from edgeprune.prune.search.engine.dominance import knee
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Front, Objectives, Repair, spawned
+from edgeprune.prune.search.engine.population import Front, Objectives, Repair, spawned, spread
 from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.evaluation.repair import Repair as Repairing
@@ -68,6 +68,7 @@ def _evolved(problem: Problem, limits: Limits) -> tuple["_Stage", Front]:
             stage.coding.seeds(settings, before),
             part_of(problem.progress, "searching", number, len(stages)),
             repair=stage.repair,
+            room=problem.time_room,
         )
         before = front.genomes
     return stage, front
@@ -154,7 +155,7 @@ def _chosen(problem: Problem, stage: _Stage, front: Front, limits: Limits) -> Ch
     if isinstance(coding, WidthGenomes) and limits.bind():
         archive = Archive(problem=problem, encoding=coding.encoding)
         archive.begin(limits)
-        genomes = coding.whole(front.genomes)
+        genomes = spread(coding.whole(front.genomes), max(1, archive.room))
         archive.losses(genomes)
         choice = archive.decided(archive.ranked(limits, genomes))
         return replace(choice, scores={**choice.scores, **_lost(problem, coding, choice)})

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeprune.arrays import Floats, Genome, Genomes
 from edgeprune.prune.search.engine.nsga2 import evolve
-from edgeprune.prune.search.engine.population import Objectives
+from edgeprune.prune.search.engine.population import Objectives, spread
 from edgeprune.prune.search.evaluation import sensitivity
 from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.encoding import Encoding
@@ -31,6 +31,7 @@ from edgeprune.prune.space.choice import Choice
 _POPULATION = 16
 _FREE = 64, 40  # population and generations of the search on F0
 _ENTRANTS = 8
+_SPARE = 4  # times the generations that a search takes where every one is full
 _SLACKS = 1.0, 1.05, 1.2  # what just missed a budget is a step away from keeping it
 
 
@@ -57,12 +58,15 @@ class Joint:
 
     def __call__(self, limits: Limits) -> Choice:
         """The best network under the limits, or the one that comes closest to them."""
+        self.archive.begin(limits)
         repair = Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
         rules = self.rules(limits)
         for name, genome in rules.items():
             self.problem.evaluator.credit(self.encoding.plan(genome), name)
+        ruled = self._ruled(repair, rules)
+        self.archive.losses(ruled)  # whatever else there is room for: the floor of the search
         self._polish(repair, self._seeds(repair, rules))
-        return self.archive.decided(self._candidates(repair, rules))
+        return self.archive.decided(self._candidates(repair, ruled))
 
     def front(self) -> tuple[Choice, ...]:
         """As :meth:`Archive.front`."""
@@ -98,7 +102,7 @@ class Joint:
         # Least loss first: on the front is whatever has more MACs than all before it.
         most = np.maximum.accumulate(self.archive.macs(ranked))
         front = np.flatnonzero(np.diff(most, prepend=-1.0) > 0)
-        return _some(ranked[front], count)
+        return spread(ranked[front], count)
 
     def _free(self, repair: Repair) -> Genomes:
         """Networks on the front of F0 and MACs under the limits; none is scored."""
@@ -113,11 +117,14 @@ class Joint:
             repair(self.encoding.full[None]),
             repair=repair,
         )
-        return _some(front.genomes, _ENTRANTS)
+        return spread(front.genomes, _ENTRANTS)
 
     def _polish(self, repair: Repair, seeds: Genomes) -> None:
         """NSGA-II on the whole genome under the limits by F1, screened by F0."""
-        generations = max(1, self.archive.begin(repair.limits) // _POPULATION)
+        if not self.archive.room:
+            return
+        # The room ends the search; the generations only where a small space has no more to give.
+        generations = 1 + _SPARE * self.archive.allowed // _POPULATION
         settings = replace(self.problem.settings, population=_POPULATION, generations=generations)
         evolve(
             lambda genomes: self._judged(self.archive.losses(genomes), genomes, repair),
@@ -126,6 +133,7 @@ class Joint:
             seeds,
             repair=repair,
             screen=lambda genomes: self._judged(self.sensitivity.losses(genomes), genomes, repair),
+            room=lambda: self.archive.room,
         )
 
     def _judged(self, losses: Floats, genomes: Genomes, repair: Repair) -> Objectives:
@@ -137,26 +145,23 @@ class Joint:
         values = np.stack([losses, -self.archive.macs(genomes)], 1)
         return Objectives(values, repair.excess(genomes))
 
-    def _candidates(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
+    def _ruled(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
+        """What the rules make of the budget, as it is and repaired, (R, 2 G)."""
+        raw = self.encoding.canonical(np.array(list(rules.values()), np.int64))
+        found: Genomes = np.unique(np.concatenate([raw, repair(raw)]), axis=0)
+        return found
+
+    def _candidates(self, repair: Repair, ruled: Genomes) -> Genomes:
         """The two best rules, the best networks of different size, and the next best by F1."""
         archive, wanted = self.archive, self.problem.effort.refitted or 1
-        raw = self.encoding.canonical(np.array(list(rules.values()), np.int64))
-        archive.losses(seeds := np.unique(np.concatenate([raw, repair(raw)]), axis=0))
         ranked = archive.ranked(repair.limits)
         in_turn = [ranked[:1]]
         if wanted > 1:
             in_turn += [
-                archive.ranked(repair.limits, seeds)[:2],
+                archive.ranked(repair.limits, ruled)[:2],
                 self._front(repair.limits, wanted // 2),
                 ranked[:wanted],
             ]
         together = np.concatenate(in_turn)
         firsts = np.sort(np.unique(together, axis=0, return_index=True)[1])[:wanted]
         return together[firsts]
-
-
-def _some(genomes: Genomes, count: int) -> Genomes:
-    """At most ``count`` of a front, evenly spread over it, its ends among them."""
-    places = np.linspace(0, len(genomes) - 1, min(len(genomes), count)).round().astype(int)
-    found: Genomes = genomes[places]
-    return found

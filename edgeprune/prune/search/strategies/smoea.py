@@ -86,6 +86,7 @@ def search(problem: Problem, limits: Limits) -> Choice:
             task.seeds(settings),
             part_of(problem.progress, "searching", done, len(steps)),
             repair=task.repair,
+            room=problem.time_room,
         )
         masks, lost = task.compromise(front)
         scores[f"damage at {problem.space.groups[parts[number][0]].name}"] = lost

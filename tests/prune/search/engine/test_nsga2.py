@@ -251,3 +251,28 @@ def test_genes_take_another_value_at_the_stated_rate_each_other_value_alike(choi
 
 def test_a_gene_of_one_value_stays():
     assert mutated([0, 1], [1, 2], 1.0) == [0, 0]
+
+
+def test_no_more_is_evaluated_than_there_is_room_for():
+    seen = []
+
+    def counted(genomes):
+        seen.extend(map(tuple, genomes.tolist()))
+        return ones_against_left(genomes)
+
+    for most in (3, 10, 25):
+        seen.clear()
+        settings = Settings(population=10, generations=50)
+        evolve(counted, [2] * 20, settings, room=lambda most=most: most - len(seen))
+        assert len(seen) == most
+
+
+def test_without_any_room_the_start_alone_is_evaluated():
+    seen = []
+
+    def counted(genomes):
+        seen.extend(genomes.tolist())
+        return ones_against_left(genomes)
+
+    evolve(counted, [2] * 20, Settings(population=10, generations=50), room=lambda: 0)
+    assert len(seen) == 10

@@ -1,5 +1,7 @@
 """The memory of a search: each network once, the best of what keeps the limits."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -45,11 +47,47 @@ def test_two_spellings_of_a_network_are_one(archived):
     assert len(archive.problem.evaluator.asked) == 1
 
 
-def test_progress_is_told_up_to_the_effort(archived):
+def test_progress_is_told_up_to_the_effort_and_the_total_grows_where_more_is_scored(archived):
     told = []
     archive = archived(effort=5, progress=lambda *step: told.append(step))
+    archive.begin(Limits())
     archive.losses(drawn(archive, 8))
-    assert told == [("scoring networks", min(n, 5), 5) for n in range(1, 9)]
+    assert [step[:3] for step in told] == [
+        ("scoring networks", n, max(n, 5)) for n in range(1, len(archive.scores) + 1)
+    ]
+
+
+def test_progress_names_the_best_network_within_the_limits(archived):
+    told, limits = [], Limits(latency=0.7)
+    archive = archived(progress=lambda *step: told.append(step))
+    archive.begin(limits)
+    archive.losses(drawn(archive, 100))
+    best = archive.ranked(limits)[:1]
+    loss, ratio = archive.losses(best)[0], archive.ratios(best)[0, 0]
+    assert told[-1][3] == f"best {ratio:.3f}x (predicted), loss {loss:.3f}"
+
+
+def test_progress_names_no_network_as_long_as_none_keeps_the_limits(archived):
+    told = []
+    archive = archived(progress=lambda *step: told.append(step))
+    archive.begin(Limits(latency=0.01))
+    archive.losses(drawn(archive, 5))
+    assert {step[3] for step in told} == {""}
+
+
+def test_room_is_what_is_left_of_the_effort_and_of_the_time(archived):
+    left = [math.inf]
+    archive = archived(effort=20, left=lambda: left[0])
+    archive.begin(Limits())
+    assert archive.room == 20
+    archive.losses(drawn(archive, 10))
+    scored = len(archive.scores)
+    assert archive.room == 20 - scored
+    archive.seconds = 2.0 * scored  # two seconds each
+    left[0] = 7.0
+    assert archive.room == 3
+    left[0] = -1.0
+    assert archive.room == 0
 
 
 @pytest.mark.parametrize(
@@ -208,3 +246,23 @@ def test_nan_is_on_no_front_and_ranks_last(archived):
     assert not any(choice.kept in bad for choice in archive.front())
     ranked = [archive.encoding.plan(g).kept for g in archive.ranked(Limits(latency=1.0))]
     assert not any(kept in bad for kept in ranked[: len(ranked) // 2])
+
+
+def test_without_time_to_choose_the_first_is_the_choice(archived):
+    archive = archived(left_to_choose=lambda: 0.0)
+    genomes = archive.encoding.canonical(drawn(archive, 9))
+    archive.losses(genomes)
+    assert archive.decided(genomes).kept == archive.choice(genomes[0]).kept
+    assert not archive.problem.evaluator.refitted_plans
+
+
+def test_what_there_was_no_time_for_comes_behind_what_was_scored(archived):
+    calls = []
+    archive = archived(left_to_choose=lambda: calls.append(1) or (1e9 if len(calls) < 4 else -1))
+    genomes = archive.encoding.canonical(drawn(archive, 9))
+    archive.losses(genomes)
+    choice = archive.decided(genomes)
+    judge = archive.problem.evaluator
+    first = [archive.encoding.plan(genome) for genome in genomes[:3]]
+    assert [plan.kept for plan in judge.refitted_plans] == [plan.kept for plan in first]
+    assert choice.kept == min(first, key=lambda plan: judge.refitted(plan).loss).kept

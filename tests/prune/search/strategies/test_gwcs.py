@@ -76,7 +76,7 @@ def test_stages_are_told_one_after_the_other(problem_of):
     told = []
     problem = problem_of("residual", progress=lambda *step: told.append(step))
     gwcs.search(problem, Limits(latency=0.6))
-    steps = [done for name, done, _ in told if name == "searching"]
+    steps = [done for name, done, *_ in told if name == "searching"]
     stages = len(problem.space.stages)
     assert steps == list(range(1, stages * SETTINGS.generations + 1))
 
@@ -94,6 +94,22 @@ def test_widths_find_the_least_damage_that_there_is(judged_problem):
     )
     _, front = gwcs._evolved(problem, limits)
     assert front.values[:, 0].min() == pytest.approx(SCALE * least, rel=1e-4)
+
+
+@pytest.mark.parametrize("effort", [1, 3, 5])
+def test_no_more_of_the_front_is_scored_than_was_asked_for(judged_problem, effort):
+    problem = judged_problem("residual", genome="widths", effort=effort)
+    vars(problem)["criteria_names"] = ("wavelet",)
+    vars(problem)["settings"] = SETTINGS
+    assert gwcs.search(problem, Limits(latency=0.6)).ratios[0] <= 0.6
+    assert len(problem.evaluator.asked) == effort
+
+
+def test_without_time_the_start_of_each_stage_still_gives_a_choice(judged_problem):
+    problem = judged_problem("residual", genome="widths", left=lambda: -1.0)
+    vars(problem)["criteria_names"] = ("wavelet",)
+    vars(problem)["settings"] = SETTINGS
+    assert gwcs.search(problem, Limits(latency=0.6)).ratios[0] <= 0.6
 
 
 def test_by_widths_the_front_is_scored_refitted_and_distilled(judged_problem):

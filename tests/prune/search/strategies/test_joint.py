@@ -288,12 +288,33 @@ def test_one_criterion_is_enough(judged_problem):
 def test_steps_are_told(judged_problem, kind):
     steps = []
     Joint(judged_problem(kind, progress=lambda *step: steps.append(step)))(LIMITS)
-    assert {name for name, _, _ in steps} == {
+    assert {name for name, *_ in steps} == {
         *("scoring networks", "refitting candidates", "distilling finalists")
     }
-    assert all(0 <= done <= total for _, done, total in steps)
-    scored = [total for name, _, total in steps if name == "scoring networks"]
+    assert all(0 <= done <= total for _, done, total, *_ in steps)
+    scored = [total for name, _, total, *_ in steps if name == "scoring networks"]
     assert len(scored) <= 1.1 * scored[0]  # the bar does not sit at its end
+
+
+@pytest.mark.parametrize("effort", [8, 9, 20, 33, 64, 120])
+def test_as_many_networks_are_scored_as_were_asked_for(judged_problem, effort):
+    problem = judged_problem("residual", effort=effort)
+    Joint(problem)(LIMITS)
+    assert len(problem.evaluator.asked) == effort
+
+
+def test_the_rules_are_scored_whatever_is_asked_for(judged_problem):
+    problem = judged_problem("residual", effort=1)
+    search = Joint(problem)
+    assert within(search(LIMITS), LIMITS)
+    assert 1 < len(problem.evaluator.asked) <= 2 * len(search.rules(LIMITS))
+
+
+def test_a_search_without_time_scores_the_rules_alone_and_chooses_the_best(judged_problem):
+    problem = judged_problem("residual", left=lambda: -1.0)
+    search = Joint(problem)
+    assert within(search(LIMITS), LIMITS)
+    assert len(problem.evaluator.asked) <= 2 * len(search.rules(LIMITS))
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg", "bottleneck"])
@@ -322,7 +343,7 @@ def test_a_search_interrupted_twice_goes_on_without_scoring_again(
     once = len(judged)
 
     def stopping(step, after):
-        def progress(name, done, total):
+        def progress(name, done, total, note=""):
             seen.append(name)
             if seen.count(step) == after:
                 raise Stopped

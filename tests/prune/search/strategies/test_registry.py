@@ -4,7 +4,8 @@ import pytest
 
 from edgeprune.errors import InputError
 from edgeprune.prune.search.strategies import registry
-from edgeprune.prune.search.strategies.registry import DEFAULT, NAMES, refuse_unknown, searcher
+from edgeprune.prune.search.strategies.names import DEFAULT, NAMES, refuse_unknown
+from edgeprune.prune.search.strategies.registry import searcher
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.plan import check
 

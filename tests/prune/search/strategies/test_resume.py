@@ -87,7 +87,7 @@ class Killing:
     def __init__(self, count):
         self.left = count
 
-    def __call__(self, step, done, total):
+    def __call__(self, step, done, total, note=""):
         self.left -= 1
         if not self.left:
             os.kill(os.getpid(), signal.SIGKILL)

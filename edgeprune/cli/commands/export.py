@@ -5,49 +5,63 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeprune.cli import options
+from edgeprune.cli import completion, options, values
+from edgeprune.cli.command import Command
 from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
 
 if TYPE_CHECKING:
     from edgeprune.export.sealed_file import Shipped
 
-export_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+export_app = typer.Typer()
+FILE = "What the file is"
+QUANTISATION = "int8"
 
 
-class Count(int):
-    """A number of images."""
-
-
-def _images(text: str) -> Count:
-    """A number, or ``none``."""
-    if text != "none" and not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is neither a number of images nor none")
-    return Count(0 if text == "none" else text)
-
-
-@export_app.command()
+@export_app.command(cls=Command)
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="The model.pt of a search, or with --model a dense checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The model.pt of a search, or with --model a dense checkpoint."
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="ONNX file to write; model.onnx beside it by default."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="ONNX file to write; model.onnx beside it by default.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Name or path of a target profile; the checkpoint's by default."),
+        typer.Option(
+            metavar="NAME",
+            help="Name or path of a target profile; the checkpoint's by default.",
+            autocompletion=completion.targets,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name of the network whose dense weights the checkpoint holds."),
+        typer.Option(
+            metavar="NAME",
+            help="Name of the network whose dense weights the checkpoint holds.",
+            autocompletion=completion.models,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option(help="Outputs of --model; those of --data or 1000 by default.", min=1),
+        typer.Option(
+            metavar="N",
+            help="Outputs of --model, 1 or more; those of --data or 1000 by default.",
+            min=1,
+            rich_help_panel=options.WHAT,
+        ),
     ] = None,
     data: options.Images = None,
     image_size: options.Side = None,
@@ -55,63 +69,104 @@ def export(
     std: options.Deviation = None,
     model_arg: options.ModelArguments = None,
     dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Let the file take any number of images.")
+        bool,
+        typer.Option(
+            "--dynamic-batch",
+            help="Let the file take any number of images.",
+            rich_help_panel=FILE,
+        ),
     ] = False,
     opset: Annotated[
-        int, typer.Option(help="Version of the operators; 18 to 20 are proven.", min=7)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Version of the operators, 7 or more; 18 to 20 are proven.",
+            min=7,
+            rich_help_panel=FILE,
+        ),
     ] = 20,
     ort: Annotated[
         bool,
-        typer.Option("--ort", help="Write ORT format for mobile builds beside the file, too."),
+        typer.Option(
+            "--ort",
+            help="Write ORT format for mobile builds beside the file, too.",
+            rich_help_panel=FILE,
+        ),
     ] = False,
     parity_images: Annotated[
-        Count | None,
+        values.Count | None,
         typer.Option(
-            parser=_images,
+            parser=values.images,
             metavar="N or none",
             help="Real images that travel inside the file, for its own parity check; 4 by "
             "default, none leaves no image in it.",
+            rich_help_panel=FILE,
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence to record, such as Apache-2.0.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Licence to record, such as Apache-2.0.",
+            rich_help_panel=FILE,
+        ),
     ] = None,
     model_version: Annotated[
-        int, typer.Option(help="Number of the release to record.", min=0, max=(1 << 63) - 1)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of the release to record, 0 or more.",
+            min=0,
+            max=(1 << 63) - 1,
+            rich_help_panel=FILE,
+        ),
     ] = 0,
     precision: options.Precision = None,
     calibration: Annotated[
         str | None,
         typer.Option(
+            metavar="LIST",
             help="List of calibration images for int8, by path or by its name in "
-            "calibration/images; drawn anew from --data by default."
+            "calibration/images; drawn anew from --data by default.",
+            rich_help_panel=QUANTISATION,
         ),
     ] = None,
     calibration_images: Annotated[
         int | None,
-        typer.Option(help="Images to draw for int8; 128 by default.", min=8, max=1024),
+        typer.Option(
+            metavar="N",
+            help="Images to draw for int8, 8 to 1024; 128 by default.",
+            min=8,
+            max=1024,
+            rich_help_panel=QUANTISATION,
+        ),
     ] = None,
     calibration_method: Annotated[
         options.CalibrationMethod | None,
         typer.Option(
             help="Ranges of the activations in int8: the extremes (minmax), all but 0.001 % "
             "(percentile), or what keeps most of the distribution (entropy, slow); auto takes the "
-            "extremes, and the percentile where that loses less."
+            "extremes, and the percentile where that loses less.",
+            rich_help_panel=QUANTISATION,
         ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="LAYER",
             help="Layer to leave in float, * allowed; may be given several times. auto leaves "
-            "what wins most for its time, none leaves none."
+            "what wins most for its time, none leaves none.",
+            rich_help_panel=QUANTISATION,
         ),
     ] = None,
     device: options.Uri = "local://",
     overwrite: options.Overwrite = False,
+    json: options.Json = None,
     trust_factory: options.Trust = False,
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     needs_search("export")
+    from edgeprune.cli.output import ready
     from edgeprune.deploy.devices.device import connect
     from edgeprune.export.checkpoint_file import export_checkpoint
     from edgeprune.export.file_options import FileOptions
@@ -132,6 +187,7 @@ def export(
         },
         int8=Int8Request(source=data, calibration=calibration, device=connect(device)),
     )
+    ready(json, checkpoint, output)
     if model is None:
         of_model = {
             "--classes": classes,
@@ -150,7 +206,8 @@ def export(
                 overwrite=overwrite,
                 trust_factory=trust_factory,
                 options=asked,
-            )
+            ),
+            json,
         )
         return
     from edgeprune.export.dense_file import DenseRequest, export_dense
@@ -171,7 +228,7 @@ def export(
         normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
         target=profile,
     )
-    _tell(export_dense(request, output, overwrite=overwrite, options=asked))
+    _tell(export_dense(request, output, overwrite=overwrite, options=asked), json)
 
 
 def _excluded(names: list[str] | None) -> str | tuple[str, ...] | None:
@@ -181,7 +238,15 @@ def _excluded(names: list[str] | None) -> str | tuple[str, ...] | None:
     return names[0] if names in (["auto"], ["none"]) else tuple(names)
 
 
-def _tell(shipped: "Shipped") -> None:
+def _tell(shipped: "Shipped", json: str | None) -> None:
+    from edgeprune.cli import records
+    from edgeprune.cli.output import document, tell
+
+    found = document("edgeprune.export/1", records.export(shipped))
+    tell(found, json, lambda: _show(shipped))
+
+
+def _show(shipped: "Shipped") -> None:
     compared = shipped.parity
     typer.echo(
         f"{shipped.path}: {shipped.bytes:,} bytes for {shipped.target.name}, "

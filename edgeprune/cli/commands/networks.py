@@ -1,0 +1,72 @@
+"""The commands on a network by name: its channel groups, its latency table on a device."""
+
+from typing import Annotated
+
+import typer
+
+from edgeprune.cli import options
+from edgeprune.cli.command import Command
+from edgeprune.cli.requirements import needs_search
+
+networks_app = typer.Typer()
+
+
+@networks_app.command(cls=Command)
+def channels(
+    model: options.ModelName = "resnet20",
+    classes: options.Classes = 10,
+    image_size: options.ImageSides = None,
+    model_arg: options.ModelArguments = None,
+    json: options.Json = None,
+) -> None:
+    """Show which channels of a model must be pruned together."""
+    needs_search("channels")
+    from edgeprune.cli import console, records
+    from edgeprune.cli.output import document, ready, tell
+    from edgeprune.export.inspection import traced
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.defaults import side
+
+    spec = ModelSpec(model, classes, dict(model_arg or ()))
+    usual = side(model, None)
+    ready(json)
+    found = traced(spec, image_size or (usual, usual))
+    plain = {"model": model, **records.channels(found)}
+    tell(document("edgeprune.channels/1", plain), json, lambda: console.show_channels(found))
+
+
+@networks_app.command(cls=Command)
+def probe(
+    target: options.TargetName = "mobile-cpu",
+    model: options.ModelName = "resnet20",
+    classes: options.Classes = 10,
+    image_size: options.Side = None,
+    model_arg: options.ModelArguments = None,
+    device: options.Uri = "local://",
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Measure everything again, whatever is known.",
+            rich_help_panel=options.DEVICE,
+        ),
+    ] = False,
+    json: options.Json = None,
+) -> None:
+    """Measure the latency table of a model's search space on a device."""
+    needs_search("probe")
+    from edgeprune.cli import console, records
+    from edgeprune.cli.output import document, ready, tell
+    from edgeprune.cli.progress_display import shown
+    from edgeprune.export.inspection import probed
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.run.defaults import side
+    from edgeprune.target import load_target
+
+    spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
+    size = side(model, image_size, profile)
+    ready(json)
+    with shown() as progress:
+        report = probed(spec, size, profile, device, rebuild=rebuild, progress=progress)
+    plain = {"model": model, "target": profile.name, **records.probe(report)}
+    tell(document("edgeprune.probe/1", plain), json, lambda: console.show_probe(report))

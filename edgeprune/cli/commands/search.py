@@ -1,0 +1,220 @@
+"""The command search: from a dense model to a slim, fine-tuned, exported, measured one."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeprune.cli import completion, options, values
+from edgeprune.cli.command import Command
+from edgeprune.cli.requirements import needs_search
+from edgeprune.errors import InputError
+
+search_app = typer.Typer()
+
+
+@search_app.command(cls=Command)
+def search(
+    target: options.TargetName = "mobile-cpu",
+    model: options.ModelName = "resnet20",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Checkpoint of the dense model; without one it is trained on --data.",
+            rich_help_panel=options.WHAT,
+        ),
+    ] = None,
+    new_head: Annotated[
+        bool,
+        typer.Option(
+            "--new-head",
+            help="Take --weights without a classifier of this size: a new one is trained, with "
+            "the rest, on --data.",
+            rich_help_panel=options.WHAT,
+        ),
+    ] = False,
+    data: options.Images = None,
+    mean: options.Mean = None,
+    std: options.Deviation = None,
+    image_size: options.Side = None,
+    model_arg: options.ModelArguments = None,
+    max_latency_ratio: options.LatencyRatio = None,
+    max_macs_ratio: options.MacsRatio = None,
+    max_params_ratio: options.ParamsRatio = None,
+    max_latency_ms: options.LatencyMs = None,
+    max_accuracy_drop: options.AccuracyDrop = None,
+    family: options.FamilyRatios = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How channels are chosen: joint (default), gwcs, smoea, random, uniform, l1, bn, "
+            "taylor or depth.",
+            autocompletion=completion.strategies,
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of networks to score, 8 or more (random and gwcs: 1); 176 by default, 64 "
+            "on the digits. Further ratios of --family have a quarter of it each, a search that "
+            "is repeated after measuring a tenth.",
+            min=1,
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = None,
+    finalists: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of networks to distil before one is chosen, 1 or more; 4 by default, 3 "
+            "on the digits.",
+            min=1,
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = None,
+    wavelet: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Wavelet of the wavelet criterion, such as haar, db2 or sym4; none for pixels.",
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = "haar",
+    genome: Annotated[
+        options.GenomeKind,
+        typer.Option(
+            help="What the strategy gwcs evolves: widths, their channels looked up in the wavelet "
+            "order, or the bits of all channels.",
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = options.GenomeKind.widths,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            parser=values.seconds,
+            metavar="TIME",
+            help="Longest time of the whole run, such as 90s, 30m or 1h30m: the search ends with "
+            "the best so far when what follows it needs the rest.",
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+    compensate: Annotated[
+        options.Compensation,
+        typer.Option(
+            help="How layers that stay take over what was removed, without labels: refit solves "
+            "for all of them, fold for those that read narrowed ones, none leaves them; auto "
+            "refits before at most 200 steps of training. None also scores networks unfolded.",
+            rich_help_panel=options.RECOVERY,
+        ),
+    ] = options.Compensation.auto,
+    epochs: options.Epochs = 10,
+    baseline_epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Passes of the dense model's training over the images where no --weights are "
+            "given, 1 or more; 30 by default, 12 on the digits.",
+            min=1,
+            rich_help_panel=options.RECOVERY,
+        ),
+    ] = None,
+    lr: options.Rate = None,
+    batch: options.Batch = None,
+    kd_temperature: options.Temperature = None,
+    kd_weight: options.Weight = None,
+    label_smoothing: options.Smoothing = None,
+    ema: options.Ema = None,
+    device: options.Uri = "local://",
+    precision: options.Precision = None,
+    out: options.RunFolderPath = None,
+    overwrite: options.Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the unfinished run in --out.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    json: options.Json = None,
+) -> None:
+    """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
+    needs_search("search")
+    from edgeprune.cli import console, records
+    from edgeprune.cli.output import document, ready, tell
+    from edgeprune.cli.progress_display import shown
+    from edgeprune.prune.images.held import IMAGENET, Normalisation
+    from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.prune.saliency.curvature import WaveletOptions
+    from edgeprune.prune.search.engine.population import Settings
+    from edgeprune.prune.search.strategies import names
+    from edgeprune.run import defaults, pipeline
+    from edgeprune.run.family import Family
+    from edgeprune.run.request import Request
+    from edgeprune.target import load_target
+    from edgeprune.target_overrides import with_precision
+
+    if weights and not data:
+        raise InputError("--weights without --data: name the images it was trained for")
+    if family and not (max_latency_ratio is None and max_latency_ms is None):
+        raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
+    profile, source = with_precision(load_target(target), {"mode": precision}), data or "digits"
+    request = Request(
+        target=profile,
+        model=ModelSpec(model, kwargs=dict(model_arg or ())),
+        budget=defaults.budget(
+            profile,
+            latency_elsewhere=bool(family or max_latency_ms),
+            latency=max_latency_ratio,
+            macs=max_macs_ratio,
+            params=max_params_ratio,
+            accuracy_drop=max_accuracy_drop,
+        ),
+        weights=weights,
+        new_head=new_head,
+        source=source,
+        size=defaults.side(model, image_size, profile),
+        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        baseline=defaults.dense_recipe(source, baseline_epochs, seed),
+        recovery=defaults.recovery_recipe(
+            source,
+            epochs=epochs,
+            seed=seed,
+            lr=lr,
+            batch=batch,
+            temperature=kd_temperature,
+            alpha=kd_weight,
+            label_smoothing=label_smoothing,
+            ema=ema,
+        ),
+        search=Settings(seed=seed),
+        effort=defaults.effort(source, evaluations, finalists, strategy or names.DEFAULT),
+        wavelet=WaveletOptions(wavelet=wavelet),
+        device=device,
+        strategy=strategy or names.DEFAULT,
+        compensate=compensate.value,
+        genome=genome.value,
+        family=family or (),
+        latency_ms=max_latency_ms,
+        time_budget=time_budget,
+    )
+    ready(json, weights)
+    with shown() as progress:
+        outcome = pipeline.run_search(request, progress)
+    if isinstance(outcome, Family):
+        plain = records.family(outcome)
+        show = partial(console.show_family, outcome, request, target)
+    else:
+        plain = records.outcome(outcome)
+        show = partial(console.show_outcome, outcome, request, target)
+    tell(document("edgeprune.search/1", plain), json, show)
+    raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,47 @@
+"""The commands that make sense after a search, by what came out of it."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeprune.run.outcome import Outcome
+    from edgeprune.run.request import Request
+
+MORE = 2  # times the epochs of the search, where they did not win the accuracy back
+LEAST_EPOCHS = 10
+
+
+def after(outcome: "Outcome", request: "Request", target: str) -> list[str]:
+    """Commands in the order in which they are to be given.
+
+    Where nothing but the accuracy is missed, more training may win it back; the file is exported
+    again and judged anew. Else the gate is repeated, as a CI job will.
+    """
+    missed = [v.name for v in outcome.report.verdicts if v.outcome == "missed"]
+    if missed != ["accuracy_drop"]:
+        return [check(outcome, request, target)]
+    better, file = outcome.folder / "model-finetuned.pt", "model-finetuned.onnx"
+    trust = ["--trust-factory"] if request.model.is_factory else []
+    epochs = max(LEAST_EPOCHS, MORE * request.recovery.epochs)
+    train = ["edgeprune", "finetune", str(outcome.folder / "model.pt"), "--epochs", str(epochs)]
+    train += ["--data", request.source, *trust]
+    export = ["edgeprune", "export", str(better), "-o", str(outcome.folder / file), *trust]
+    return [shlex.join(train), shlex.join(export), check(outcome, request, target, file)]
+
+
+def check(outcome: "Outcome", request: "Request", target: str, file: str = "model.onnx") -> str:
+    """The ``edgeprune check`` that judges a model of a run by the same budgets."""
+    folder = outcome.folder
+    words = ["edgeprune", "check", str(folder / file), "--target", target]
+    words += ["--baseline", str(folder / "dense.onnx")]
+    profile = request.target.budget.relative
+    for name, limit in request.budget:
+        if limit != getattr(profile, name):
+            value = "none" if limit is None else f"{limit:g}"
+            words += ["--budget", f"relative.{name}={value}"]
+    if request.latency_ms is not None:
+        words += ["--budget", f"p50_ms={request.latency_ms:g}"]
+        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
+    if request.device != "local://":
+        words += ["--device", request.device]
+    return shlex.join(words)

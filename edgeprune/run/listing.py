@@ -1,0 +1,102 @@
+"""Lists run folders with what each came to, from run.json alone; a damaged one is named so."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgeprune.documents import read_json
+from edgeprune.errors import InputError
+from edgeprune.run.folder import SCHEMA
+from edgeprune.text import one_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One run folder.
+
+    Attributes:
+        folder: Where it lies.
+        changed: Time of the last change of run.json, ISO 8601, UTC.
+        model: Name of the network.
+        target: Name of the target profile.
+        strategy: How channels were chosen.
+        verdict: ``met``, ``missed``, ``inconclusive``; of a run without one its status:
+            ``running``, ``interrupted``, ``failed``, ``damaged``. Of a family how many were met.
+        latency: Ratio of the medians in ms, slim over dense; None where there is none.
+        accuracy_drop: Percentage points lost on the test images; None where there is none.
+        reason: Why it has no verdict, as far as it is known.
+    """
+
+    folder: Path
+    changed: str
+    model: str = ""
+    target: str = ""
+    strategy: str = ""
+    verdict: str = ""
+    latency: float | None = None
+    accuracy_drop: float | None = None
+    reason: str = ""
+
+
+def runs_in(folder: Path) -> tuple[Listed, ...]:
+    """The run folders in a folder, latest last; the folder itself, if it is one.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; name the one that holds run folders")
+    inside = [folder] if (folder / "run.json").is_file() else sorted(folder.iterdir())
+    found = [path / "run.json" for path in inside if (path / "run.json").is_file()]
+    return tuple(_listed(path) for path in sorted(found, key=lambda path: path.stat().st_mtime))
+
+
+def _listed(path: Path) -> Listed:
+    time = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    changed = time.isoformat(timespec="seconds")
+    try:
+        content = read_json(path, finite=False)
+    except InputError as error:
+        return Listed(folder=path.parent, changed=changed, verdict="damaged", reason=str(error))
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        reason = "run.json holds no record of a run"
+        return Listed(folder=path.parent, changed=changed, verdict="damaged", reason=reason)
+    latency, accuracy = (_pair(content, name) for name in ("latency", "accuracy"))
+    return Listed(
+        folder=path.parent,
+        changed=changed,
+        model=_text(content, "request", "model", "name"),
+        target=_text(content, "request", "target", "name"),
+        strategy=_text(content, "request", "strategy"),
+        verdict=_verdict(content),
+        latency=latency[1] / latency[0] if latency and latency[0] else None,
+        accuracy_drop=accuracy[0] - accuracy[1] if accuracy else None,
+        reason=_text(content, "reason"),
+    )
+
+
+def _verdict(content: dict[str, Any]) -> str:
+    members = content.get("family")
+    if content.get("status") == "done" and isinstance(members, list):
+        met = [m for m in members if isinstance(m, dict) and m.get("verdict") == "met"]
+        return f"{len(met)} of {len(members)} met"
+    return _text(content, "verdict") or _text(content, "status") or "damaged"
+
+
+def _pair(content: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """The dense and the slim value of a result."""
+    values = [_at(content, "results", name, side) for side in ("dense", "slim")]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
+def _text(content: Any, *names: str) -> str:
+    value = _at(content, *names)
+    return one_line(value) if isinstance(value, str) else ""
+
+
+def _at(content: Any, *names: str) -> Any:
+    for name in names:
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
