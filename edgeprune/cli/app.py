@@ -17,7 +17,6 @@ from edgeprune.cli.commands.networks import networks_app
 from edgeprune.cli.commands.runs import runs_app
 from edgeprune.cli.commands.search import search_app
 from edgeprune.cli.commands.targets import targets_app
-from edgeprune.cli.configuration import Configuration
 from edgeprune.errors import InputError
 
 app = typer.Typer(
@@ -40,6 +39,7 @@ app.add_typer(devices_app, name="devices", help="Reach devices.")
 def root(context: typer.Context) -> None:
     """Set the defaults of the project's file."""
     from edgeprune.cli import project_file
+    from edgeprune.cli.configuration import Configuration
     from edgeprune.cli.reports import report_usage
 
     known = dict(_options(context.command))

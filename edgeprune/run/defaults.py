@@ -94,9 +94,9 @@ def _refuse_effort(strategy: str, evaluations: int | None, finalists: int | None
     least = names.LEAST.get(strategy, 1)
     if evaluations is not None and evaluations < least:
         raise InputError(
-            f"--evaluations {evaluations} is less than strategy {strategy} scores in any case: "
-            f"up to {least} networks that the pruning rules make of the budget; take {least} or "
-            "more, or --strategy depth, which scores none"
+            f"--evaluations {evaluations} is less than the {least} networks that strategy "
+            f"{strategy} scores in any case, what the pruning rules make of the budget; take "
+            f"{least} or more, or --strategy uniform, which scores none"
         )
     if evaluations is not None and finalists is not None and finalists > evaluations:
         raise InputError(

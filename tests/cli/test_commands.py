@@ -81,7 +81,7 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--resume", "--out", "r"], "--out r holds no run to go on with"),
         ([*UNLIMITED, "--strategy", "depth"], "--strategy depth needs a budget, such as"),
         (UNLIMITED, "without one gwcs and smoea find a ratio of their own"),
-        (["search", "--evaluations", "7"], "take 8 or more"),
+        (["search", "--evaluations", "5"], "take 6 or more"),
         (["search", "--evaluations", "16", "--finalists", "17"], "--finalists 17 is more than"),
         (
             ["search", "--strategy", "l1", "--evaluations", "20"],

@@ -223,7 +223,7 @@ def test_a_search_in_vain_still_tells_what_it_saw(outcome, request_, here, monke
     wanted = replace(request_, strategy="joint", effort=SMALL, out=Path("vain"))
     told = []
     with pytest.raises(PromiseError, match=r"best that can be had is 1\.000x \(measured\)"):
-        run_search(wanted, lambda step, done, total: told.append(step))
+        run_search(wanted, lambda step, *_: told.append(step))
     remark = "candidate measured at 0.900x [0.800, 1.000], not surely within 0.97x"
     assert remark in told
     with (here / "vain" / "front.csv").open(newline="") as file:

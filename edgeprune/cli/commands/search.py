@@ -60,7 +60,7 @@ def search(
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of networks to score, 8 or more (random and gwcs: 1); 176 by default, 64 "
+            help="Number of networks to score, 6 or more (random and gwcs: 1); 176 by default, 64 "
             "on the digits. Further ratios of --family have a quarter of it each, a search that "
             "is repeated after measuring a tenth.",
             min=1,

@@ -1,10 +1,13 @@
 """Strategies by name, all behind one seam."""
 
+import dataclasses
+
 import pytest
 
 from edgeprune.errors import InputError
+from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import registry
-from edgeprune.prune.search.strategies.names import DEFAULT, NAMES, refuse_unknown
+from edgeprune.prune.search.strategies.names import DEFAULT, LEAST, NAMES, refuse_unknown
 from edgeprune.prune.search.strategies.registry import searcher
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.plan import check
@@ -62,3 +65,13 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, hint, real_problem):
 @pytest.mark.parametrize("name", NAMES)
 def test_known_names_are_not_refused(name):
     assert refuse_unknown(name) is None
+
+
+def test_joint_scores_no_more_than_it_is_said_to_score_in_any_case(real_problem):
+    problem = real_problem("resnet")
+    tight = dataclasses.replace(problem.effort, evaluations=1)
+    object.__setattr__(problem, "effort", tight)
+    searcher("joint", problem)(Limits(latency=0.8))
+    rules = 2 + len(problem.criteria_names)
+    assert 1 < problem.evaluator.evaluated <= 2 * rules
+    assert LEAST["joint"] == 2 * (2 + len(Problem.__dataclass_fields__["criteria_names"].default))
