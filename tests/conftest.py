@@ -5,11 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from torch import nn
 
 from edgeprune.prune.space.plan import PruningPlan
 from tests import models
 from tests.models import NETS, Net
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("edgeprune", deadline=None)
+settings.load_profile("edgeprune")
 
 
 @pytest.fixture(params=sorted(NETS))

@@ -1,64 +1,14 @@
 """Options that commands share: types, panels of the help, units and ranges; needs no torch."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgeprune.cli import completion, values
+from edgeprune.cli import choices, completion, values
 
 WHAT, BUDGET, SEARCH = "What", "Budget", "Search"
 RECOVERY, DEVICE, OUTPUT = "Recovery", "Device", "Output"
-
-
-class Policy(StrEnum):
-    """What an undecided budget means."""
-
-    warn = "warn"
-    fail = "fail"
-    passed = "pass"
-
-
-class GitHub(StrEnum):
-    """Whether to write annotations and a step summary."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Compensation(StrEnum):
-    """What the layers that stay do about what was removed, before any training."""
-
-    auto = "auto"
-    refit = "refit"
-    fold = "fold"
-    none = "none"
-
-
-class NumberFormat(StrEnum):
-    """Number format of the exported file."""
-
-    fp32 = "fp32"
-    int8 = "int8"
-    fp16 = "fp16"
-
-
-class CalibrationMethod(StrEnum):
-    """How the ranges of the activations of an int8 model are found."""
-
-    auto = "auto"
-    minmax = "minmax"
-    percentile = "percentile"
-    entropy = "entropy"
-
-
-class GenomeKind(StrEnum):
-    """What gwcs evolves."""
-
-    widths = "widths"
-    bits = "bits"
 
 
 def _ratio_option(what: str) -> Any:
@@ -122,7 +72,7 @@ Classes = Annotated[
     ),
 ]
 Precision = Annotated[
-    NumberFormat | None,
+    choices.NumberFormat | None,
     typer.Option(
         help="Number format that is searched, exported and measured; the target's by default. "
         "Ratios are to the dense fp32 model.",

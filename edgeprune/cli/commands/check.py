@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import options, values
+from edgeprune.cli import choices, options, values
 from edgeprune.cli.command import Command
 
 check_app = typer.Typer()
@@ -56,12 +56,12 @@ def check(
         ),
     ] = None,
     on_inconclusive: Annotated[
-        options.Policy,
+        choices.Policy,
         typer.Option(
             help="What an undecided budget does: exit 0 with a word, exit 4, or exit 0.",
             rich_help_panel=options.BUDGET,
         ),
-    ] = options.Policy.warn,
+    ] = choices.Policy.warn,
     max_seconds: Annotated[
         float | None,
         typer.Option(
@@ -83,12 +83,12 @@ def check(
         ),
     ] = None,
     github: Annotated[
-        options.GitHub,
+        choices.GitHub,
         typer.Option(
             help="Write annotations and a step summary: on, off, or (auto) under GitHub alone.",
             rich_help_panel=options.OUTPUT,
         ),
-    ] = options.GitHub.auto,
+    ] = choices.GitHub.auto,
     self_test: Annotated[
         bool,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeprune.cli import completion, options, values
+from edgeprune.cli import choices, completion, options, values
 from edgeprune.cli.command import Command
 from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
@@ -142,7 +142,7 @@ def export(
         ),
     ] = None,
     calibration_method: Annotated[
-        options.CalibrationMethod | None,
+        choices.CalibrationMethod | None,
         typer.Option(
             help="Ranges of the activations in int8: the extremes (minmax), all but 0.001 % "
             "(percentile), or what keeps most of the distribution (entropy, slow); auto takes the "

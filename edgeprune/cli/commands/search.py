@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import completion, options, values
+from edgeprune.cli import choices, completion, options, values
 from edgeprune.cli.command import Command
 from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
@@ -86,13 +86,13 @@ def search(
         ),
     ] = "haar",
     genome: Annotated[
-        options.GenomeKind,
+        choices.GenomeKind,
         typer.Option(
             help="What the strategy gwcs evolves: widths, their channels looked up in the wavelet "
             "order, or the bits of all channels.",
             rich_help_panel=options.SEARCH,
         ),
-    ] = options.GenomeKind.widths,
+    ] = choices.GenomeKind.widths,
     time_budget: Annotated[
         float | None,
         typer.Option(
@@ -105,14 +105,14 @@ def search(
     ] = None,
     seed: options.Seed = 0,
     compensate: Annotated[
-        options.Compensation,
+        choices.Compensation,
         typer.Option(
             help="How layers that stay take over what was removed, without labels: refit solves "
             "for all of them, fold for those that read narrowed ones, none leaves them; auto "
             "refits before at most 200 steps of training. None also scores networks unfolded.",
             rich_help_panel=options.RECOVERY,
         ),
-    ] = options.Compensation.auto,
+    ] = choices.Compensation.auto,
     epochs: options.Epochs = 10,
     baseline_epochs: Annotated[
         int | None,
