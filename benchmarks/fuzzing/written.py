@@ -5,7 +5,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgeprune.deploy.devices.job import Epoch, Job
+from edgeprune.target import Runtime
+
 COMMAND = [sys.executable, "-m", "edgeprune"]
+# What the device below is asked.
+JOB = Job(
+    models=(b"", b""),
+    runtime=Runtime(),
+    graphs=(0,),
+    memory=(0,),
+    epochs=(Epoch(open=(0, 1), sequence=(0, 1)),),
+)
 SEARCH = ["search", "--strategy", "uniform", "--epochs", "1", "--max-latency-ratio", "0.8"]
 
 

@@ -1,6 +1,7 @@
 """What a device may answer: kinds of lines, types, ranges and sizes; all else is refused."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -107,14 +108,43 @@ _ANSWER: TypeAdapter[Any] = TypeAdapter(
 )
 
 
+class Lines:
+    """Cuts what comes from a device in pieces into lines."""
+
+    def __init__(self, where: str) -> None:
+        """``where`` is the device, for messages."""
+        self.where = where
+        self._begun = bytearray()
+
+    def of(self, piece: bytes) -> Iterator[bytes]:
+        """The lines that end in this piece.
+
+        Raises:
+            MachineError: a line is longer than 64 MiB.
+        """
+        first, *others = piece.split(b"\n")
+        self._begun += first
+        for other in others:
+            yield bytes(self._begun)
+            self._begun[:] = other
+        if len(self._begun) > MOST_BYTES:
+            raise MachineError(
+                f"{self.where}: a line of its answer has more than {MOST_BYTES >> 20} MiB"
+            )
+
+    def rest(self) -> Iterator[bytes]:
+        """What no line break ended."""
+        if self._begun:
+            yield bytes(self._begun)
+        self._begun.clear()
+
+
 def read_line(text: str | bytes, where: str) -> dict[str, Any] | None:
     """Read one line of a device's answer; None where it is no JSON, a banner or a warning.
 
     Raises:
-        MachineError: it is longer than 64 MiB, or JSON that no runner says.
+        MachineError: it is JSON that no runner says.
     """
-    if len(text) > MOST_BYTES:
-        raise MachineError(f"{where}: a line of its answer has more than {MOST_BYTES >> 20} MiB")
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -6,7 +6,8 @@ statistics: what is measured, in which order and when to stop is the caller's to
 
 Job::
 
-    {"models": ["/tmp/x/0.onnx", ...], "names": ["a.onnx", ...],  paths here, names for errors
+    {"models": ["/tmp/x/0.onnx", ...],  paths here, or how many bytes of it follow the job's line
+     "names": ["a.onnx", ...],           for errors
      "values": {"scale": 1.0},           what all elements of an input are; else random ones
      "shapes": [null | [1, 3, 32, 32] | {"x": [1, 3]}],  per model, for inputs of open shape
      "options": [{"arena": false}, {}],  per model, in place of the options below; see options()
@@ -64,6 +65,9 @@ class JobError(Exception):
 def main() -> None:
     """Read one job from stdin, answer it line by line, leave."""
     job = json.loads(sys.stdin.buffer.readline())
+    for model, given in enumerate(job["models"]):
+        if isinstance(given, int):
+            job["models"][model] = sys.stdin.buffer.read(given)
     gc.disable()  # a collection inside a timed run would be charged to the model
     threading.Thread(target=_leave_when_stdin_closes, daemon=True).start()
     try:
