@@ -100,7 +100,7 @@ def search(
         ),
     ] = None,
     seed: options.Seed = 0,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -202,7 +202,7 @@ def search(
         search=Settings(seed=seed),
         effort=defaults.effort(source, evaluations, finalists),
         wavelet=WaveletOptions(wavelet=wavelet),
-        device=device,
+        device=device or profile.device.uri,
         strategy=strategy or registry.DEFAULT,
         compensate=compensate.value,
         genome=genome.value,
@@ -335,7 +335,7 @@ def check(
             help="Longest time for each timed budget in seconds; the target's by default.", min=0.1
         ),
     ] = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     json: options.Json = None,
     junit: Annotated[Path | None, typer.Option(help="File for the report as JUnit XML.")] = None,
     github: Annotated[
@@ -358,13 +358,14 @@ def check(
     reports = Reports(json=json, junit=junit, github=on_github(github.value))
     reports.clear(model, baseline)
     with reports.of_failures(model, target):
-        profile = with_inputs(with_budgets(load_target(target), budget or []), input_ or [])
+        named = load_target(target)
+        profile = with_inputs(with_budgets(named, budget or []), input_ or [])
         checking = gate.Options(
             baseline=baseline,
             max_ratio=max_ratio,
             on_inconclusive=on_inconclusive.value,
             max_seconds=max_seconds,
-            device=connect(device),
+            device=connect(device or named.device.uri),
         )
         if self_test:
             from edgeprune.deploy.gate.resolution import self_test as run_self_test
@@ -427,7 +428,8 @@ def show_target(
 @devices_app.command("check")
 def check_device(
     uri: Annotated[
-        str, typer.Argument(help="Device to reach: local:// or ssh://user@host[:port].")
+        str,
+        typer.Argument(help="local://, ssh://user@host[:port] or exec:COMMAND."),
     ],
     json: options.Json = None,
 ) -> None:
@@ -465,7 +467,7 @@ def probe(
     classes: options.Classes = 10,
     image_size: options.Side = None,
     model_arg: options.ModelArguments = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Measure everything again, whatever is known.")
     ] = False,
@@ -479,7 +481,8 @@ def probe(
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
+    uri = device or profile.device.uri
     size = side(model, image_size, profile)
     with console.progress() as progress:
-        report = probed(spec, size, profile, device, rebuild=rebuild, progress=progress)
+        report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)
     console.show_probe(report)

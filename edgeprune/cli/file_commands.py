@@ -43,7 +43,7 @@ def doctor(
     ] = None,
     target: options.TargetName = "mobile-cpu",
     shape: Shapes = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     max_seconds: Annotated[
         float, typer.Option(help="Longest time in seconds; what fits is tried.", min=5)
     ] = 60.0,
@@ -56,13 +56,14 @@ def doctor(
     from edgeprune.target import load_target
 
     Reports(json=json, junit=None, github=False).clear(file, baseline)
+    profile = load_target(target)
     asked = examine.Options(
         baseline=baseline,
         shapes=dict(shape or ()),
         max_seconds=max_seconds,
-        device=connect(device),
+        device=connect(device or profile.device.uri),
     )
-    found = examine.examine(file, load_target(target), asked)
+    found = examine.examine(file, profile, asked)
     tell(found.to_json(), json, found.to_text())
 
 

@@ -158,8 +158,12 @@ ModelArguments = Annotated[
 ]
 Classes = Annotated[int, typer.Option(help="Number of outputs of the model.", min=1)]
 Uri = Annotated[
-    str,
-    typer.Option("--device", help="Where to measure: local:// or ssh://user@host[:port]."),
+    str | None,
+    typer.Option(
+        "--device",
+        help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND, a command that "
+        "starts a Python there; the target's by default, else local://.",
+    ),
 ]
 Side = Annotated[
     int | None,

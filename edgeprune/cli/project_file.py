@@ -39,7 +39,7 @@ def defaults(options: Mapping[str, set[str]], path: Path | None = None) -> Defau
 def refuse_environment(options: Mapping[str, set[str]], environment: Mapping[str, str]) -> None:
     """Raise InputError for a variable that sets what only the command line may set."""
     for command, names in options.items():
-        for name in sorted(names & {*COMMAND_LINE_ONLY, "model"}):
+        for name in sorted(names & {*COMMAND_LINE_ONLY, "model", "device"}):
             variable = f"EDGEPRUNE_{command}_{name}".upper()
             if value := environment.get(variable):
                 _refuse_delicate(variable, command, name, value)
@@ -70,9 +70,10 @@ def _table(
 
 
 def _refuse_delicate(where: str, command: str, name: str, value: Any) -> None:
-    """Refuse outputs and leave to run code, and a model that is imported as a module."""
+    """Refuse outputs and leave to run code, a model to be imported and a device by a command."""
     module = name == "model" and command != "check" and ":" in str(value)
-    if name in COMMAND_LINE_ONLY or module:
+    runs = name == "device" and str(value).startswith("exec:")
+    if name in COMMAND_LINE_ONLY or module or runs:
         flag = name.replace("_", "-")
         raise InputError(f"{where}: only the command line may set this; pass --{flag}")
 

@@ -38,7 +38,7 @@ def test_a_bad_project_file_is_one_line(tmp_path, text, said):
 
 DELICATE = {
     "export": {"trust_factory", "output"},
-    "check": {"json", "junit", "model", "max_ratio"},
+    "check": {"json", "junit", "model", "max_ratio", "device"},
     "search": {"model", "out", "overwrite"},
 }
 
@@ -52,6 +52,7 @@ DELICATE = {
         ("[check]\njunit = 'x'", "--junit"),
         ("[search]\nmodel = 'evil:make'", "--model"),
         ("[search]\nout = 'x'", "--out"),
+        ("[check]\ndevice = 'exec:evil'", "--device"),
         ("[search]\noverwrite = true", "--overwrite"),
     ],
 )
@@ -64,7 +65,12 @@ def test_what_runs_code_or_names_outputs_is_for_the_command_line(tmp_path, text,
 
 def test_nor_may_the_environment_set_it():
     refuse_environment(DELICATE, {"EDGEPRUNE_SEARCH_MODEL": "resnet20"})
-    for name, value in (("EXPORT_TRUST_FACTORY", "1"), ("SEARCH_MODEL", "evil:make")):
+    refuse_environment(DELICATE, {"EDGEPRUNE_CHECK_DEVICE": "ssh://pi"})
+    for name, value in (
+        ("EXPORT_TRUST_FACTORY", "1"),
+        ("SEARCH_MODEL", "evil:make"),
+        ("CHECK_DEVICE", "exec:evil"),
+    ):
         with pytest.raises(InputError, match=f"^EDGEPRUNE_{name}: only the command line"):
             refuse_environment(DELICATE, {f"EDGEPRUNE_{name}": value})
 
