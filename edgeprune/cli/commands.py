@@ -429,7 +429,7 @@ def show_target(
 def check_device(
     uri: Annotated[
         str,
-        typer.Argument(help="local://, ssh://user@host[:port] or exec:COMMAND."),
+        typer.Argument(help="local://, ssh://user@host[:port], exec:COMMAND, emulate://CORE."),
     ],
     json: options.Json = None,
 ) -> None:
@@ -439,6 +439,25 @@ def check_device(
 
     record = reach(uri)
     tell(record.to_json(), json, record.to_text())
+
+
+@devices_app.command("emulate")
+def emulate_device(
+    core: Annotated[
+        str, typer.Argument(help="cortex-a53, cortex-a72, cortex-a76 or neoverse-n1.")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder to build in, about 200 MB; in the user's cache by default."),
+    ] = None,
+) -> None:
+    """Build an Arm core under QEMU, without root rights, for checks of all but its time."""
+    from edgeprune.cli import console
+    from edgeprune.deploy.devices.arm_root import build
+
+    with console.progress() as progress:
+        record = build(core, root, progress)
+    typer.echo(record.to_text(), nl=False)
 
 
 @app.command()

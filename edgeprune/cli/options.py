@@ -161,8 +161,8 @@ Uri = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND, a command that "
-        "starts a Python there; the target's by default, else local://.",
+        help="Where to measure: local://, ssh://user@host[:port], exec:COMMAND (that starts "
+        "Python) or emulate://CORE (no times); the target's by default, else local://.",
     ),
 ]
 Side = Annotated[

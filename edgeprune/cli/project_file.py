@@ -72,7 +72,8 @@ def _table(
 def _refuse_delicate(where: str, command: str, name: str, value: Any) -> None:
     """Refuse outputs and leave to run code, a model to be imported and a device by a command."""
     module = name == "model" and command != "check" and ":" in str(value)
-    runs = name == "device" and str(value).startswith("exec:")
+    # A command, and a root of an emulated device, hold programs that would be run.
+    runs = name == "device" and (str(value).startswith("exec:") or "?root=" in str(value))
     if name in COMMAND_LINE_ONLY or module or runs:
         flag = name.replace("_", "-")
         raise InputError(f"{where}: only the command line may set this; pass --{flag}")

@@ -16,6 +16,7 @@ Text = Annotated[str, Field(max_length=500)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63, strict=True)]
 Duration = Annotated[int, Field(gt=0, lt=1 << 63, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 Flags = Annotated[list[Text], Field(max_length=100)]
 
 
@@ -36,6 +37,7 @@ class _Facts(_Line):
     python: Text
     onnxruntime: Text
     providers: Flags
+    emulated: Text | None = None
 
 
 class _Machine(_Line):
@@ -46,7 +48,7 @@ class _Machine(_Line):
 class _Graph(_Line):
     kind: Literal["graph"]
     model: Count
-    onnx: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    onnx: Base64
 
 
 class _Memory(_Line):
@@ -73,6 +75,13 @@ class _Outputs(_Line):
     kind: Literal["outputs"]
     model: Count
     shapes: dict[str, Annotated[list[Count], Field(max_length=64)]]
+
+
+class _Logits(_Line):
+    kind: Literal["logits"]
+    model: Count
+    shape: Annotated[list[Count], Field(max_length=64)]
+    data: Base64
 
 
 class _Epoch(_Line):
@@ -102,7 +111,7 @@ class _End(_Line):
 
 _ANSWER: TypeAdapter[Any] = TypeAdapter(
     Annotated[
-        _Machine | _Graph | _Memory | _Profile | _Outputs | _Epoch | _Error | _End,
+        _Machine | _Graph | _Memory | _Profile | _Outputs | _Logits | _Epoch | _Error | _End,
         Field(discriminator="kind"),
     ]
 )

@@ -41,6 +41,8 @@ class Device(Protocol):
         * ``profile``: ``model``, ``nodes``: ``name``, ``op``, ``provider`` and ``ns`` a run of
           each node of the optimised graph, in the order in which they ran.
         * ``outputs``: ``model``, ``shapes`` of its outputs by name (runner.py).
+        * ``logits``: ``model``, ``shape``, ``data``: its first output for a batch, as float32 in
+          base64.
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
           nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
           neither NaN nor infinity) per session, and the growth of
@@ -55,7 +57,7 @@ class Device(Protocol):
 
 
 def connect(uri: str = "local://") -> Device:
-    """The device at ``local://``, ``ssh://user@host[:port]`` or ``exec:COMMAND``.
+    """The device at ``local://``, ``ssh://user@host[:port]``, ``exec:...`` or ``emulate://...``.
 
     Nothing is started yet.
 
@@ -72,8 +74,13 @@ def connect(uri: str = "local://") -> Device:
         from edgeprune.deploy.devices.command import Command, words_of
 
         return Command(words_of(uri), uri)
+    if uri.startswith("emulate://"):
+        from edgeprune.deploy.devices.emulated import emulated
+
+        return emulated(uri)
     raise InputError(
-        f"device {uri!r} is neither local:// nor ssh://user@host[:port] nor exec:COMMAND"
+        f"device {uri!r} is neither local:// nor ssh://user@host[:port], exec:COMMAND or "
+        "emulate://CORE"
     )
 
 

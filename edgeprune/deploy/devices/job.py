@@ -1,11 +1,15 @@
 """A measuring job: what a fresh process on a device does, and its JSON for the runner."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from edgeprune.arrays import Floats32
 from edgeprune.target import Runtime
 
 OPSET = 20  # of every file that edgeprune writes
@@ -94,11 +98,13 @@ class Job:
         profiles: Models whose time is wanted node by node; they run in turn.
         profile_seconds: No further round of profiled runs is begun after so long.
         outputs: Models whose outputs' shapes are wanted.
+        batches: Images (N, C, H, W) with the model that answers them.
         most_bytes: Address space of the process; None for all there is.
         shapes: Per model, the shape of its input where the file leaves it open, or shapes by
             the names of its inputs.
         values: By name of input, what all its elements are; else they are random.
         timeout: The longest silence of the device, in seconds.
+        times: Whether its times mean anything to the caller. If so, an emulated device refuses.
     """
 
     models: tuple[Model, ...]
@@ -110,25 +116,35 @@ class Job:
     profiles: tuple[int, ...] = ()
     profile_seconds: float = 2.0
     outputs: tuple[int, ...] = ()
+    batches: tuple[tuple[int, Floats32], ...] = ()
     most_bytes: int | None = None
     shapes: tuple[Shape | None, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
     timeout: float = 120.0
+    times: bool = True
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the caller means to use times or memory of it."""
+        return self.times and bool(self.epochs or self.profiles or self.memory)
 
     @property
     def opened(self) -> frozenset[int]:
         """Models that some part of the job opens; the others need not be on the device."""
         timed = (model for epoch in self.epochs for model in epoch.open)
-        return frozenset((*self.graphs, *self.memory, *self.profiles, *self.outputs, *timed))
+        answering = (model for model, _ in self.batches)
+        parts = (*self.graphs, *self.memory, *self.profiles, *self.outputs)
+        return frozenset((*parts, *answering, *timed))
 
     @property
     def answers(self) -> list[tuple[str, int | None]]:
         """Kinds of the lines that a device answers, in order, each with its model or epoch."""
-        of_models = {
+        of_models: dict[str, Sequence[int]] = {
             "graph": self.graphs,
             "memory": self.memory,
             "profile": self.profiles,
             "outputs": self.outputs,
+            "logits": [model for model, _ in self.batches],
             "epoch": range(len(self.epochs)),
         }
         found = [(kind, number) for kind, numbers in of_models.items() for number in numbers]
@@ -161,7 +177,15 @@ class Job:
                 "profiles": self.profiles,
                 "profile_seconds": self.profile_seconds,
                 "outputs": self.outputs,
+                "batches": [
+                    {"model": model, "shape": images.shape, "data": _base64(images)}
+                    for model, images in self.batches
+                ],
                 "most_bytes": self.most_bytes,
                 "epochs": [vars(epoch) for epoch in self.epochs],
             }
         )
+
+
+def _base64(images: Floats32) -> str:
+    return base64.b64encode(np.ascontiguousarray(images, "<f4").tobytes()).decode()

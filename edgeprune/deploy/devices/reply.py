@@ -51,7 +51,8 @@ def parsed(
 
     Raises:
         InputError: onnxruntime cannot load or run one of the models.
-        MachineError: the device cannot do the job, or its answer breaks off.
+        MachineError: the device cannot do the job, its answer breaks off, or it is emulated
+            and was to time something.
     """
     wanted, patience = iter((*job.answers, ("end", None))), Patience(where, job.timeout)
     for text in lines:
@@ -66,9 +67,20 @@ def parsed(
             raise MachineError(f"{where}: it answers other than it was asked ({found[0]})")
         if line["kind"] == "end":
             return
+        if line["kind"] == "machine" and job.is_timed:
+            refuse_emulated(line["machine"], where)
         yield line
         patience = Patience(where, job.timeout)
     raise broken_off(where, stderr())
+
+
+def refuse_emulated(machine: Line, where: str) -> None:
+    """Raise MachineError for a device that is emulated: its clock says nothing of a real one."""
+    if emulator := machine.get("emulated"):
+        raise MachineError(
+            f"{where} is emulated ({emulator}): what it takes there says nothing of a device, so "
+            "nothing is timed on it; `edgeprune check` judges all else there, time on the board"
+        )
 
 
 class Patience:

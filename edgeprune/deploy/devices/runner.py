@@ -16,14 +16,15 @@ Job::
      "graphs": [0], "memory": [0],       models whose graph, or load time and memory, is wanted
      "profiles": [0, 1], "profile_seconds": 2.0,  models that are timed node by node, in turn
      "outputs": [0],                     models whose outputs' shapes are wanted
+     "batches": [{"model": 0, "shape": [4, 3, 32, 32], "data": base64 of float32}],  to answer
      "most_bytes": 8589934592,           of address space, for a model that may ask for any; null
      "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
                  "sequence": [1, 0],     one round: positions in "open", run one after another
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
 
-Lines: one ``machine``, then ``graph``, ``memory``, ``profile``, ``outputs`` and ``epoch`` lines
-as asked for, then ``end``; or ``error`` with a code: ``missing``, ``provider``, ``model``,
-``memory`` or ``machine``.
+Lines: one ``machine``, then ``graph``, ``memory``, ``profile``, ``outputs``, ``logits`` and
+``epoch`` lines as asked for, then ``end``; or ``error`` with a code: ``missing``, ``provider``,
+``model``, ``memory`` or ``machine``.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ def answers(job: dict[str, Any]) -> Any:
         yield {"kind": "profile", **line}
     for model in job.get("outputs", []):
         yield {"kind": "outputs", "model": model, "shapes": sessions.output_shapes(model)}
+    for batch in job.get("batches", []):
+        yield {"kind": "logits", "model": batch["model"], **sessions.logits(batch)}
     for number, epoch in enumerate(job.get("epochs", [])):
         timed = partial(sessions.timed_epoch, epoch)
         # A process keeps an offset of 1 to 2 % between two networks, as a pair of sessions does.
@@ -180,7 +183,7 @@ class Sessions:
         given = shapes and shapes[model]
         named = given.get(node.name) if isinstance(given, dict) else given
         shape: Any = node.shape if named is None else named
-        kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
+        kind = _kind(node)
         if node.type[:7] != "tensor(" or not re.fullmatch(r"bool|u?int\d+|float\d\d", kind):
             raise ValueError(f"input {node.name} is {node.type}, which cannot be fed")
         if node.name in (self.job.get("values") or {}):
@@ -257,6 +260,20 @@ class Sessions:
         first, second = found
         same = (name for name in names if first[name] is not None and first[name] == second[name])
         return {name: list(first[name]) for name in same}
+
+    def logits(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The first output for a batch of images, as float32 in base64."""
+        import numpy as np
+
+        session, pixels = self.open(batch["model"]), base64.b64decode(batch["data"])
+        node = session.get_inputs()[0]
+        images = np.frombuffer(pixels, "<f4").reshape(batch["shape"])
+        try:
+            output = session.run(None, {node.name: np.ascontiguousarray(images, _kind(node))})[0]
+        except Exception as error:
+            raise self._refusal(batch["model"], error) from error
+        found = np.ascontiguousarray(output, "<f4")
+        return {"shape": found.shape, "data": base64.b64encode(found.tobytes()).decode()}
 
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
@@ -366,6 +383,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": runtime.__version__,
         "providers": runtime.get_available_providers(),
+        "emulated": _emulator(),
     }
 
 
@@ -401,6 +419,17 @@ def _cpu_name(info: str) -> str:
     return _text("/proc/device-tree/model").strip("\0\n ") or name or platform.processor()
 
 
+def _emulator() -> str | None:
+    """The program that runs this process in place of a processor: QEMU's user mode."""
+    # It answers with the program it was given for the first name, and not for the second.
+    names = "/proc/self/exe", f"/proc/self/task/{threading.get_native_id()}/exe"
+    try:
+        given, real = map(os.readlink, names)
+    except OSError:  # no Linux
+        return None
+    return None if given == real else Path(real).name
+
+
 def _use_fastest_cores() -> None:
     # On big.LITTLE phones a run that lands on a small core measures another machine.
     file = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
@@ -432,6 +461,12 @@ def _text(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _kind(node: Any) -> str:
+    """The type of an input's elements, as numpy calls it."""
+    name: str = node.type[7:-1]
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _is_finite(output: Any) -> bool:

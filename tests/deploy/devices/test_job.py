@@ -26,6 +26,7 @@ def test_a_job_travels_as_json() -> None:
         "profiles": [],
         "profile_seconds": 2.0,
         "outputs": [],
+        "batches": [],
         "most_bytes": None,
         "epochs": [
             {"open": [0], "sequence": [0], "rounds": 4, "burst": 2, "warmup": 3, "lead_in": 1}
