@@ -1,11 +1,12 @@
 """What becomes of the lines that a runner answers, and of those that it should not."""
 
 import json
+from dataclasses import replace
 from itertools import chain, repeat
 
 import pytest
 
-from edgeprune.deploy.devices.job import Job
+from edgeprune.deploy.devices.job import Epoch, Job
 from edgeprune.deploy.devices.reply import broken_off, parsed, refused
 from edgeprune.errors import EdgepruneError, InputError, MachineError
 from edgeprune.target import Runtime
@@ -111,3 +112,14 @@ def test_what_a_device_says_is_one_line() -> None:
 
 def test_what_a_device_says_last_is_told() -> None:
     assert str(broken_off("pi", "a\nb\n")) == "pi: measuring broke off: b"
+
+
+def test_an_emulated_device_times_nothing() -> None:
+    machine = {"kind": "machine", "machine": MACHINE | {"emulated": "qemu-aarch64-static"}}
+    job = replace(JOB, graphs=(), epochs=(Epoch(open=(0,), sequence=(0,)),))
+    for timed in (job, replace(JOB, memory=(0,)), replace(JOB, profiles=(0,))):
+        with pytest.raises(MachineError, match=r"^pi is emulated \(qemu-aarch64-static\)"):
+            list(parsed(said(machine), "pi", lambda: "", timed))
+    for untimed in (replace(job, times=False), JOB):
+        answer = parsed(said(machine), "pi", lambda: "", untimed)
+        assert next(answer)["machine"]["emulated"] == "qemu-aarch64-static"
