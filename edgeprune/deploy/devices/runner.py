@@ -38,6 +38,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -53,6 +54,8 @@ NOISE = r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ .*\) (?=[A-Z])|Load mode
 # What its allocators say where the system gives no more memory.
 LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out of memory")
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
+
+FOLDERS: list[str] = []  # temporary ones, made so far
 
 
 class JobError(Exception):
@@ -277,7 +280,7 @@ class Sessions:
 
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
-        with tempfile.TemporaryDirectory() as folder:
+        with _folder() as folder:
             path, options = Path(folder) / "graph.onnx", self.options(model)
             entry = "session.optimized_model_external_initializers_"
             options.optimized_model_filepath = str(path)
@@ -288,7 +291,7 @@ class Sessions:
 
     def profiled(self, models: list[int], most: int = 40) -> Any:
         """The time of each node, as onnxruntime's profiler has it, of models that run in turn."""
-        with tempfile.TemporaryDirectory() as folder:
+        with _folder() as folder:
             sessions, runs, count = [], [], 1  # call() makes the first run
             for model in models:
                 options = self.options(model)
@@ -483,9 +486,19 @@ def _say(line: dict[str, Any]) -> None:
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
+@contextlib.contextmanager
+def _folder() -> Any:
+    """A temporary folder, which goes too when the job is given up in the middle of it."""
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        FOLDERS.append(folder)
+        yield folder
+
+
 def _leave_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
+    for folder in FOLDERS:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

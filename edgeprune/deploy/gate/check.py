@@ -266,7 +266,7 @@ def _device_notes(
     """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
     notes = []
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
-    if threads > cores:
+    if threads > cores and not machine.get("emulated"):
         notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
     found = layouts[0]
     if reference is None and found.blocked and (found.plain or found.reorders):

@@ -132,6 +132,24 @@ def test_stopping_early_ends_it_and_leaves_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 
 
+@pytest.mark.parametrize("uri", [URI, "local://"])
+def test_a_folder_that_the_runner_made_goes_too(
+    net: Net, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # here, and in what is started here
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    slow = net(32, (1, 3, 768, 768))  # some seconds of runs
+    job = Job(models=(slow,), runtime=Runtime(), profiles=(0,), profile_seconds=60.0)
+    lines = connect(uri).run(job)
+    next(lines)
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.glob("*/0*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(tmp_path.glob("*/0*.json"))  # in the middle of profiling
+    lines.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("uri", "words"),
     [("exec:", "names no command"), ("exec:  ", "names no command"), ("exec:'a", "No closing")],
