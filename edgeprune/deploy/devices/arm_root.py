@@ -48,7 +48,8 @@ def build(core: str, folder: Path | None = None, progress: Progress = silent) ->
         _with_qemu(root)
         if not shared.is_dir():
             _fill(root, shared, progress)
-        _describe(root / core, shared, core, described)
+        if (root / core / "usr").resolve() != shared / "usr":
+            _lay(root / core, shared, core, described)
     progress("starting it", 3, 4)
     record = check_device(uri_of(core, folder))
     _refuse_another(record, core)
@@ -123,13 +124,21 @@ def _unpack(packages: Path, root: Path) -> None:
         _run(["dpkg-deb", "-x", str(package), str(root)], packages)
 
 
-def _describe(root: Path, shared: Path, name: str, core: Core) -> None:
+def _lay(root: Path, shared: Path, name: str, core: Core) -> None:
     """Lay the root of one core: links to what all share, and the files that describe the core."""
-    if root.is_dir():
-        shutil.rmtree(root)
-    (root / "proc").mkdir(parents=True)
-    for entry in shared.iterdir():
-        (root / entry.name).symlink_to(f"../{shared.name}/{entry.name}")
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".building-") as place:
+        made = Path(place, name)
+        made.mkdir()
+        for entry in shared.iterdir():
+            (made / entry.name).symlink_to(f"../{shared.name}/{entry.name}")
+        _describe(made, name, core)
+        if root.is_dir():  # of another version of onnxruntime
+            shutil.rmtree(root)
+        made.rename(root)
+
+
+def _describe(root: Path, name: str, core: Core) -> None:
+    (root / "proc").mkdir()
     (root / "proc/cpuinfo").write_text(
         "processor\t: 0\n"
         f"Features\t: {core.features}\n"

@@ -65,6 +65,10 @@ def test_cores_share_what_was_fetched(tools: Tools, tmp_path: Path) -> None:
     log = tools.log.read_text()
     assert log.count("apt-get") == 2  # update, install
     assert log.count("pip") == 1
+    kept = (tmp_path / "roots/cortex-a53").stat().st_ino
+    with pytest.raises(MachineError, match="not what was built"):
+        build("cortex-a53", tmp_path / "roots")
+    assert (tmp_path / "roots/cortex-a53").stat().st_ino == kept  # somebody may be using it
     assert " asimddp " not in (tmp_path / "roots/cortex-a53/proc/cpuinfo").read_text()
 
 
@@ -85,6 +89,17 @@ def test_what_fails_is_one_line_and_nothing_half_built_stays(
     with pytest.raises(MachineError, match=words):
         build("cortex-a53", tmp_path / "roots")
     assert list((tmp_path / "roots").iterdir()) == []
+
+
+def test_another_version_of_onnxruntime_is_laid_anew(
+    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        monkeypatch.setattr(arm_root, "version", lambda name, version=version: version)
+        with pytest.raises(MachineError, match="not what was built"):
+            build("cortex-a53", tmp_path / "roots")
+        python = (tmp_path / "roots/cortex-a53/usr/bin/python3.11").resolve()
+        assert f"arm64-onnxruntime-{version}" in str(python)
 
 
 def test_a_tool_that_hangs(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
