@@ -55,7 +55,7 @@ NOISE = r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ .*\) (?=[A-Z])|Load mode
 LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out of memory")
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
 
-FOLDERS: list[str] = []  # temporary ones, made so far
+FOLDERS: list[Path] = []  # temporary ones, made so far
 
 
 class JobError(Exception):
@@ -281,7 +281,7 @@ class Sessions:
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
         with _folder() as folder:
-            path, options = Path(folder) / "graph.onnx", self.options(model)
+            path, options = folder / "graph.onnx", self.options(model)
             entry = "session.optimized_model_external_initializers_"
             options.optimized_model_filepath = str(path)
             options.add_session_config_entry(entry + "file_name", "weights")
@@ -296,7 +296,7 @@ class Sessions:
             for model in models:
                 options = self.options(model)
                 options.enable_profiling = True
-                options.profile_file_prefix = str(Path(folder) / str(model))
+                options.profile_file_prefix = str(folder / str(model))
                 sessions.append(self.open(model, options))
                 runs.append(self.call(model, sessions[-1]))
             end = time.monotonic() + self.job.get("profile_seconds", 2.0)
@@ -489,17 +489,29 @@ def _say(line: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _folder() -> Any:
     """A temporary folder, which goes too when the job is given up in the middle of it."""
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        FOLDERS.append(folder)
-        yield folder
+    # It has its name before it is there, so that there is no moment at which nobody knows of it.
+    path = Path(tempfile.gettempdir(), f"edgeprune-{os.urandom(8).hex()}")
+    FOLDERS.append(path)
+    path.mkdir(0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _leave_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
-    for folder in FOLDERS:
-        shutil.rmtree(folder, ignore_errors=True)
+    _remove_folders()
     os._exit(0)
+
+
+def _remove_folders() -> None:
+    for _ in range(100):  # a session may still be writing into one
+        if not any(folder.exists() for folder in FOLDERS):
+            return
+        for folder in FOLDERS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
