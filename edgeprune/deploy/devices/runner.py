@@ -45,6 +45,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -487,7 +488,7 @@ def _say(line: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _folder() -> Any:
+def _folder() -> Iterator[Path]:
     """A temporary folder, which goes too when the job is given up in the middle of it."""
     # It has its name before it is there, so that there is no moment at which nobody knows of it.
     path = Path(tempfile.gettempdir(), f"edgeprune-{os.urandom(8).hex()}")
