@@ -77,7 +77,7 @@ def check(
     budget: Sequence[str] = (),
     on_inconclusive: "Policy" = "warn",
     max_seconds: float | None = None,
-    device: str = "local://",
+    device: str | None = None,
 ) -> "Report":
     """Judge an ONNX file by every budget of its target, as ``edgeprune check``; without torch.
 
@@ -90,7 +90,8 @@ def check(
         budget: Budgets in place of the target's, each ``NAME=VALUE`` such as ``p90_ms=6``.
         on_inconclusive: What an undecided budget means for ``exit_code``.
         max_seconds: Longest time for each timed budget in seconds; the target's by default.
-        device: Where to measure: ``local://`` or ``ssh://user@host[:port]``.
+        device: Where to measure: ``local://``, ``ssh://user@host[:port]`` or ``exec:COMMAND``;
+            the target's by default, else here.
 
     Returns:
         The report: ``outcome``, ``verdicts``, ``exit_code``; a missed budget raises nothing.
@@ -104,11 +105,12 @@ def check(
     from edgeprune.target import load_target
     from edgeprune.target_overrides import with_budgets
 
+    profile = load_target(target)
     options = gate.Options(
         baseline=None if baseline is None else Path(baseline),
         max_ratio=max_ratio,
         on_inconclusive=on_inconclusive,
         max_seconds=max_seconds,
-        device=connect(device),
+        device=connect(device or profile.device.uri),
     )
-    return gate.check(Path(model), with_budgets(load_target(target), budget), options)
+    return gate.check(Path(model), with_budgets(profile, budget), options)

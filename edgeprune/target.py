@@ -1,6 +1,7 @@
 """Target profiles: how a device runs models, its channel grid and the budgets to be met."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -140,6 +141,17 @@ class Budget(_Table):
     absolute: AbsoluteBudget = AbsoluteBudget()
 
 
+class DeviceTable(_Table):
+    """A command that starts a Python on the device; only the user's own profiles may have one."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def uri(self) -> str:
+        """The address of the device; ``local://`` where no command is named."""
+        return "local://" if self.command is None else f"exec:{shlex.join(self.command)}"
+
+
 class TargetProfile(_Table):
     """One device, as read from ``targets/<name>.toml`` (docs/target.md has every key)."""
 
@@ -147,6 +159,8 @@ class TargetProfile(_Table):
     name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
     proxy_for: str | None = None
+    # Of this user alone: no hash covers it, and no run folder or checkpoint carries it on.
+    device: DeviceTable = Field(default=DeviceTable(), exclude=True)
     runtime: Runtime = Runtime()
     channels: Channels = Channels()
     input: Inputs = Inputs()
@@ -172,13 +186,19 @@ def load_target(name: str) -> TargetProfile:
     the profiles that come with edgeprune.
 
     Raises:
-        InputError: no such profile, not TOML, an unknown key or a value out of range.
+        InputError: no such profile, not TOML, an unknown key, a value out of range, or a command.
     """
     path = _find(name)
     try:
-        return TargetProfile.model_validate(read_toml(path))
+        profile = TargetProfile.model_validate(read_toml(path))
     except ValidationError as error:
         raise InputError(f"{path}: {problem_of(error)}") from None
+    if profile.device.command and path.resolve().parent != _own_folder().resolve():
+        raise InputError(
+            f"{path}: device.command runs code, so only a profile in {_own_folder()} may set it; "
+            "put it there, or pass --device exec:COMMAND"
+        )
+    return profile
 
 
 def list_targets() -> dict[str, Path]:
@@ -198,8 +218,12 @@ def data_folder(kind: str) -> Path:
 
 def _folders() -> Iterator[Path]:
     yield Path("targets")  # nearest first: a project's own profile wins
-    yield platformdirs.user_config_path("edgeprune") / "targets"
+    yield _own_folder()
     yield data_folder("targets")
+
+
+def _own_folder() -> Path:
+    return platformdirs.user_config_path("edgeprune") / "targets"
 
 
 def _find(name: str) -> Path:

@@ -19,7 +19,7 @@ def with_precision(profile: TargetProfile, changed: Mapping[str, Any]) -> Target
     content = profile.model_dump(by_alias=True)
     content["precision"] |= {key: value for key, value in changed.items() if value is not None}
     try:
-        return TargetProfile.model_validate(content)
+        return _of(content, profile)
     except ValidationError as error:
         raise InputError(problem_of(error)) from None
 
@@ -52,7 +52,7 @@ def with_budgets(profile: TargetProfile, settings: Sequence[str]) -> TargetProfi
             raise InputError(f"--budget {setting}: there is no budget {name!r}{hint}")
         content["budget"][kinds[0]][name.rpartition(".")[2]] = None if value == "none" else value
     try:
-        return TargetProfile.model_validate(content)
+        return _of(content, profile)
     except ValidationError as error:
         raise InputError(f"--budget: {problem_of(error)}") from None
 
@@ -79,9 +79,15 @@ def with_inputs(profile: TargetProfile, settings: Sequence[str]) -> TargetProfil
             raise InputError(f"--input wants NAME=1x3x224x224, not {setting!r}")
         content["input"][name] = feed
     try:
-        return TargetProfile.model_validate(content)
+        return _of(content, profile)
     except ValidationError as error:
         raise InputError(f"--input: {problem_of(error)}") from None
+
+
+def _of(content: dict[str, Any], profile: TargetProfile) -> TargetProfile:
+    """A profile from changed values; the command of its device is in none of them."""
+    made = TargetProfile.model_validate(content)
+    return made.model_copy(update={"device": profile.device})
 
 
 def _budgets(content: dict[str, Any], kind: str) -> list[str]:

@@ -117,3 +117,29 @@ def test_a_key_that_no_input_has_is_named(tmp_path):
 
 def test_a_profile_may_begin_with_a_byte_order_mark(tmp_path):
     assert load_target(profile(tmp_path, "\ufeff" + MINIMAL)).name == "t"
+
+
+COMMAND = MINIMAL + '[device]\ncommand = ["docker", "exec", "-i", "my pi", "python3"]\n'
+
+
+def test_a_command_is_taken_from_the_users_own_folder_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    own = tmp_path / "config" / "edgeprune" / "targets"
+    own.mkdir(parents=True)
+    (own / "t.toml").write_text(COMMAND)
+    monkeypatch.chdir(tmp_path)
+    assert load_target("t").device.uri == "exec:docker exec -i 'my pi' python3"
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "targets" / "t.toml").write_text(COMMAND)
+    for name in ("t", "targets/t.toml"):
+        with pytest.raises(InputError, match=r"only a profile in \S+ may set it; put it"):
+            load_target(name)
+
+
+def test_a_command_is_not_carried_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeprune.target._own_folder", lambda: tmp_path)
+    target = load_target(profile(tmp_path, COMMAND))
+    plain = load_target(profile(tmp_path, MINIMAL))
+    assert target.sha256 == plain.sha256
+    assert "docker" not in target.model_dump_json()
+    assert plain.device.uri == "local://"

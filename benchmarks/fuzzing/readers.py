@@ -17,7 +17,7 @@ from PIL import Image
 from edgeprune.cli import project_file
 from edgeprune.cli.main import main as command_line
 from edgeprune.deploy.artifact import facts, provenance, seal
-from edgeprune.deploy.devices.job import parsed
+from edgeprune.deploy.devices.reply import parsed
 from edgeprune.deploy.gate import formats
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.table import storage
@@ -216,7 +216,7 @@ def devices(made: Maker) -> list[Reader]:
     lines = [line for line in refused if line["kind"] != "error"]
 
     def answered(texts: list[bytes]) -> list[str]:
-        seen = list(parsed(texts, "the device", lambda: WORDS[1]))
+        seen = list(parsed(texts, "the device", lambda: WORDS[1], written.JOB))
         facts = [value for line in seen for value in line.get("machine", {}).values()]
         # They are printed and reported as they are.
         return [str(each) for value in facts for each in _listed(value)]

@@ -5,7 +5,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edgeprune.deploy.devices.job import Epoch, Job
+from edgeprune.target import Runtime
+
 COMMAND = [sys.executable, "-m", "edgeprune"]
+# What the device below is asked.
+JOB = Job(
+    models=(b"", b""),
+    runtime=Runtime(),
+    graphs=(0,),
+    memory=(0,),
+    batches=((0, np.zeros((1, 3, 8, 8), np.float32)),),
+    epochs=(Epoch(open=(0, 1), sequence=(0, 1)),),
+)
 SEARCH = ["search", "--strategy", "uniform", "--epochs", "1", "--max-latency-ratio", "0.8"]
 
 
@@ -32,6 +46,7 @@ def answer() -> list[dict[str, Any]]:
         "python": "3.11.2",
         "onnxruntime": "1.32.0",
         "providers": ["CPUExecutionProvider"],
+        "emulated": None,
     }
     epoch = {
         "kind": "epoch",
@@ -50,6 +65,7 @@ def answer() -> list[dict[str, Any]]:
         {"kind": "machine", "machine": facts},
         {"kind": "graph", "model": 0, "onnx": "CAo="},
         {"kind": "memory", "model": 0, "load_ns": 5, "peak_bytes": 10},
+        {"kind": "logits", "model": 0, "shape": [1, 2], "data": "AACAPwAAAEA="},
         epoch,
         {"kind": "error", "code": "model", "message": "0.onnx: Unsupported model IR version: 14"},
         {"kind": "end"},

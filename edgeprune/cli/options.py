@@ -231,11 +231,12 @@ Seed = Annotated[
 ]
 
 Uri = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--device",
         metavar="URI",
-        help="Where to measure: local:// or ssh://user@host[:port].",
+        help="Where to measure: local://, ssh://user@host[:port], exec:COMMAND (that starts "
+        "Python) or emulate://CORE (no times); the target's by default, else local://.",
         autocompletion=completion.devices,
         rich_help_panel=DEVICE,
     ),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.devices.reply import refuse_emulated
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models.zoo import ModelSpec
@@ -90,6 +91,8 @@ class Request:
             raise InputError("--new-head needs --weights; a network without them is new anyhow")
         names.refuse_unknown(self.strategy)
         connect(self.device)  # a wrong address is refused before anything is trained
+        if self.device.startswith("emulate://"):
+            refuse_emulated({"emulated": "QEMU"}, self.device)
         if self._unlimited and not self.only_accuracy and self.strategy not in names.UNBOUND:
             raise InputError(
                 f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "

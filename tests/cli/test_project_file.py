@@ -73,6 +73,7 @@ DELICATE = {
         ("[check]\njunit = 'x'", "--junit"),
         ("[search]\nmodel = 'evil:make'", "--model"),
         ("[search]\nout = 'x'", "--out"),
+        ("[check]\ndevice = 'exec:evil'", "--device"),
         ("[search]\noverwrite = true", "--overwrite"),
         ("[search]\ndevice = 'ssh://evil'", "--device"),
         ("[check]\ndevice = 'ssh://evil'", "--device"),
@@ -104,6 +105,7 @@ def test_nor_may_the_environment_set_it():
         ("SEARCH_MODEL", "evil:make"),
         ("CHECK_MAX_RATIO", "9"),
         ("CHECK_ON_INCONCLUSIVE", "pass"),
+        ("CHECK_DEVICE", "exec:evil"),
     ):
         with pytest.raises(InputError, match=f"^EDGEPRUNE_{name}: only the command line"):
             refuse_environment(DELICATE, {f"EDGEPRUNE_{name}": value})

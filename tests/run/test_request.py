@@ -22,6 +22,7 @@ def asked(**changes):
         ({"resume": True, "out": Path("r"), "overwrite": True}, "without --overwrite"),
         ({"strategy": "jiont"}, "did you mean 'joint'"),
         ({"device": "ftp://host"}, "neither local:// nor ssh://"),
+        ({"device": "emulate://pentium"}, "no core that is emulated"),
         ({"budget": RelativeBudget()}, "needs a budget"),
     ],
 )

@@ -72,7 +72,7 @@ def check(
             rich_help_panel=options.DEVICE,
         ),
     ] = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     json: options.Json = None,
     junit: Annotated[
         Path | None,
@@ -114,7 +114,7 @@ def check(
             max_ratio=max_ratio,
             on_inconclusive=on_inconclusive.value,
             max_seconds=max_seconds,
-            device=connect(device),
+            device=connect(device or profile.device.uri),
         )
         if self_test:
             from edgeprune.deploy.gate.resolution import self_test as run_self_test

@@ -1,5 +1,6 @@
-"""The commands on devices: check."""
+"""The commands on devices: check, and emulate for an Arm core."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ def check_device(
         str,
         typer.Argument(
             metavar="URI",
-            help="Device to reach: local:// or ssh://user@host[:port].",
+            help="local://, ssh://user@host[:port], exec:COMMAND or emulate://CORE.",
             autocompletion=completion.devices,
         ),
     ],
@@ -28,4 +29,31 @@ def check_device(
 
     ready(json)
     record = reach(uri)
+    tell(record.to_json(), json, lambda: typer.echo(record.to_text(), nl=False))
+
+
+@devices_app.command("emulate", cls=Command)
+def emulate_device(
+    core: Annotated[
+        str,
+        typer.Argument(metavar="CORE", help="cortex-a53, cortex-a72, cortex-a76 or neoverse-n1."),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder to build in, about 200 MB; in the user's cache by default.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    json: options.Json = None,
+) -> None:
+    """Build an Arm core under QEMU, without root rights, for checks of all but its time."""
+    from edgeprune.cli.output import ready, tell
+    from edgeprune.cli.progress_display import shown
+    from edgeprune.deploy.devices.arm_root import build
+
+    ready(json)
+    with shown() as progress:
+        record = build(core, root, progress)
     tell(record.to_json(), json, lambda: typer.echo(record.to_text(), nl=False))

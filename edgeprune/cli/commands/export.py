@@ -159,7 +159,7 @@ def export(
             rich_help_panel=QUANTISATION,
         ),
     ] = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     overwrite: options.Overwrite = False,
     json: options.Json = None,
     trust_factory: options.Trust = False,
@@ -167,7 +167,7 @@ def export(
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
     needs_search("export")
     from edgeprune.cli.output import ready
-    from edgeprune.deploy.devices.device import connect
+    from edgeprune.deploy.devices.device import Local, connect
     from edgeprune.export.checkpoint_file import export_checkpoint
     from edgeprune.export.file_options import FileOptions
     from edgeprune.export.int8_request import Int8Request
@@ -185,7 +185,9 @@ def export(
             "calibration_method": calibration_method,
             "exclude": _excluded(exclude),
         },
-        int8=Int8Request(source=data, calibration=calibration, device=connect(device)),
+        int8=Int8Request(
+            source=data, calibration=calibration, device=connect(device or Local.uri)
+        ),
     )
     ready(json, checkpoint, output)
     if model is None:

@@ -38,7 +38,7 @@ def doctor(
     ] = None,
     target: options.TargetName = "mobile-cpu",
     shape: Shapes = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     max_seconds: Annotated[
         float,
         typer.Option(
@@ -57,13 +57,14 @@ def doctor(
     from edgeprune.target import load_target
 
     ready(json, file, baseline)
+    profile = load_target(target)
     asked = examine.Options(
         baseline=baseline,
         shapes=dict(shape or ()),
         max_seconds=max_seconds,
-        device=connect(device),
+        device=connect(device or profile.device.uri),
     )
-    found = examine.examine(file, load_target(target), asked)
+    found = examine.examine(file, profile, asked)
     tell(found.to_json(), json, lambda: typer.echo(found.to_text(), nl=False))
 
 

@@ -42,7 +42,7 @@ def probe(
     classes: options.Classes = 10,
     image_size: options.Side = None,
     model_arg: options.ModelArguments = None,
-    device: options.Uri = "local://",
+    device: options.Uri = None,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -64,9 +64,9 @@ def probe(
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
-    size = side(model, image_size, profile)
+    size, uri = side(model, image_size, profile), device or profile.device.uri
     ready(json)
     with shown() as progress:
-        report = probed(spec, size, profile, device, rebuild=rebuild, progress=progress)
+        report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)
     plain = {"model": model, "target": profile.name, **records.probe(report)}
     tell(document("edgeprune.probe/1", plain), json, lambda: console.show_probe(report))

@@ -63,14 +63,14 @@ def init_target(
             metavar="NAME", help="Name of the new profile: lower case, such as my-board."
         ),
     ],
-    device: options.Uri = "local://",
+    device: options.Uri = None,
 ) -> None:
     """Write targets/NAME.toml for a device, its grid of widths and fingerprint measured."""
     from edgeprune.cli.progress_display import shown
     from edgeprune.cli.target_file import new, place_for, to_toml
     from edgeprune.files import disk_errors, write_whole
 
-    path = place_for(name)
+    path, device = place_for(name), device or "local://"
     with shown() as progress:
         profile = new(name, device, progress)
     with disk_errors(path.parent):

@@ -1,7 +1,11 @@
 """Parity of an ONNX file: its logits on real images against those of its network."""
 
+import base64
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,10 @@ from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.facts import Facts
 from edgeprune.deploy.artifact.parity_samples import network_input
 from edgeprune.deploy.artifact.provenance import Provenance
+from edgeprune.deploy.devices.device import Device
+from edgeprune.deploy.devices.job import Job, Line
 from edgeprune.deploy.devices.sessions import open as open_session
-from edgeprune.errors import InputError, PromiseError
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.target import Parity, Runtime, TargetProfile
 
 
@@ -86,23 +92,44 @@ def check(
         MachineError: it cannot run here.
     """
     session = open_session(model, runtime or Runtime())
-    batch = session.input_shape[0]
+
+    def answers(parts: Sequence[Floats32]) -> Floats32:
+        return np.concatenate([session.run(part) for part in parts])
+
+    return _judged(answers, session.input_shape[0], images, expected, tolerance)
+
+
+def _judged(
+    answers: Callable[[Sequence[Floats32]], Floats32],
+    batch: int | str,
+    images: Floats32,
+    expected: Floats32,
+    tolerance: Parity,
+) -> ParityReport:
     # A batch folded into a constant shape answers by one and fails by three.
     sizes = (batch,) if isinstance(batch, int) else (1, 3)
     reports = []
     for size in sizes:
         parts = [images[start : start + size] for start in range(0, len(images), size)]
-        found = np.concatenate([session.run(part) for part in parts])
+        found = answers(parts)
         reports.append(compare(expected, found, atol=tolerance.atol, rtol=tolerance.rtol))
     return min(reports, key=lambda report: (report.passed, -report.max_abs))
 
 
-def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> ParityReport:
+def replay(
+    file: Facts, provenance: Provenance, target: TargetProfile, device: Device | None = None
+) -> ParityReport:
     """Run a sealed file on the images it carries, opened as on the target; needs no torch.
+
+    Args:
+        file: The file.
+        provenance: Its record.
+        target: Says how it is opened, and how near its answers have to be.
+        device: Where it runs; in this process by default.
 
     Raises:
         InputError: the file carries no images.
-        MachineError: it cannot run here.
+        MachineError: it cannot run there.
         PromiseError: an answer differs from the recorded one.
     """
     samples = provenance.parity
@@ -111,7 +138,13 @@ def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> Parity
     size = provenance.input_shape[1:]  # height and width
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
-    report = check(file.file.whole, images, expected, target.parity, target.runtime)
+    if device is None:
+        report = check(file.file.whole, images, expected, target.parity, target.runtime)
+    else:
+        job = Job(models=(file.model,), runtime=target.runtime)
+        answers = partial(_answers_on, device, job, expected.shape[1])
+        batch = _batch(file)
+        report = _judged(answers, batch, images, expected, target.parity)
     # Kernels of another instruction set round integers otherwise, so int8 is held to its noise.
     int8 = provenance.precision == "int8"
     passed = report.sqnr_db >= target.parity.sqnr_db if int8 else report.passed
@@ -121,3 +154,24 @@ def replay(file: Facts, provenance: Provenance, target: TargetProfile) -> Parity
             f"on sample {report.worst_image}; try another onnxruntime, or export again"
         )
     return report
+
+
+def _batch(file: Facts) -> int | str:
+    """Size of the input's first axis in the file; a text where it is open."""
+    return file.proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or "N"
+
+
+def _answers_on(device: Device, job: Job, classes: int, parts: Sequence[Floats32]) -> Floats32:
+    """Logits (N, classes) of a job's only model, run on a device batch by batch."""
+    asked = replace(job, batches=tuple((0, part) for part in parts))
+    with closing(device.run(asked)) as lines:
+        found = [line for line in lines if line["kind"] == "logits"]
+    said = zip(found, parts, strict=True)  # a device answers as often as it was asked
+    return np.concatenate([_logits(line, (len(part), classes), device.uri) for line, part in said])
+
+
+def _logits(line: Line, shape: tuple[int, int], where: str) -> Floats32:
+    content = base64.b64decode(line["data"])
+    if tuple(line["shape"]) != shape or len(content) != 4 * math.prod(shape):  # bytes of a float32
+        raise MachineError(f"{where}: it does not answer {shape[0]} images with {shape[1]} logits")
+    return np.frombuffer(content, "<f4").reshape(shape)

@@ -1,1 +1,1 @@
-"""Where a job runs: this machine, or another over ssh."""
+"""Where a job runs: this machine, another over ssh, or any command."""

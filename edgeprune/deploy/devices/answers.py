@@ -1,6 +1,7 @@
 """What a device may answer: kinds of lines, types, ranges and sizes; all else is refused."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -15,6 +16,7 @@ Text = Annotated[str, Field(max_length=500)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63, strict=True)]
 Duration = Annotated[int, Field(gt=0, lt=1 << 63, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 Flags = Annotated[list[Text], Field(max_length=100)]
 
 
@@ -35,6 +37,7 @@ class _Facts(_Line):
     python: Text
     onnxruntime: Text
     providers: Flags
+    emulated: Text | None = None
 
 
 class _Machine(_Line):
@@ -45,7 +48,7 @@ class _Machine(_Line):
 class _Graph(_Line):
     kind: Literal["graph"]
     model: Count
-    onnx: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    onnx: Base64
 
 
 class _Memory(_Line):
@@ -72,6 +75,13 @@ class _Outputs(_Line):
     kind: Literal["outputs"]
     model: Count
     shapes: dict[str, Annotated[list[Count], Field(max_length=64)]]
+
+
+class _Logits(_Line):
+    kind: Literal["logits"]
+    model: Count
+    shape: Annotated[list[Count], Field(max_length=64)]
+    data: Base64
 
 
 class _Epoch(_Line):
@@ -101,20 +111,49 @@ class _End(_Line):
 
 _ANSWER: TypeAdapter[Any] = TypeAdapter(
     Annotated[
-        _Machine | _Graph | _Memory | _Profile | _Outputs | _Epoch | _Error | _End,
+        _Machine | _Graph | _Memory | _Profile | _Outputs | _Logits | _Epoch | _Error | _End,
         Field(discriminator="kind"),
     ]
 )
+
+
+class Lines:
+    """Cuts what comes from a device in pieces into lines."""
+
+    def __init__(self, where: str) -> None:
+        """``where`` is the device, for messages."""
+        self.where = where
+        self._begun = bytearray()
+
+    def of(self, piece: bytes) -> Iterator[bytes]:
+        """The lines that end in this piece.
+
+        Raises:
+            MachineError: a line is longer than 64 MiB.
+        """
+        first, *others = piece.split(b"\n")
+        self._begun += first
+        for other in others:
+            yield bytes(self._begun)
+            self._begun[:] = other
+        if len(self._begun) > MOST_BYTES:
+            raise MachineError(
+                f"{self.where}: a line of its answer has more than {MOST_BYTES >> 20} MiB"
+            )
+
+    def rest(self) -> Iterator[bytes]:
+        """What no line break ended."""
+        if self._begun:
+            yield bytes(self._begun)
+        self._begun.clear()
 
 
 def read_line(text: str | bytes, where: str) -> dict[str, Any] | None:
     """Read one line of a device's answer; None where it is no JSON, a banner or a warning.
 
     Raises:
-        MachineError: it is longer than 64 MiB, or JSON that no runner says.
+        MachineError: it is JSON that no runner says.
     """
-    if len(text) > MOST_BYTES:
-        raise MachineError(f"{where}: a line of its answer has more than {MOST_BYTES >> 20} MiB")
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""The devices that run a job: ``local://``, a fresh process here, and ``ssh://user@host``.
+"""The devices that run a job: a fresh process here, ``ssh://user@host``, ``exec:COMMAND``.
 
-Both run the same file (``runner.py``) and give the same lines, so a verdict never depends on how
+All run the same file (``runner.py``) and give the same lines, so a verdict never depends on how
 the device was reached. Everything that times a model goes through here::
 
     epochs = (Epoch(open=(0, 1), sequence=(1, 0)),) * 4
@@ -10,23 +10,19 @@ the device was reached. Everything that times a model goes through here::
             if line["kind"] == "epoch": ...
 """
 
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, suppress
-from functools import partial
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
-from queue import Empty, Queue
-from typing import IO, Protocol, cast
+from typing import Protocol
 
-from edgeprune.deploy.devices.answers import MOST_BYTES
-from edgeprune.deploy.devices.job import File, Job, Line, content_of, parsed, silent
+from edgeprune.deploy.devices.conversation import Conversation
+from edgeprune.deploy.devices.job import RUNNER, File, Job, Line, content_of
+from edgeprune.deploy.devices.reply import parsed
 from edgeprune.errors import InputError, MachineError
 
 HERE = "this machine"
-RUNNER = Path(__file__).with_name("runner.py")
 
 
 class Device(Protocol):
@@ -45,6 +41,8 @@ class Device(Protocol):
         * ``profile``: ``model``, ``nodes``: ``name``, ``op``, ``provider`` and ``ns`` a run of
           each node of the optimised graph, in the order in which they ran.
         * ``outputs``: ``model``, ``shapes`` of its outputs by name (runner.py).
+        * ``logits``: ``model``, ``shape``, ``data``: its first output for a batch, as float32 in
+          base64.
         * ``epoch``: ``epoch`` its number, ``samples`` (rounds, positions in sequence, burst) in
           nanoseconds of the job's clock, ``opened_ns`` and ``finite`` (its first answer holds
           neither NaN nor infinity) per session, and the growth of
@@ -59,7 +57,9 @@ class Device(Protocol):
 
 
 def connect(uri: str = "local://") -> Device:
-    """The device at ``local://`` or ``ssh://user@host[:port]``; nothing is started yet.
+    """The device at ``local://``, ``ssh://user@host[:port]``, ``exec:...`` or ``emulate://...``.
+
+    Nothing is started yet.
 
     Raises:
         InputError: not a device address.
@@ -70,7 +70,18 @@ def connect(uri: str = "local://") -> Device:
         from edgeprune.deploy.devices.ssh import Remote
 
         return Remote(uri)
-    raise InputError(f"device {uri!r} is neither local:// nor ssh://user@host[:port]")
+    if uri.startswith("exec:"):
+        from edgeprune.deploy.devices.command import Command, words_of
+
+        return Command(words_of(uri), uri)
+    if uri.startswith("emulate://"):
+        from edgeprune.deploy.devices.emulated import emulated
+
+        return emulated(uri)
+    raise InputError(
+        f"device {uri!r} is neither local:// nor ssh://user@host[:port], exec:COMMAND or "
+        "emulate://CORE"
+    )
 
 
 class Local:
@@ -86,21 +97,15 @@ class Local:
         """See ``Device.run``."""
         with ExitStack() as stack:
             try:
-                folder = Path(
-                    stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeprune-"))
-                )
-                paths = [str(_as_file(m, folder / f"{i}.onnx")) for i, m in enumerate(job.files)]
-                errors = stack.enter_context((folder / "stderr").open("w+b"))
-                lines = stack.enter_context(_Process(self.python, errors))
+                made = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeprune-"))
+                models = enumerate(job.files)
+                paths = [str(_as_file(model, Path(made, f"{n}.onnx"))) for n, model in models]
             except OSError as error:
                 raise MachineError(f"{HERE} cannot start measuring: {error}") from None
-            answer = lines.answer(job.to_json(paths), job.timeout)
-            yield from parsed(answer, HERE, partial(_content, errors))
-
-
-def _content(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+            command = [self.python, "-P", str(RUNNER)]  # our modules must not hide the library's
+            talk = stack.enter_context(Conversation(command, HERE, job.timeout))
+            talk.send(job.to_json(paths).encode() + b"\n")
+            yield from parsed(talk.lines(), HERE, talk.last_words, job)
 
 
 def _as_file(model: File, path: Path) -> Path:
@@ -108,46 +113,3 @@ def _as_file(model: File, path: Path) -> Path:
         return model.resolve()
     path.write_bytes(content_of(model))
     return path
-
-
-class _Process:
-    """The runner in a process of its own; leaving the block ends it."""
-
-    def __init__(self, python: str, stderr: IO[bytes]) -> None:
-        pipe = subprocess.PIPE
-        command = [python, "-P", str(RUNNER)]  # our module names must not hide the library's
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr)
-        self.stdin = cast(IO[bytes], self.process.stdin)
-        self.stdout = cast(IO[bytes], self.process.stdout)
-        self.lines: Queue[bytes] = Queue()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def answer(self, job: str, timeout: float) -> Iterator[bytes]:
-        with suppress(BrokenPipeError):  # it died at once: stderr says why
-            self.stdin.write(job.encode() + b"\n")
-            self.stdin.flush()
-        try:
-            while line := self.lines.get(timeout=timeout):
-                yield line
-        except Empty:
-            raise silent(HERE, timeout) from None
-
-    def _read(self) -> None:
-        while line := self.stdout.readline(MOST_BYTES + 1):
-            self.lines.put(line)
-        self.lines.put(b"")
-
-    def __enter__(self) -> "_Process":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(BrokenPipeError):
-            self.stdin.close()  # the runner leaves when its stdin closes
-        try:
-            self.process.wait(5)  # seconds; a run of a large model cannot be interrupted
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.reader.join()
-        self.stdout.close()

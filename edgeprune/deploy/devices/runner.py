@@ -6,7 +6,8 @@ statistics: what is measured, in which order and when to stop is the caller's to
 
 Job::
 
-    {"models": ["/tmp/x/0.onnx", ...], "names": ["a.onnx", ...],  paths here, names for errors
+    {"models": ["/tmp/x/0.onnx", ...],  paths here, or how many bytes of it follow the job's line
+     "names": ["a.onnx", ...],           for errors
      "values": {"scale": 1.0},           what all elements of an input are; else random ones
      "shapes": [null | [1, 3, 32, 32] | {"x": [1, 3]}],  per model, for inputs of open shape
      "options": [{"arena": false}, {}],  per model, in place of the options below; see options()
@@ -15,14 +16,15 @@ Job::
      "graphs": [0], "memory": [0],       models whose graph, or load time and memory, is wanted
      "profiles": [0, 1], "profile_seconds": 2.0,  models that are timed node by node, in turn
      "outputs": [0],                     models whose outputs' shapes are wanted
+     "batches": [{"model": 0, "shape": [4, 3, 32, 32], "data": base64 of float32}],  to answer
      "most_bytes": 8589934592,           of address space, for a model that may ask for any; null
      "epochs": [{"open": [0, 1],         models opened afresh, in this order; repeats are copies
                  "sequence": [1, 0],     one round: positions in "open", run one after another
                  "rounds": 8, "burst": 2, "warmup": 3, "lead_in": 1}]}
 
-Lines: one ``machine``, then ``graph``, ``memory``, ``profile``, ``outputs`` and ``epoch`` lines
-as asked for, then ``end``; or ``error`` with a code: ``missing``, ``provider``, ``model``,
-``memory`` or ``machine``.
+Lines: one ``machine``, then ``graph``, ``memory``, ``profile``, ``outputs``, ``logits`` and
+``epoch`` lines as asked for, then ``end``; or ``error`` with a code: ``missing``, ``provider``,
+``model``, ``memory`` or ``machine``.
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ import math
 import os
 import platform
 import re
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,8 @@ NOISE = r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+:\d+ .*\) (?=[A-Z])|Load mode
 # What its allocators say where the system gives no more memory.
 LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out of memory")
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
+
+FOLDERS: list[Path] = []  # temporary ones, made so far
 
 
 class JobError(Exception):
@@ -64,6 +70,9 @@ class JobError(Exception):
 def main() -> None:
     """Read one job from stdin, answer it line by line, leave."""
     job = json.loads(sys.stdin.buffer.readline())
+    for model, given in enumerate(job["models"]):
+        if isinstance(given, int):
+            job["models"][model] = sys.stdin.buffer.read(given)
     gc.disable()  # a collection inside a timed run would be charged to the model
     threading.Thread(target=_leave_when_stdin_closes, daemon=True).start()
     try:
@@ -94,6 +103,8 @@ def answers(job: dict[str, Any]) -> Any:
         yield {"kind": "profile", **line}
     for model in job.get("outputs", []):
         yield {"kind": "outputs", "model": model, "shapes": sessions.output_shapes(model)}
+    for batch in job.get("batches", []):
+        yield {"kind": "logits", "model": batch["model"], **sessions.logits(batch)}
     for number, epoch in enumerate(job.get("epochs", [])):
         timed = partial(sessions.timed_epoch, epoch)
         # A process keeps an offset of 1 to 2 % between two networks, as a pair of sessions does.
@@ -176,7 +187,7 @@ class Sessions:
         given = shapes and shapes[model]
         named = given.get(node.name) if isinstance(given, dict) else given
         shape: Any = node.shape if named is None else named
-        kind = {"float": "float32", "double": "float64"}.get(node.type[7:-1], node.type[7:-1])
+        kind = _kind(node)
         if node.type[:7] != "tensor(" or not re.fullmatch(r"bool|u?int\d+|float\d\d", kind):
             raise ValueError(f"input {node.name} is {node.type}, which cannot be fed")
         if node.name in (self.job.get("values") or {}):
@@ -254,10 +265,24 @@ class Sessions:
         same = (name for name in names if first[name] is not None and first[name] == second[name])
         return {name: list(first[name]) for name in same}
 
+    def logits(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The first output for a batch of images, as float32 in base64."""
+        import numpy as np
+
+        session, pixels = self.open(batch["model"]), base64.b64decode(batch["data"])
+        node = session.get_inputs()[0]
+        images = np.frombuffer(pixels, "<f4").reshape(batch["shape"])
+        try:
+            output = session.run(None, {node.name: np.ascontiguousarray(images, _kind(node))})[0]
+        except Exception as error:
+            raise self._refusal(batch["model"], error) from error
+        found = np.ascontiguousarray(output, "<f4")
+        return {"shape": found.shape, "data": base64.b64encode(found.tobytes()).decode()}
+
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
-        with tempfile.TemporaryDirectory() as folder:
-            path, options = Path(folder) / "graph.onnx", self.options(model)
+        with _folder() as folder:
+            path, options = folder / "graph.onnx", self.options(model)
             entry = "session.optimized_model_external_initializers_"
             options.optimized_model_filepath = str(path)
             options.add_session_config_entry(entry + "file_name", "weights")
@@ -267,12 +292,12 @@ class Sessions:
 
     def profiled(self, models: list[int], most: int = 40) -> Any:
         """The time of each node, as onnxruntime's profiler has it, of models that run in turn."""
-        with tempfile.TemporaryDirectory() as folder:
+        with _folder() as folder:
             sessions, runs, count = [], [], 1  # call() makes the first run
             for model in models:
                 options = self.options(model)
                 options.enable_profiling = True
-                options.profile_file_prefix = str(Path(folder) / str(model))
+                options.profile_file_prefix = str(folder / str(model))
                 sessions.append(self.open(model, options))
                 runs.append(self.call(model, sessions[-1]))
             end = time.monotonic() + self.job.get("profile_seconds", 2.0)
@@ -362,6 +387,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": runtime.__version__,
         "providers": runtime.get_available_providers(),
+        "emulated": _emulator(),
     }
 
 
@@ -397,6 +423,17 @@ def _cpu_name(info: str) -> str:
     return _text("/proc/device-tree/model").strip("\0\n ") or name or platform.processor()
 
 
+def _emulator() -> str | None:
+    """The program that runs this process in place of a processor: QEMU's user mode."""
+    # It answers with the program it was given for the first name, and not for the second.
+    names = "/proc/self/exe", f"/proc/self/task/{threading.get_native_id()}/exe"
+    try:
+        given, real = map(os.readlink, names)
+    except OSError:  # no Linux
+        return None
+    return None if given == real else Path(real).name
+
+
 def _use_fastest_cores() -> None:
     # On big.LITTLE phones a run that lands on a small core measures another machine.
     file = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
@@ -430,6 +467,12 @@ def _text(path: str) -> str:
         return ""
 
 
+def _kind(node: Any) -> str:
+    """The type of an input's elements, as numpy calls it."""
+    name: str = node.type[7:-1]
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
 def _is_finite(output: Any) -> bool:
     # Extremes are NaN where one element is; an array of answers would raise the peak memory.
     floats = getattr(getattr(output, "dtype", None), "kind", "") == "f" and output.size
@@ -444,10 +487,32 @@ def _say(line: dict[str, Any]) -> None:
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder, which goes too when the job is given up in the middle of it."""
+    # It has its name before it is there, so that there is no moment at which nobody knows of it.
+    path = Path(tempfile.gettempdir(), f"edgeprune-{os.urandom(8).hex()}")
+    FOLDERS.append(path)
+    path.mkdir(0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _leave_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
+    _remove_folders()
     os._exit(0)
+
+
+def _remove_folders() -> None:
+    for _ in range(100):  # a session may still be writing into one
+        if not any(folder.exists() for folder in FOLDERS):
+            return
+        for folder in FOLDERS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

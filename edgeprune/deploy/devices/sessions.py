@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.deploy.devices import runner
-from edgeprune.deploy.devices.job import refused
+from edgeprune.deploy.devices.reply import refused
 from edgeprune.errors import InputError, MachineError
 from edgeprune.target import Runtime
 from edgeprune.text import one_line

@@ -9,16 +9,17 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from edgeprune.deploy.devices.job import File, Job, Line, broken_off, content_of, parsed, silent
+from edgeprune.deploy.devices.answers import Lines
+from edgeprune.deploy.devices.job import RUNNER, File, Job, Line, content_of
+from edgeprune.deploy.devices.reply import broken_off, parsed, silent
 from edgeprune.errors import InputError, MachineError
 
-RUNNER = Path(__file__).with_name("runner.py")
-CONNECT_SECONDS = 15
+CONNECT_SECONDS = 15  # to connect, to make the folder, and to end
+MOST_SAID = 1 << 16  # bytes of stderr
 CHUNK = 1 << 20  # bytes sent within one timeout
 T = TypeVar("T")
 GUARDIAN = (
@@ -66,48 +67,53 @@ class Remote:
             MachineError: unknown host key, refused login, lost connection, full disk, no Python,
                 no onnxruntime, wrong architecture, or silence.
         """
-        stderr: list[str] = []
+        stderr: list[bytes] = []
         with closing(self._lines(job, stderr)) as lines:
-            yield from parsed(lines, self.uri, lambda: "".join(stderr))
+            said = lambda: b"".join(stderr).decode(errors="replace")  # noqa: E731
+            yield from parsed(lines, self.uri, said, job)
 
-    def _lines(self, job: Job, stderr: list[str]) -> Generator[str]:
+    def _lines(self, job: Job, stderr: list[bytes]) -> Generator[bytes]:
         ssh = _asyncssh()
         answer = self._answer(ssh, job, stderr)
 
-        async def following() -> str:
+        async def following() -> bytes | None:
             async with _explained(ssh, self.uri):
-                return await anext(answer, "")
+                return await anext(answer, None)
 
         with asyncio.Runner() as loop:
             try:
-                while line := loop.run(following()):
+                while (line := loop.run(following())) is not None:
                     yield line
             finally:
                 loop.run(_closed(answer))
 
     async def _answer(
-        self, ssh: ModuleType, job: Job, stderr: list[str]
-    ) -> AsyncGenerator[str, None]:
-        async with (
-            await self._connection(ssh) as connection,
-            _folder(connection, self.uri) as folder,
-        ):
+        self, ssh: ModuleType, job: Job, stderr: list[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        async with self._connected(ssh) as connection, self._folder(connection) as folder:
             models = {f"{number}.onnx": job.files[number] for number in sorted(job.opened)}
             files = {RUNNER.name: RUNNER, **models}
             await self._upload(connection, files, folder, job.timeout)
             paths = [f"{folder}/{number}.onnx" for number in range(len(job.models))]
             command = f"exec {shlex.quote(self.python)} {shlex.quote(f'{folder}/{RUNNER.name}')}"
-            async with connection.create_process(_shell(command)) as process:
-                process.stdin.write(job.to_json(paths) + "\n")
-                while line := await self._within(job.timeout, process.stdout.readline()):
+            async with self._process(connection, command) as process:
+                process.stdin.write(job.to_json(paths).encode() + b"\n")
+                lines = Lines(self.uri)
+                # Each line in its time, however many pieces it comes in.
+                while found := await self._within(job.timeout, _some(lines, process.stdout)):
+                    for line in found:
+                        yield line
+                for line in lines.rest():
                     yield line
-                stderr.append(await process.stderr.read())
+                with suppress(TimeoutError):
+                    said = process.stderr.read(MOST_SAID)
+                    stderr.append(await asyncio.wait_for(said, CONNECT_SECONDS))
 
     async def _upload(
         self, connection: Any, files: Mapping[str, File], folder: str, seconds: float
     ) -> None:
         command = f"{shlex.quote(self.python)} -I -c {shlex.quote(UNPACK)} {shlex.quote(folder)}"
-        async with connection.create_process(_shell(command), encoding=None) as process:
+        async with self._process(connection, command) as process:
             for name, model in files.items():
                 content = content_of(model)
                 framed = f"{name} {len(content)}\n".encode() + content
@@ -128,6 +134,40 @@ class Remote:
         except TimeoutError:
             raise silent(self.uri, seconds) from None
 
+    @asynccontextmanager
+    async def _process(self, connection: Any, command: str) -> AsyncGenerator[Any, None]:
+        # The login shell over there may be anything; this is written for sh.
+        opening = connection.create_process(f"sh -c {shlex.quote(command)}", encoding=None)
+        process = await self._within(CONNECT_SECONDS, opening)
+        try:
+            yield process
+        finally:
+            process.close()
+            await _ended(connection, process)
+
+    @asynccontextmanager
+    async def _folder(self, connection: Any) -> AsyncGenerator[str, None]:
+        async with self._process(connection, GUARDIAN) as guardian:
+            folder = await self._within(CONNECT_SECONDS, guardian.stdout.readline())
+            if not folder.strip():
+                said = await self._within(CONNECT_SECONDS, guardian.stderr.read(MOST_SAID))
+                raise broken_off(self.uri, said.decode(errors="replace"))
+            try:
+                yield folder.decode(errors="replace").strip()
+            finally:
+                if not connection.is_closed():
+                    guardian.stdin.write_eof()
+                    await _ended(connection, guardian)
+
+    @asynccontextmanager
+    async def _connected(self, ssh: ModuleType) -> AsyncGenerator[Any, None]:
+        connection = await self._connection(ssh)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            await _ended(connection, connection)
+
     async def _connection(self, ssh: ModuleType) -> Any:
         named = {"username": self.user, "port": self.port}
         options = await ssh.SSHClientConnectionOptions.construct(
@@ -144,20 +184,6 @@ class Remote:
                 "model to a host whose key is not checked"
             )
         return await ssh.connect(self.host, options=options)
-
-
-@asynccontextmanager
-async def _folder(connection: Any, uri: str) -> AsyncGenerator[str, None]:
-    async with connection.create_process(_shell(GUARDIAN)) as guardian:
-        folder = (await guardian.stdout.readline()).strip()
-        if not folder:
-            raise broken_off(uri, await guardian.stderr.read())
-        try:
-            yield folder
-        finally:
-            if not connection.is_closed():
-                guardian.stdin.write_eof()
-                await asyncio.wait_for(guardian.wait_closed(), CONNECT_SECONDS)
 
 
 @asynccontextmanager
@@ -188,13 +214,24 @@ def _asyncssh() -> ModuleType:
     return asyncssh
 
 
-async def _closed(answer: AsyncGenerator[str, None]) -> None:
+async def _closed(answer: AsyncGenerator[bytes, None]) -> None:
     await answer.aclose()
 
 
-def _shell(command: str) -> str:
-    # The login shell over there may be anything; this is written for sh.
-    return f"sh -c {shlex.quote(command)}"
+async def _ended(connection: Any, closing: Any) -> None:
+    """Wait until it is closed; a far side that never says so loses the connection."""
+    try:
+        await asyncio.wait_for(closing.wait_closed(), CONNECT_SECONDS)
+    except TimeoutError:
+        connection.abort()
+
+
+async def _some(lines: Lines, stdout: Any) -> list[bytes]:
+    """Lines as they come, at least one; none at the end of stdout."""
+    while chunk := await stdout.read(CHUNK):
+        if found := list(lines.of(chunk)):
+            return found
+    return []
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.artifact.inputs import Shape
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.gate import absolute, integers, relative
+from edgeprune.deploy.gate import absolute, emulated, integers, relative
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.deploy.gate.inspection import inspect
@@ -105,7 +105,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     seen = inspect(candidate, reference, setting)
     machine, layouts = seen.machine, seen.layouts
     timed = None
-    if reference and limit:
+    if reference and limit and not machine.get("emulated"):
         paired = replace(setting, paces=seen.paces)
         timed = relative.latency(candidate, reference, paired, limit)
     verdicts = [*_as_sealed(candidate, profile, options), *relative.outputs(seen.finite)]
@@ -115,18 +115,23 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts, in_int8)]
     if in_int8:
         verdicts.append(integers.float_convolutions(seen.integers[0], profile))
-        verdicts += integers.gain(candidate, profile, setting)
+        if not machine.get("emulated"):
+            verdicts += integers.gain(candidate, profile, setting)
     asked = profile.budget.relative
     shares = {"latency": limit, "macs_ratio": asked.macs, "params_ratio": asked.params}
     verdicts = relative.with_doubt(verdicts, candidate, reference, shares)
     setting = replace(setting, paces=seen.paces[:1])
     limits, name = profile.budget.absolute, identify(machine)
-    here = Here(name, name == limits.fingerprint)
     last = timed.attempts[-1] if timed else None
-    known = last.candidate if last else None  # measured once, used twice
-    in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
-    verdicts += [*in_ms, *counted]
-    verdicts += absolute.footprints(candidate, limits, setting, here)
+    if machine.get("emulated"):
+        of_time, alone = emulated.undecided(machine, limit if reference else None, limits), None
+        verdicts += [*of_time, *counted]
+    else:
+        here = Here(name, name == limits.fingerprint)
+        known = last.candidate if last else None  # measured once, used twice
+        in_ms, alone = absolute.percentiles(candidate, limits, setting, here, known)
+        verdicts += [*in_ms, *counted]
+        verdicts += absolute.footprints(candidate, limits, setting, here)
     if not verdicts:
         raise InputError(f"target {profile.name} sets no budget to check; set one or --max-ratio")
     health = alone.health if alone else None
@@ -139,6 +144,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
+            *emulated.notes(machine),
             *_device_notes(profile, machine, layouts, reference),
             *_notes(profile, health),
         ),
@@ -213,13 +219,18 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
     except PromiseError as error:
         return [of_value("seal", 0, 1, "", str(error))]
     found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
-    if sealed.parity is None or options.device.uri != Local.uri:
-        return found  # onnxruntime of this machine says nothing about that of another device
+    if sealed.parity is None:
+        return found
+    # onnxruntime of this machine says nothing about that of another device.
+    device = None if options.device.uri == Local.uri else options.device
     try:
-        report = parity.replay(candidate, sealed, profile)
+        report = parity.replay(candidate, sealed, profile, device)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
-    said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
+    said = (
+        f"{report.images} real images answered within {report.max_abs:.1e} of torch, "
+        f"{report.top1_agreement:.0%} of the classes agree"
+    )
     return [*found, of_value("parity", 0, 0, "", said)]
 
 
@@ -264,7 +275,7 @@ def _device_notes(
     """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
     notes = []
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
-    if threads > cores:
+    if threads > cores and not machine.get("emulated"):
         notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
     found = layouts[0]
     if reference is None and found.blocked and (found.plain or found.reorders):

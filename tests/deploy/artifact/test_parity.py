@@ -1,5 +1,7 @@
 """Comparing logits: by hand, and through ONNX Runtime on a model small enough to compute."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.deploy.artifact import facts, parity, parity_samples, seal
 from edgeprune.deploy.artifact.provenance import Provenance
-from edgeprune.errors import InputError, PromiseError
+from edgeprune.deploy.devices.device import connect
+from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.target import Parity, TargetProfile
 
 TOLERANCE = Parity(atol=1e-4, rtol=1e-3)
@@ -141,3 +144,44 @@ def test_a_file_without_samples_says_so(tmp_path):
     file, provenance = _sealed(tmp_path, None)
     with pytest.raises(InputError, match="no parity samples"):
         parity.replay(file, provenance, TARGET)
+
+
+def _right(pixels):
+    return 2 * (pixels.reshape(4, 4) / 255 - 0.5) / 0.25
+
+
+def test_the_samples_may_be_answered_on_a_device(tmp_path):
+    device = connect(f"exec:{sys.executable}")
+    file, provenance = _sealed(tmp_path, _right)
+    report = parity.replay(file, provenance, TARGET, device)
+    assert report.passed
+    assert (report.images, report.top1_agreement) == (4, 1)
+
+
+def test_a_wrong_answer_there_breaks_a_promise_too(tmp_path):
+    file, provenance = _sealed(tmp_path, lambda p: p.reshape(4, 4) / 255)
+    with pytest.raises(PromiseError, match="parity samples wrongly"):
+        parity.replay(file, provenance, TARGET, connect(f"exec:{sys.executable}"))
+
+
+class Liar:
+    """A device that answers every batch with the same."""
+
+    uri = "liar://"
+
+    def __init__(self, shape, data):
+        self.line = {"kind": "logits", "model": 0, "shape": shape, "data": data}
+
+    def run(self, job):
+        yield {"kind": "machine", "machine": {}}
+        yield from [self.line] * len(job.batches)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [([1, 3], "AAAA" * 4), ([4], "AAAA" * 4), ([1, 4], "AAAA"), ([1, 4], "AAAA" * 400)],
+)
+def test_logits_of_another_shape_are_refused(tmp_path, shape, data):
+    file, provenance = _sealed(tmp_path, _right)
+    with pytest.raises(MachineError, match="does not answer 1 images with 4 logits"):
+        parity.replay(file, provenance, TARGET, Liar(shape, data))

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from edgeprune.deploy.devices.answers import read_line
-from edgeprune.deploy.devices.job import parsed
 from edgeprune.errors import MachineError
 
 EPOCH = {
@@ -51,8 +50,3 @@ def test_what_no_runner_says_is_one_line(change: dict[str, object]) -> None:
 def test_json_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(MachineError):
         read_line(text, "pi")
-
-
-def test_a_banner_without_end_is_given_up() -> None:
-    with pytest.raises(MachineError, match="1001 lines that are no answer"):
-        list(parsed(iter(lambda: "welcome", ""), "pi", lambda: ""))

@@ -74,7 +74,7 @@ def script(path: Path, lines: str) -> str:
         ("exit 1", "it said nothing"),
         (
             """echo '{"kind": "memory", "model": 0, "load_ns": 1, "peak_bytes": 1}'; exit 1""",
-            "measuring broke off",
+            "it answers other than it was asked",
         ),
     ],
 )

@@ -1,14 +1,9 @@
-"""Jobs as JSON, and what becomes of the lines that a runner answers."""
+"""Jobs as JSON, and which lines answer them."""
 
 import json
 
-import pytest
-
-from edgeprune.deploy.devices.job import Epoch, Job, Variant, broken_off, parsed, refused
-from edgeprune.errors import EdgepruneError, InputError, MachineError
+from edgeprune.deploy.devices.job import Epoch, Job, Variant
 from edgeprune.target import Runtime
-
-GRAPH = '{"kind": "graph", "model": 0, "onnx": "QQ=="}'
 
 
 def test_a_job_travels_as_json() -> None:
@@ -31,6 +26,7 @@ def test_a_job_travels_as_json() -> None:
         "profiles": [],
         "profile_seconds": 2.0,
         "outputs": [],
+        "batches": [],
         "most_bytes": None,
         "epochs": [
             {"open": [0], "sequence": [0], "rounds": 4, "burst": 2, "warmup": 3, "lead_in": 1}
@@ -44,62 +40,14 @@ def test_a_variant_is_its_file_with_options() -> None:
     assert json.loads(job.to_json(["/x.onnx", "/y.onnx"]))["options"] == [{}, {"threads": 2}]
 
 
-def test_a_banner_is_not_an_answer() -> None:
-    lines = ["Welcome to Pi OS", GRAPH, '{"kind": "end"}', "never read"]
-    assert list(parsed(lines, "pi", lambda: "")) == [json.loads(GRAPH)]
-
-
-def test_an_answer_that_breaks_off_is_named_by_what_stderr_says() -> None:
-    answer = parsed([GRAPH], "pi", lambda: "sh: No space left on device")
-    assert next(answer) == json.loads(GRAPH)
-    with pytest.raises(MachineError, match=r"^pi: its disk is full"):
-        next(answer)
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "kind", "words"),
-    [
-        ("model", "m.onnx: No Op registered", InputError, "cannot take m.onnx: No Op"),
-        ("model", "m.onnx: opset 99", InputError, "export it with opset 20 and IR 10"),
-        ("model", "m.onnx: protobuf parsing failed", InputError, "m.onnx is not an ONNX file"),
-        ("model", "m.onnx: no implementation for Conv(11)", InputError, "m.onnx: no implementa"),
-        (
-            "model",
-            "m.onnx: Could not find an implementation for Conv(11) node",
-            InputError,
-            "export the model with float32",
-        ),
-        ("missing", "No module named 'numpy'", MachineError, "install numpy and onnxruntime"),
-        ("provider", "X is not in this build", MachineError, "change runtime.providers"),
-        ("memory", "bad_alloc", MachineError, "out of memory"),
-        ("machine", "[Errno 28] No space left on device", MachineError, "disk is full"),
-        ("machine", "MemoryError", MachineError, "out of memory"),
-        ("machine", "[Errno 5] I/O error", MachineError, "I/O error"),
-    ],
-)
-def test_refusals(code: str, message: str, kind: type[EdgepruneError], words: str) -> None:
-    error = refused(code, message, "pi", "m.onnx")
-    assert type(error) is kind
-    assert words in str(error)
-
-
-@pytest.mark.parametrize("name", ["model_opset17.onnx", "protobuf.onnx", "ir version: 3.onnx"])
-def test_advice_follows_the_cause_and_not_the_name_of_the_file(name: str) -> None:
-    error = refused("model", f"{name}: it lacks an input", "pi", name)
-    assert str(error) == f"onnxruntime on pi cannot take {name}: it lacks an input"
-
-
-def test_what_a_device_says_is_one_line() -> None:
-    said = str(refused("model", "m.onnx: a\n::error::b\x1b[2J", "pi", "m.onnx"))
-    assert said.endswith("m.onnx: a ::error::b [2J")
-    assert str(broken_off("pi", "a\n\x1b[2Jb\n")) == "pi: measuring broke off: [2Jb"
-
-
 def test_a_job_opens_what_its_parts_name() -> None:
     epochs = (Epoch(open=(4, 1), sequence=(0, 1)), Epoch(open=(1,), sequence=(0,)))
     job = Job(models=(b"m",) * 6, runtime=Runtime(), epochs=epochs, graphs=(0,), memory=(5,))
     assert job.opened == {0, 1, 4, 5}
 
 
-def test_what_a_device_says_last_is_told() -> None:
-    assert str(broken_off("pi", "a\nb\n")) == "pi: measuring broke off: b"
+def test_what_a_device_answers_is_known_before() -> None:
+    epochs = (Epoch(open=(1,), sequence=(0,)),) * 2
+    job = Job(models=(b"m",) * 2, runtime=Runtime(), epochs=epochs, graphs=(1,), memory=(0,))
+    epochs_said = [("epoch", 0), ("epoch", 1)]
+    assert job.answers == [("machine", None), ("graph", 1), ("memory", 0), *epochs_said]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,3 +299,21 @@ def test_it_needs_nothing_of_edgeprune(files: tuple[Path, Path]) -> None:
         kinds = [json.loads(line)["kind"] for line in process.stdout]
         assert process.stderr.read() == ""
     assert kinds == ["machine", "epoch", "end"]
+
+
+def test_a_folder_that_is_still_written_to_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, plain = tmp_path / "edgeprune-x", shutil.rmtree
+    made.mkdir()
+    written = iter(range(3))
+
+    def interrupted(folder: Path, ignore_errors: bool) -> None:
+        """As if a session wrote a file after those that were there were listed."""
+        if next(written, None) is None:
+            plain(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(runner, "FOLDERS", [made])
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    runner._remove_folders()
+    assert not made.exists()

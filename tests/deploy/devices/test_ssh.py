@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import json
 import os
 import re
 import shutil
@@ -312,6 +313,42 @@ def test_a_device_that_never_reads_what_is_sent(server: Server, tmp_path: Path) 
     )
     assert "no answer for 0 s" in fails(server, deaf, job)
     assert server.left() == []
+
+
+def test_a_folder_that_is_never_made(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.deploy.devices.ssh.CONNECT_SECONDS", 0.5)
+    server.rewrite = lambda command: "exec sleep 2"
+    assert "no answer for 0 s" in fails(server)
+
+
+def test_a_far_side_that_never_ends(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.deploy.devices.ssh.CONNECT_SECONDS", 0.5)
+    holds = script(tmp_path / "holds", f"[ $1 = -I ] && exec {sys.executable} $@; sleep 3 >&2 &")
+    start = time.monotonic()
+    assert "measuring broke off" in fails(server, holds)
+    assert time.monotonic() - start < 3
+
+
+def test_answers_of_any_length_arrive_whole(server: Server, tmp_path: Path) -> None:
+    (facts,) = connect().run(Job(models=(), runtime=Runtime()))
+    graph = {"kind": "graph", "model": 0, "onnx": "QUJD" * (5 << 18)}
+    answer = tmp_path / "answer"
+    answer.write_text("".join(json.dumps(e) + "\n" for e in (facts, graph, {"kind": "end"})))
+    talks = script(
+        tmp_path / "talks", f'[ $1 = -I ] && exec {sys.executable} "$@"; exec cat {answer}'
+    )
+    lines = list(connect(server.uri(talks)).run(replace(JOB, epochs=())))
+    assert len(lines[1]["onnx"]) == 5 << 20
+
+
+def test_a_flood_is_given_up(openssh: Server, tmp_path: Path) -> None:
+    flood = script(
+        tmp_path / "flood", f'[ $1 = -I ] && exec {sys.executable} "$@"; exec cat /dev/zero'
+    )
+    assert "more than 64 MiB" in fails(openssh, flood)
+    assert openssh.left() == []
 
 
 def test_nobody_listens(home: Path) -> None:
