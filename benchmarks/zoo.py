@@ -1,6 +1,6 @@
 """Networks of timm, one or two a family: how much of each lies inside channel groups, and why not.
 
-    python benchmarks/zoo.py              # the table of docs/channels.md, about 15 minutes
+    python benchmarks/zoo.py              # the table of channels.md, about 15 minutes
     python benchmarks/zoo.py NAME ...     # only these networks
 
 Printed for each network, at random weights in float64: the share of its convolution and linear

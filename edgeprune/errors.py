@@ -5,7 +5,7 @@ class EdgepruneError(Exception):
     """Base of every error that is shown as one line, never as a traceback.
 
     Attributes:
-        exit_code: What the command ends with (the table is in docs/exit-codes.md).
+        exit_code: What the command ends with (the table is in exit-codes.md).
     """
 
     exit_code = 3

@@ -153,7 +153,7 @@ class DeviceTable(_Table):
 
 
 class TargetProfile(_Table):
-    """One device, as read from ``targets/<name>.toml`` (docs/target.md has every key)."""
+    """One device, as read from ``targets/<name>.toml`` (target.md has every key)."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=NAME)]

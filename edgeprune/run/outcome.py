@@ -88,7 +88,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the verdict; the table is in docs/exit-codes.md."""
+        """Exit code of the verdict; the table is in exit-codes.md."""
         return self.report.exit_code
 
 

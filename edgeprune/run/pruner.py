@@ -32,7 +32,7 @@ from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
 _TIMED_STEPS = 4  # the first is slower than the others, which errs on the safe side
-REFIT_STEPS = 200  # after 400 nothing of its lead is left: docs/recovery.md has the figures
+REFIT_STEPS = 200  # after 400 nothing of its lead is left: recovery.md has the figures
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Candidate and reference run in one process, strictly in turn, so both meet the same noise. Each
 epoch opens both anew, because a pair of sessions carries an offset of its own (about 1 %) that
-more runs never remove; the epochs are therefore the sample of the t interval. docs/gate.md says
+more runs never remove; the epochs are therefore the sample of the t interval. gate.md says
 what was measured to choose each number here.
 
 Reference:

@@ -108,7 +108,7 @@ def measure(
 
     The first pass takes the gradients of two Fisher probes at every port, the second the Gram
     matrices, in the basis that the first has weighted. Beside the network it holds the Gram
-    matrices (at most 42 MB each, docs/search.md) and one batch of unfolded inputs of one layer.
+    matrices (at most 42 MB each, search.md) and one batch of unfolded inputs of one layer.
 
     Args:
         trace: The dense network, its first output the logits (N, classes).

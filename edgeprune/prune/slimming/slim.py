@@ -32,7 +32,7 @@ def slim(
     The state_dict keeps the names of the dense model; dtype, device, memory format,
     ``requires_grad``, buffers and train/eval mode are kept; nothing is shared with the dense
     model. The result equals the dense model with the BatchNorm weights and biases of removed
-    channels at zero, plus the constants that could be folded exactly; docs/channels.md says
+    channels at zero, plus the constants that could be folded exactly; channels.md says
     which, and what dropping a branch means.
 
     Args:

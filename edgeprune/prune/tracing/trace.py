@@ -131,7 +131,7 @@ def trace(model: nn.Module, example: Tensor, *, whole: Collection[str] = ()) -> 
     """Propagate the channels of every tensor through a model, and group them.
 
     Any model is accepted: what cannot be followed keeps all its channels and is listed in
-    ``unfollowed``; a model that cannot be traced at all has no groups. docs/channels.md says
+    ``unfollowed``; a model that cannot be traced at all has no groups. channels.md says
     what is followed.
 
     Args:

@@ -27,7 +27,7 @@ from edgeprune.text import digest, error_line, one_line
 
 _log = logging.getLogger(__name__)
 
-DIGITS = Recipe(epochs=12, batch=64, lr=0.1, warmup=0.15)  # docs/recovery.md has what it reads
+DIGITS = Recipe(epochs=12, batch=64, lr=0.1, warmup=0.15)  # recovery.md has what it reads
 FROM_SCRATCH = Recipe(epochs=30, lr=0.1)
 
 

@@ -1,7 +1,7 @@
 """Free damage of genomes: a sum over groups by width and criterion, no network scored (F0).
 
 It is an order, not a loss: several times too small in nats, but it ranks width vectors as well as
-losses that are measured one group at a time (docs/search.md).
+losses that are measured one group at a time (search.md).
 """
 
 from dataclasses import dataclass

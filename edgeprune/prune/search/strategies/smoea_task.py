@@ -1,6 +1,6 @@
 """Genomes of one sub-network: decoding, objectives, repair to the limits, seeds (SMOEA).
 
-All of it is our reconstruction, which docs/search.md describes.
+All of it is our reconstruction, which search.md describes.
 """
 
 from collections.abc import Callable, Sequence
