@@ -55,7 +55,7 @@ def search_command(
     words += _limits(request, latency)
     strategy = strategy or request.get("strategy", "")
     words += _option("--strategy", strategy or None)
-    if strategy in LEAST:  # the others score no networks, and refuse these
+    if str(strategy) in LEAST:  # the others score no networks, and refuse these
         words += _option("--evaluations", _at(request, "effort", "evaluations"))
         words += _option("--finalists", _at(request, "effort", "finalists"))
     if isinstance(request.get("time_budget"), int | float):
