@@ -12,8 +12,9 @@ from edgeprune.deploy.artifact.provenance import Quantisation
 from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.precision.integer_kernels import IntegerKernels
 from edgeprune.deploy.precision.proof import kernels_on, refuse_float, refuse_unfaithful
-from edgeprune.deploy.precision.recovery import Aim, Quantised, Quantiser, recovered
+from edgeprune.deploy.precision.recovery import Quantised, recovered
 from edgeprune.deploy.precision.scheme import scheme_for
+from edgeprune.deploy.precision.trials import Aim, Quantiser
 from edgeprune.deploy.table.stopwatch import machine_of
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError

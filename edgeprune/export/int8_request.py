@@ -11,7 +11,8 @@ from edgeprune.deploy.artifact.facts import read
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.gate import integers
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.precision.recovery import Aim
+from edgeprune.deploy.precision.exclusion import timer
+from edgeprune.deploy.precision.trials import Aim
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export.int8 import Int8Model, int8_for
 from edgeprune.export.onnx_network import OnnxNetwork
@@ -21,6 +22,8 @@ from edgeprune.prune.images.held import Normalisation
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.training.evaluation import evaluate, known_answers, paired, top1
 from edgeprune.target import TargetProfile
+
+PLACING = 30.0  # seconds for timing which layers are faster in float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +81,10 @@ def quantise(
     history = network.record.history
     dense_right = known_answers(history.get("dense_answers"), images.fingerprint)
     known = history.get("accuracy")
-    aim = None
+    setting = replace(Options(device=request.device).setting(target), max_seconds=PLACING)
+    aim = Aim(timed=timer(setting))
     if dense_right is not None and isinstance(known, Mapping) and "val_dense" in known:
-        aim = _aim(float(known["val_dense"]), images, target)
+        aim = replace(aim, **_judged(float(known["val_dense"]), images, target))
     made = maker.proven(maker.recovered(network.proto, aim))
     changed: dict[str, Any] = {"accuracy_slim": None, "answers": None}
     if dense_right is not None:
@@ -126,11 +130,11 @@ def _images(record: Checkpoint, source: str | None) -> DataSet:
     return images
 
 
-def _aim(dense: float, images: DataSet, target: TargetProfile) -> Aim:
+def _judged(dense: float, images: DataSet, target: TargetProfile) -> dict[str, Any]:
     """Enough is won back when the target's drop is kept on validation images."""
 
     def lost(proto: ModelProto) -> float:
         return 100 * (dense - evaluate(OnnxNetwork(proto, target.runtime), images.val).accuracy)
 
     allowed = target.budget.relative.accuracy_drop
-    return Aim(lost=lost, allowed=float("inf") if allowed is None else allowed)
+    return {"lost": lost, "allowed": float("inf") if allowed is None else allowed}

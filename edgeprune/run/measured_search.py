@@ -1,6 +1,6 @@
 """Searches, measures the choice, and searches under tighter limits until it keeps those asked."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,16 +70,6 @@ class PairedTiming:
                 "too few epochs to compare; raise measure.max_seconds of the target"
             )
         return compared.interval
-
-    def ratios(self, protos: Sequence[ModelProto]) -> list[float]:
-        """The latencies of several models, as they are, over the dense model's.
-
-        Raises:
-            MachineError: the device was too slow or too busy.
-        """
-        contents = [proto.SerializeToString() for proto in protos]
-        found = protocol.compare_many(contents, self.dense, self.setting, epochs=4, least=1)
-        return [compared.ratio for compared in found]
 
     def dense_ms(self) -> tuple[float, str]:
         """The dense model's median in ms as a p50 budget judges it, and the device's name."""

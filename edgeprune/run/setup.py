@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.precision.recovery import Aim
+from edgeprune.deploy.precision.exclusion import timer
+from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.errors import InputError
@@ -88,7 +89,7 @@ class RunContext:
         return Aim(
             lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
             allowed=float("inf") if allowed is None else allowed,
-            timed=self.timing.ratios,
+            timed=timer(self.timing.setting),
         )
 
     def val_int8(self, proto: ModelProto) -> float:

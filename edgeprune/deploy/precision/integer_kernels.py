@@ -64,8 +64,8 @@ def _graphs(graph: Any) -> Iterator[Any]:
 def _weight(node: Any, makers: dict[str, Any]) -> str:
     maker = makers.get(node.input[1])
     name = maker.input[0].removesuffix("_quantized") if maker is not None else node.input[1]
-    if name.startswith("reorder"):  # blocked weights have lost their name
-        return one_line(node.output[0])
+    if name.startswith("reorder"):  # blocked weights have lost their name, the bias may have not
+        name = node.input[2].removesuffix("_bias") if len(node.input) > 2 else node.output[0]
     return one_line(name.removesuffix(".weight"))
 
 

@@ -12,8 +12,9 @@ from edgeprune.deploy.artifact.parity import compare
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.deploy.precision.integer_kernels import IntegerKernels
 from edgeprune.deploy.precision.proof import refuse_float, refuse_unfaithful
-from edgeprune.deploy.precision.recovery import Quantised, Quantiser, recovered
+from edgeprune.deploy.precision.recovery import Quantised, recovered
 from edgeprune.deploy.precision.scheme import Scheme
+from edgeprune.deploy.precision.trials import Quantiser
 from edgeprune.errors import PromiseError
 from edgeprune.target import Parity, Precision, Runtime
 

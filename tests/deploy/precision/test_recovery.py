@@ -7,8 +7,10 @@ from typing import Any
 import onnx
 import pytest
 
-from edgeprune.deploy.precision.recovery import Aim, Quantiser, recovered
+from edgeprune.deploy.precision.recovery import recovered
 from edgeprune.deploy.precision.scheme import Scheme
+from edgeprune.deploy.precision.trials import Aim, Quantiser
+from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError
 from edgeprune.target import Precision, Runtime
 
@@ -61,13 +63,39 @@ def test_layers_go_to_float_by_what_they_win_for_their_time(
 ) -> None:
     asked: list[int] = []
 
-    def timed(protos: Sequence[onnx.ModelProto]) -> list[float]:
+    def timed(protos: Sequence[onnx.ModelProto], _: onnx.ModelProto) -> list[Interval]:
         asked.append(len(protos))
-        return [1.0, *(2.0 for _ in protos[1:])]
+        return [Interval(1.9, 2.0, 2.1)] * len(protos)
 
     recovered(proto, quantiser, Aim(lost=lambda _: 9.0, allowed=0.0, timed=timed))
-    assert len(asked) == 1
-    assert asked[0] >= 2
+    assert len(asked) == 2  # the sensitive ones, and last those at the ends
+    assert asked[0] >= 1
+
+
+@pytest.mark.parametrize(
+    ("time", "lost", "kept"),
+    [
+        (Interval(0.90, 0.95, 0.99), [0.4, 0.4, 0.4], True),
+        (Interval(0.90, 0.95, 0.99), [0.4, 0.6, 0.7], False),  # more than may be lost
+        (Interval(0.90, 0.95, 1.01), [0.4], None),  # in doubt: not even tried
+    ],
+)
+def test_what_is_surely_faster_in_float_stays_there(
+    proto: onnx.ModelProto,
+    quantiser: Quantiser,
+    time: Interval,
+    lost: list[float],
+    kept: bool | None,
+) -> None:
+    def timed(protos: Sequence[onnx.ModelProto], _: onnx.ModelProto) -> list[Interval]:
+        slower = Interval(1.1, 1.2, 1.3)
+        return [time if n == 0 else slower for n in range(len(protos))]
+
+    points = iter(lost)
+    made = recovered(proto, quantiser, Aim(lost=lambda _: next(points), allowed=0.5, timed=timed))
+    assert made.excluded == (("w1",) if kept else ())
+    steps = [(step.name, step.kept) for step in made.steps]
+    assert steps[1:] == ([] if kept is None else [("w1 in float, 0.950x the time", kept)])
 
 
 def test_layers_are_named_by_pattern(proto: onnx.ModelProto, quantiser: Quantiser) -> None:

@@ -1,0 +1,121 @@
+"""Which layers stay in float: those that are named, are sensitive, or are faster there."""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx
+
+from edgeprune.deploy.precision.layers import WEIGHTED, layer_names
+from edgeprune.deploy.precision.trials import Best, Timed, Trials
+from edgeprune.deploy.timing.protocol import compare_many
+from edgeprune.deploy.timing.setting import Setting
+from edgeprune.deploy.timing.statistics import Interval
+from edgeprune.errors import InputError
+from edgeprune.text import did_you_mean, one_line
+
+FEW = 32  # images that layers are ranked on: each runs them anew
+MOST_TIMED = 6  # layers that are worth timing in float
+EPOCHS = 6  # fresh sessions that each of them is timed in
+ENDS = 3  # layers at each end that are tried for speed: inside, float costs two changes of format
+
+
+def named(proto: onnx.ModelProto, exclude: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Nodes of the layers that a target names, shell patterns allowed."""
+    if isinstance(exclude, str):
+        return ()
+    names = {node: name for node, name in layer_names(proto).items() if node in _layers(proto)}
+    for pattern in exclude:
+        if not fnmatch.filter(names.values(), pattern):
+            hint = did_you_mean(pattern, tuple(names.values()))
+            raise InputError(f"precision.exclude: no layer is called {one_line(pattern)!r}{hint}")
+    return tuple(
+        node
+        for node, name in names.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
+    )
+
+
+def for_accuracy(trials: Trials, best: Best) -> Best:
+    """Leave layers in float one after another, as many as the profile lets stay there."""
+    if trials.quantiser.precision.exclude != "auto":
+        return best
+    names = layer_names(trials.proto)
+    for name in _sensitive(trials, best):
+        excluded = (*best.state.excluded, name)
+        if _spare(trials, excluded) < 0:
+            continue
+        state = replace(best.state, excluded=excluded)
+        best = trials.tried(f"{names[name]} in float", state, best)
+        if trials.enough(best):
+            break
+    return best
+
+
+def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
+    """Leave in float what is faster there, as measured: layers at the ends, and the last ones.
+
+    Around a layer in float numbers change their format twice; at an end of the network once, and
+    the first layer reads floats anyhow. Each candidate is timed against the network as it is, a
+    gain that its interval does not leave in doubt is tried, and stays where no more is lost.
+    """
+    layers = [name for name in _layers(trials.proto) if name not in best.state.excluded]
+    ends = dict.fromkeys((*layers[:ENDS], *layers[-ENDS:]))
+    names = layer_names(trials.proto)
+    candidates = {
+        name: trials.made(replace(best.state, excluded=(*best.state.excluded, name)))
+        for name in ends
+        if _spare(trials, (*best.state.excluded, name)) >= 0
+    }
+    if not candidates:
+        return best
+    times = dict(zip(candidates, timed(list(candidates.values()), best.proto), strict=True))
+    for name in sorted(times, key=lambda name: times[name].mid):
+        excluded = (*best.state.excluded, name)
+        if times[name].high >= 1 or _spare(trials, excluded) < 0:
+            continue
+        said = f"{names[name]} in float, {times[name].mid:.3f}x the time"
+        state = replace(best.state, excluded=excluded)
+        best = trials.tried(said, state, best, unless_worse=True)
+    return best
+
+
+def _layers(proto: onnx.ModelProto) -> list[str]:
+    return [node.name for node in proto.graph.node if node.op_type in WEIGHTED]
+
+
+def timer(setting: Setting) -> Timed:
+    """Times models against another one, all in turn, by the protocol of the gate."""
+
+    def timed(models: Sequence[onnx.ModelProto], reference: onnx.ModelProto) -> list[Interval]:
+        contents = [model.SerializeToString() for model in models]
+        found = compare_many(
+            contents, reference.SerializeToString(), setting, epochs=EPOCHS, least=2
+        )
+        return [compared.interval for compared in found if compared.interval]
+
+    return timed
+
+
+def _spare(trials: Trials, excluded: tuple[str, ...]) -> int:
+    """Convolutions that may still go to float."""
+    convolutions = [node.name for node in trials.proto.graph.node if node.op_type == "Conv"]
+    least = trials.quantiser.precision.min_integer_conv_fraction
+    most = int((1 - least) * len(convolutions) + 1e-9)
+    return most - sum(name in convolutions for name in excluded)
+
+
+def _sensitive(trials: Trials, best: Best) -> list[str]:
+    """Layers in the order of what each wins in float, in dB, over the time it costs there."""
+    few = trials.images[:FEW]
+    before = trials.fidelity(best.proto, few).sqnr_db
+    layers = _layers(trials.proto)
+    alone = {name: trials.made(replace(best.state, excluded=(name,))) for name in layers}
+    won = {name: trials.fidelity(made, few).sqnr_db - before for name, made in alone.items()}
+    ranked = sorted((n for n in layers if won[n] > 0), key=lambda name: -won[name])[:MOST_TIMED]
+    if trials.aim.timed is None or not ranked:
+        return ranked
+    times = trials.aim.timed([alone[name] for name in ranked], best.proto)
+    # A layer that is no slower in float costs nothing; one part in a thousand keeps the order.
+    cost = {n: max(time.mid - 1, 1e-3) for n, time in zip(ranked, times, strict=True)}
+    return sorted(ranked, key=lambda name: -won[name] / cost[name])
