@@ -22,6 +22,7 @@ from edgeprune.deploy.gate import formats
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.table import storage
 from edgeprune.documents import read_json
+from edgeprune.prune.images import calibration_set
 from edgeprune.prune.images.datasets import load as load_images
 from edgeprune.prune.images.decoding import open_image
 from edgeprune.prune.models.checkpoint import is_record
@@ -64,10 +65,28 @@ def all_of(run: Path, work: Path) -> list[Reader]:
 
 def documents(made: Maker, run: Path) -> list[Reader]:
     profile = (data_folder("targets") / "mobile-cpu.toml").read_text()
-    project = '[check]\nmax-ratio = 0.8\nbudget = ["p90_ms=6"]\n[search]\nseed = 3\n'
-    known = {"check": {"max_ratio", "budget", "json"}, "search": {"seed", "out", "model"}}
+    project = '[check]\nmax-seconds = 9.5\ninput = ["x=1x3"]\n[search]\nseed = 3\n'
+    known = {"check": {"max_seconds", "input", "max_ratio"}, "search": {"seed", "out", "model"}}
     plain = shortened(json.loads((run / "latency.json").read_text()))
+
+    def set_by(path: Path) -> list[str]:
+        found, name = project_file.defaults(known, path.parent)
+        return [project_file.told(name, table) for table in found.values()]
+
+    listed = {
+        "schema": "edgeprune.calibration/1",
+        "data": "digits",
+        "seed": 0,
+        "indices": [1, 5, 9],
+        "sha256": 64 * "0",
+    }
     return [
+        made.file(
+            "calibration list",
+            10,
+            damaged_json(listed),
+            lambda path: _none(calibration_set.read(str(path))),
+        ),
         made.file(
             "target profile",
             30,
@@ -79,8 +98,8 @@ def documents(made: Maker, run: Path) -> list[Reader]:
             "edgeprune.toml",
             20,
             damaged_toml(project, to_toml, tomllib.loads(project)),
-            lambda path: [project_file.told("check", project_file.defaults(known, path))],
-            file="input.toml",
+            set_by,
+            file="edgeprune.toml",
         ),
         made.file(
             "latency table", 20, damaged_json(plain), lambda path: _none(storage.read(path))
