@@ -76,6 +76,51 @@ def test_a_hopeful_table_is_answered_with_a_tighter_aim(problem):
     assert asked[1] < asked[0]
 
 
+def in_int8(problem, dense):
+    return replace(problem, costs=replace(problem.costs, dense_latency=dense))
+
+
+@pytest.mark.parametrize(
+    ("factor", "widths"),
+    [
+        (0.5, [[6]]),  # as predicted: int8 halves the latency
+        (0.35, [[6], [8]]),  # int8 gains more than was measured: a larger network fits
+        (0.45, [[6]]),  # a little more is not worth another search
+    ],
+)
+def test_an_int8_network_is_as_large_as_the_limit_lets(problem, factor, widths):
+    asked = []
+
+    def search(aim):
+        asked.append(aim.latency)
+        return greedy(problem, [])(Limits(latency=aim.latency / 0.5))
+
+    found = settled(in_int8(problem, 0.5), factor, search, Limits(latency=0.4))
+    assert [c.choice.widths.tolist() for c in found] == widths
+    assert len(asked) == len(widths)
+
+
+def test_a_larger_int8_network_that_is_too_slow_gives_way_to_the_first(problem):
+    class Jump:
+        def ratio(self, network, limit):
+            ratio = {6: 0.3, 8: 0.9}[network.get_submodule("0").out_channels]
+            return Interval(ratio, ratio, ratio)
+
+    problem, aims = in_int8(problem, 0.5), iter([0.75, 1.0])
+    choose = greedy(problem, [])
+    found = list(
+        settle(
+            problem, Jump(), lambda _: _half(choose, next(aims)), Limits(latency=0.4), "uniform"
+        )
+    )
+    assert [c.choice.widths.tolist() for c in found] == [[6], [8], [6]]
+
+
+def _half(choose, share):
+    choice = choose(Limits(latency=share))
+    return replace(choice, ratios=choice.ratios * np.array([0.999, 1, 1]))
+
+
 def test_without_a_latency_budget_one_measurement_is_enough(problem):
     assert len(settled(problem, 5.0, greedy(problem, []), Limits())) == 1
 
