@@ -89,13 +89,13 @@ def in_int8(problem, dense):
     ],
 )
 def test_an_int8_network_is_as_large_as_the_limit_lets(problem, factor, widths):
-    asked = []
+    asked, problem = [], in_int8(problem, 0.5)
 
     def search(aim):
         asked.append(aim.latency)
         return greedy(problem, [])(Limits(latency=aim.latency / 0.5))
 
-    found = settled(in_int8(problem, 0.5), factor, search, Limits(latency=0.4))
+    found = settled(problem, factor, search, Limits(latency=0.4))
     assert [c.choice.widths.tolist() for c in found] == widths
     assert len(asked) == len(widths)
 
