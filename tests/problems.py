@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
@@ -66,3 +67,8 @@ def tiny_problem(name: str, **given: Any) -> Problem:
     return Problem(
         trace=traced, space=space, costs=costs, images=noise_data(), **{**usual, **given}
     )
+
+
+def tiny_network() -> nn.Module:
+    """The network of ``tiny_problem("resnet")``, as a factory that other processes can call."""
+    return tiny("resnet")[0].float()

@@ -32,6 +32,7 @@ def test_each_library_has_one_home():
         },
         "rich": {"console", "progress_display"},
         "deap": {"nsga2"},
+        "distributed": {"dask_workers"},
         "pywt": {"curvature", "transform"},
         "asyncssh": {"ssh"},
         "plotly": {"page"},

@@ -19,7 +19,7 @@ from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Request, refuse_other
-from edgeprune.run.setup import RunContext, set_up
+from edgeprune.run.setup import RunContext, Serve, set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
 
@@ -38,8 +38,12 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
     time = _time_budget(request, folder)
-    with folder.claimed(), _recorded(folder, request, time):
-        context = set_up(request, folder, progress, time)
+    with (
+        folder.claimed(),
+        _recorded(folder, request, time),
+        _workers(request, folder, progress) as serve,
+    ):
+        context = set_up(request, folder, progress, time, serve)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
@@ -95,6 +99,24 @@ def _recorded(folder: RunFolder, request: Request, time: TimeBudget) -> Iterator
     folder.record(time=time.to_plain())
     _draw(folder)
     folder.finish()
+
+
+@contextmanager
+def _workers(request: Request, folder: RunFolder, progress: Progress) -> Iterator[Serve | None]:
+    """What gives a problem to workers, where some are asked for; none has to be ended by hand."""
+    if not (request.workers or request.scheduler):
+        yield None
+        return
+    try:
+        from edgeprune.run.dask_workers import joined
+    except ImportError as error:
+        raise MachineError(
+            f"--workers and --scheduler need {error.name}, which is not installed: "
+            'pip install "edgeprune[dask]"'
+        ) from None
+    with joined(request.workers, request.scheduler, progress) as workers:
+        yield workers.serve
+        folder.event("scores by worker", **workers.counts)
 
 
 def _draw(folder: RunFolder) -> None:

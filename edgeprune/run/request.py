@@ -1,6 +1,7 @@
 """The request of one search run, and its comparison with the request a run folder began with."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
-NOT_COMPARED = "out", "overwrite", "resume", "time_budget"
+NOT_COMPARED = "out", "overwrite", "resume", "time_budget", "workers", "scheduler"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class Request:
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
         time_budget: Seconds that the run may take; another may be given to go on with it.
+        workers: Local processes that compute the search's scores; 0 for this one.
+        scheduler: Address of a Dask scheduler whose workers compute them.
 
     Raises:
         InputError: options that exclude each other, an unknown strategy or device.
@@ -83,12 +86,18 @@ class Request:
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
     time_budget: float | None = None
+    workers: int = 0
+    scheduler: str = ""
 
     def __post_init__(self) -> None:
         if self.resume and (self.overwrite or self.out is None):
             raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
         if self.new_head and self.weights is None:
             raise InputError("--new-head needs --weights; a network without them is new anyhow")
+        if self.workers and self.scheduler:
+            raise InputError("--workers starts workers here, --scheduler joins others: give one")
+        if self.scheduler and not re.fullmatch(r"(tcp|tls)://.+:\d+", self.scheduler):
+            raise InputError(f"--scheduler {self.scheduler} is not tcp://HOST:PORT or tls://")
         names.refuse_unknown(self.strategy)
         connect(self.device)  # a wrong address is refused before anything is trained
         if self.device.startswith("emulate://"):

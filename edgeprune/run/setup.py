@@ -1,6 +1,7 @@
 """Sets up the context of one run: images, dense model, measured latency table and problem."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -29,6 +30,7 @@ from edgeprune.prune.images.datasets import DataSet, resize_rule
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.prune.search.evaluation.scores import Answers
 from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
@@ -38,9 +40,11 @@ from edgeprune.prune.training.dense import DenseModel, dense_record, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
+from edgeprune.run.portable import Portable, portable
 from edgeprune.run.request import Request
 from edgeprune.run.time_budget import TimeBudget
 
+Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
 
 
@@ -134,9 +138,15 @@ class RunContext:
 
 
 def set_up(
-    request: Request, folder: RunFolder, progress: Progress, time: TimeBudget | None = None
+    request: Request,
+    folder: RunFolder,
+    progress: Progress,
+    time: TimeBudget | None = None,
+    serve: Serve | None = None,
 ) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
+
+    ``serve`` makes what computes scores in place of this process.
 
     Raises:
         InputError: images and model do not fit, or nothing of the model can be pruned.
@@ -177,6 +187,7 @@ def set_up(
         left_to_choose=time.choosing_left,
         model=spec.name,
         dense_latency=_dense_latency(timing, dense, int8, folder),
+        elsewhere=(lambda posed: serve(portable(posed, spec, request.source))) if serve else None,
         as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
     )
     return RunContext(

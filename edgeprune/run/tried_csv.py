@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.files import write_whole
-from edgeprune.prune.search.evaluation.evaluator import Scored
 from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.prune.search.evaluation.scores import Scored
 
 NAME = "tried.csv"
 HEADINGS = (

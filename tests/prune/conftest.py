@@ -1,6 +1,6 @@
 """The network whose channels are judged by hand, and problems to search on by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -148,6 +148,17 @@ class Judge:
         loss = 0.1 + 0.8 * self.loss(plan) + 0.02 * self._branches(plan)
         self.refitted_plans.append(plan)
         return Score(loss, 1 / (1 + loss))
+
+    at_once = 1
+
+    def score_many(self, plans: Sequence[PruningPlan]) -> Iterator[Score]:
+        return map(self.score, plans)
+
+    def refitted_many(self, plans: Sequence[PruningPlan]) -> Iterator[Score]:
+        return map(self.refitted, plans)
+
+    def distilled_many(self, plans: Sequence[PruningPlan], steps: int) -> Iterator[Score]:
+        return (self.distilled(plan, steps) for plan in plans)
 
     def alone(self, saliency: Tensor, index: int, width: int) -> float:
         """Loss added by keeping the first channels of one group by a saliency."""

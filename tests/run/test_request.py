@@ -24,6 +24,8 @@ def asked(**changes):
         ({"device": "ftp://host"}, "neither local:// nor ssh://"),
         ({"device": "emulate://pentium"}, "no core that is emulated"),
         ({"budget": RelativeBudget()}, "needs a budget"),
+        ({"workers": 2, "scheduler": "tcp://host:8786"}, "give one"),
+        ({"scheduler": "host:8786"}, "is not tcp://HOST:PORT"),
     ],
 )
 def test_what_excludes_each_other_is_refused(changes, said):
@@ -54,7 +56,7 @@ def test_a_member_of_a_family_is_limited_by_its_own_latency():
 
 def test_another_request_is_named_by_its_innermost_difference(tmp_path):
     earlier = asked(out=Path("a/b")).to_plain()
-    refuse_other(asked(out=Path("elsewhere"), overwrite=True), earlier, tmp_path)
+    refuse_other(asked(out=Path("elsewhere"), overwrite=True, workers=2), earlier, tmp_path)
     other = replace(asked(), recovery=replace(asked().recovery, epochs=3))
     with pytest.raises(InputError, match=r"recovery\.epochs was 10, now it is 3"):
         refuse_other(other, earlier, tmp_path)

@@ -130,6 +130,25 @@ def search(
     kd_weight: options.Weight = None,
     label_smoothing: options.Smoothing = None,
     ema: options.Ema = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Compute the search's scores in N processes of one thread each; 0 for this one. "
+            "Needs the extra [dask], as --scheduler does.",
+            min=0,
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = 0,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Compute them on the workers of a Dask scheduler: tcp://HOST:8786 or tls://.",
+            show_default=False,
+            rich_help_panel=options.SEARCH,
+        ),
+    ] = "",
     device: options.Uri = None,
     precision: options.Precision = None,
     out: options.RunFolderPath = None,
@@ -206,6 +225,8 @@ def search(
         family=family or (),
         latency_ms=max_latency_ms,
         time_budget=time_budget,
+        workers=workers,
+        scheduler=scheduler,
     )
     ready(json, weights)
     with shown() as progress:

@@ -6,14 +6,15 @@ Reference:
 """
 
 import math
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from random import Random
 
 import numpy as np
 from deap import base, tools
+from deap.tools import crossover
 
 from edgeprune.arrays import Genomes
 from edgeprune.progress import Progress, silent
@@ -88,15 +89,16 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
         The final front; the same for the same arguments.
     """
     genes = tuple(choices)
-    run = _Run(
-        evaluate=evaluate,
-        choices=genes,
-        settings=settings,
-        repair=repair,
-        screen=screen,
-        room=room,
-    )
-    with _seeded(settings.seed):
+    with _seeded(settings.seed) as generator:
+        run = _Run(
+            evaluate=evaluate,
+            choices=genes,
+            settings=settings,
+            generator=generator,
+            repair=repair,
+            screen=screen,
+            room=room,
+        )
         population = run.start(seeds)
         for done in range(1, settings.generations + 1):
             if room() < 1:
@@ -107,14 +109,17 @@ def evolve(  # noqa: PLR0913  one engine, and what each strategy adds to it by n
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """DEAP draws from the global ``random``: seed it here alone and give it back as it was."""
-    state = random.getstate()
-    random.seed(seed)
+def _seeded(seed: int) -> Iterator[Random]:
+    """A generator that DEAP's crossover draws from too, in place of the global ``random``.
+
+    From that one other threads may draw meanwhile, such as those that exchange messages.
+    """
+    usual, generator = crossover.random, Random(seed)
+    crossover.random = generator
     try:
-        yield
+        yield generator
     finally:
-        random.setstate(state)
+        crossover.random = usual
 
 
 @dataclass(kw_only=True)
@@ -124,6 +129,7 @@ class _Run:
     evaluate: Evaluate
     choices: tuple[int, ...]
     settings: Settings
+    generator: Random
     repair: Repair | None
     screen: Evaluate | None
     room: Room
@@ -132,7 +138,7 @@ class _Run:
     def start(self, seeds: Genomes | None) -> list[_Individual]:
         given: list[list[int]] = [] if seeds is None else seeds.tolist()
         missing = max(0, self.settings.population - len(given))
-        drawn = [[random.randrange(n) for n in self.choices] for _ in range(missing)]
+        drawn = [[self.generator.randrange(n) for n in self.choices] for _ in range(missing)]
         genomes = self._repaired(given + drawn)
         return self._survivors(self._scored(genomes[: self._most(genomes) or None]))
 
@@ -140,10 +146,21 @@ class _Run:
         brood = self.settings.brood if self.screen else 1
         count = self.settings.population * brood
         known = self.tried if self.screen else {tuple(parent) for parent in parents}
-        bred = self._repaired(_offspring(parents, self.choices, self.settings, count))
+        bred = self._repaired(self._offspring(parents, count))
         fresh = [genes for genes in bred if genes not in known]
         chosen = self._screened(fresh)
         return self._survivors(parents + self._scored(chosen[: self._most(chosen)]))
+
+    def _offspring(self, parents: list[_Individual], count: int) -> list[list[int]]:
+        settings, random = self.settings, self.generator
+        chance = 1.0 / len(self.choices) if settings.mutation is None else settings.mutation
+        children: list[list[int]] = []
+        while len(children) < count:
+            pair = [list(_tournament(parents, random)) for _ in range(2)]
+            if random.random() < settings.crossover:
+                tools.cxUniform(*pair, indpb=0.5)
+            children += [mutated(child, self.choices, chance, random) for child in pair]
+        return children[:count]
 
     def _most(self, genomes: Sequence[object]) -> int:
         """How many of them may be evaluated."""
@@ -206,20 +223,9 @@ def _worth(individuals: list[_Individual]) -> Objectives:
     )
 
 
-def _offspring(
-    parents: list[_Individual], choices: Sequence[int], settings: Settings, count: int
-) -> list[list[int]]:
-    chance = settings.mutation if settings.mutation is not None else 1.0 / len(choices)
-    children: list[list[int]] = []
-    while len(children) < count:
-        pair = [list(_tournament(parents)) for _ in range(2)]
-        if random.random() < settings.crossover:
-            tools.cxUniform(*pair, indpb=0.5)
-        children += [mutated(child, choices, chance) for child in pair]
-    return children[:count]
-
-
-def mutated(genes: Sequence[int], choices: Sequence[int], chance: float) -> list[int]:
+def mutated(
+    genes: Sequence[int], choices: Sequence[int], chance: float, random: Random
+) -> list[int]:
     """A genome in which each gene takes one of its other values with probability ``chance``.
 
     DEAP's mutUniformInt redraws a gene among all values: of two, half the draws change nothing.
@@ -233,7 +239,7 @@ def mutated(genes: Sequence[int], choices: Sequence[int], chance: float) -> list
     return changed
 
 
-def _tournament(parents: list[_Individual]) -> _Individual:
+def _tournament(parents: list[_Individual], random: Random) -> _Individual:
     """Binary tournament; DEAP's selTournamentDCD wants a population divisible by four."""
     left, right = random.choice(parents), random.choice(parents)
     if left.fitness.dominates(right.fitness):

@@ -1,7 +1,7 @@
 """Archive of scored networks: ranking under limits, refit, successive halving, the front."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeprune.arrays import Floats, Genomes, Ints
 from edgeprune.prune.search.evaluation.encoding import Encoding
-from edgeprune.prune.search.evaluation.evaluator import Score
 from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.prune.search.evaluation.scores import Score
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan
@@ -48,16 +48,17 @@ class Archive:
 
     def losses(self, genomes: Genomes) -> Floats:
         """F1 loss of a population (P, 2 G), shape (P,)."""
-        found = []
-        for genome in self.encoding.canonical(genomes):
-            key = tuple(genome.tolist())
-            if key not in self.scores:
-                began = monotonic()
-                self.scores[key] = self.problem.evaluator.score(self.encoding.plan(genome))
+        asked = [(tuple(genome.tolist()), genome) for genome in self.encoding.canonical(genomes)]
+        new = {key: genome for key, genome in asked if key not in self.scores}
+        if new:
+            plans = [self.encoding.plan(genome) for genome in new.values()]
+            answers, began = self.problem.evaluator.score_many(plans), monotonic()
+            for (key, genome), score in zip(new.items(), answers, strict=True):
+                self.scores[key] = score
                 self.seconds += monotonic() - began
                 self._tell(genome)
-            found.append(self.scores[key].loss)
-        return _comparable(found)
+                began = monotonic()
+        return _comparable([self.scores[key].loss for key, _ in asked])
 
     def begin(self, limits: Limits) -> int:
         """Begin with other limits: how many networks may be scored for them.
@@ -142,28 +143,32 @@ class Archive:
         effort, evaluator, left = self.problem.effort, self.problem.evaluator, candidates
         if effort.refitted and len(left) > 1:
             left = left[: effort.refitted]
-            left = self._ordered("refit", left, evaluator.refitted)
+            left = self._ordered("refit", left, evaluator.refitted_many)
         left = left[: effort.finalists]
         for steps, survivors in effort.rungs:
             if len(left) > survivors:
-                score = partial(evaluator.distilled, steps=steps)
+                score = partial(evaluator.distilled_many, steps=steps)
                 left = self._ordered("F2", left, score)[:survivors]
         return self.choice(left[0])
 
     def _ordered(
-        self, name: str, genomes: Genomes, score: Callable[[PruningPlan], Score]
+        self,
+        name: str,
+        genomes: Genomes,
+        score: Callable[[Sequence[PruningPlan]], Iterator[Score]],
     ) -> Genomes:
         """The genomes by a dearer score, best first; its numbers are put down.
 
         Those that there is no time for come behind, in the order that they had.
         """
         step, losses, longest = _STEPS[name], list[float](), 0.0
+        answers = score([self.encoding.plan(genome) for genome in genomes])
         for done, genome in enumerate(genomes):
             began = monotonic()
             if self.problem.left_to_choose() <= longest:
                 break
             self.problem.progress(step, done, len(genomes))
-            found = score(self.encoding.plan(genome))
+            found = next(answers)
             losses.append(found.loss)
             numbers = self.dear.setdefault(tuple(genome.tolist()), {})
             numbers |= {f"{name} loss": found.loss, f"{name} accuracy": found.accuracy}

@@ -1,6 +1,6 @@
 """Scores of slim networks: folded (F1), refitted, or after some distillation (F2)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -14,6 +14,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images, stratified
 from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.search.evaluation.memo import Memo
+from edgeprune.prune.search.evaluation.scores import Answers, Kind, PlainPlan, Score, Scored, Task
 from edgeprune.prune.slimming.compensation import unlabelled
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.refit import refit
@@ -25,7 +26,6 @@ from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
 
 AsDeployed = Callable[[nn.Module], nn.Module]
-PlainPlan = tuple[tuple[str, tuple[int, ...]], ...]
 _BATCH = 256
 _DIVERGED = 1e3
 
@@ -61,40 +61,6 @@ class Effort:
     recipe: Recipe = field(default_factory=Recipe)
 
 
-@dataclass(frozen=True)
-class Score:
-    """How a network does on the validation images.
-
-    Attributes:
-        loss: Cross-entropy plus the divergence from the dense network's classes, in nats.
-        accuracy: Top-1, 0..1.
-    """
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One answer of the evaluator, for the record of what a search tried.
-
-    Attributes:
-        kind: ``F1``, ``refit`` or ``F2``.
-        kept: Number of channels kept, by group name.
-        steps: Training steps before it was scored.
-        score: How the network did.
-        seconds: Time since the evaluator was made.
-        rule: Name of the pruning rule that made the network; empty where a search did.
-    """
-
-    kind: str
-    kept: Mapping[str, int]
-    steps: int
-    score: Score
-    seconds: float
-    rule: str
-
-
 FEW_IMAGES = Effort(
     evaluations=64, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
 )
@@ -116,9 +82,11 @@ class Evaluator:
         folding: Folds removed channels into those that stay; without it they are just cut.
         as_deployed: From a distilled network to the one that would run on the device, where that
             answers otherwise (int8); F2 judges it.
+        elsewhere: Answers in place of this process; but F2 is computed here where
+            ``as_deployed`` is given, as other processes have no such runtime.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it stands on, and three options by name
         self,
         trace: Trace,
         images: DataSet,
@@ -127,11 +95,13 @@ class Evaluator:
         *,
         folding: Folding | None = None,
         as_deployed: AsDeployed | None = None,
+        elsewhere: Answers | None = None,
     ) -> None:
         self.effort = effort
         self._trace, self._images = trace, images
         self._memo = memo or Memo()
         self._folding, self._as_deployed = folding, as_deployed
+        self._elsewhere = elsewhere
         self._device = best_device()
         self._asked: set[PlainPlan] = set()
         self._rules: dict[PlainPlan, str] = {}
@@ -152,49 +122,81 @@ class Evaluator:
         """Number of networks that F1 was asked for, each counted once, remembered or not."""
         return len(self._asked)
 
+    @property
+    def at_once(self) -> int:
+        """How many networks it is worth to ask for together."""
+        return self._elsewhere.at_once if self._elsewhere else 1
+
     def score(self, plan: PruningPlan) -> Score:
         """F1: slimmed, folded and recalibrated; nothing learnt."""
-        kept = _plain(plan)
-        self._asked.add(kept)
-        given = [kept, self.effort.calibration, self.effort.judged]
-        return self._recall("F1", given, lambda: self._recalibrated(self._slim(plan)), kept)
+        return next(self.score_many([plan]))
 
     def refitted(self, plan: PruningPlan) -> Score:
         """Slimmed, refitted in closed form and recalibrated; nothing learnt."""
-        kept = _plain(plan)
-        given = [kept, self.effort.refit_images, self.effort.judged]
-        return self._recall("refit", given, lambda: self._recalibrated(self._refit(plan)), kept)
+        return next(self.refitted_many([plan]))
 
     def distilled(self, plan: PruningPlan, steps: int) -> Score:
         """F2: folded, recalibrated and distilled for so many steps."""
-        # An average over so few steps would hold little but the start.
-        recipe = replace(self.effort.recipe, steps=steps, ema=None)
-        kept = _plain(plan)
-        given = [kept, asdict(recipe), self.effort.examined]
-        return self._recall("F2", given, lambda: self._trained(plan, recipe), kept, steps)
+        return next(self.distilled_many([plan], steps))
 
-    def _recall(
-        self,
-        kind: str,
-        given: list[object],
-        compute: Callable[[], Score],
-        kept: PlainPlan,
-        steps: int = 0,
-    ) -> Score:
-        folded = self._folding is not None
-        numbers = self._memo.recall(kind, [*given, folded], lambda: vars(compute()))
+    def score_many(self, plans: Sequence[PruningPlan]) -> Iterator[Score]:
+        """F1 of each in turn; what is not taken is neither counted nor, here, computed."""
+        return self._many("F1", plans)
+
+    def refitted_many(self, plans: Sequence[PruningPlan]) -> Iterator[Score]:
+        """:meth:`refitted` of each in turn."""
+        return self._many("refit", plans)
+
+    def distilled_many(self, plans: Sequence[PruningPlan], steps: int) -> Iterator[Score]:
+        """:meth:`distilled` of each in turn."""
+        return self._many("F2", plans, steps)
+
+    def answer(self, task: Task) -> Score:
+        """Compute one score here and now, whatever is remembered."""
+        plan = PruningPlan(model="", kept=dict(task.kept))
+        if task.kind == "F2":
+            return self._trained(plan, self._distilling(task.steps))
+        return self._recalibrated(self._refit(plan) if task.kind == "refit" else self._slim(plan))
+
+    def _many(self, kind: Kind, plans: Sequence[PruningPlan], steps: int = 0) -> Iterator[Score]:
+        tasks = [Task(kind, _plain(plan), steps) for plan in plans]
+        unknown = [t for t in tasks if not self._memo.knows(kind, self._given(t))]
+        unknown = list(dict.fromkeys(unknown))  # in the order in which the memo asks for them
+        answers: Iterator[Score] = map(self.answer, unknown)
+        if self._elsewhere and unknown and not (kind == "F2" and self._as_deployed):
+            answers = self._elsewhere(unknown)
+        for task in tasks:
+            if kind == "F1":
+                self._asked.add(task.kept)
+            yield self._recall(task, answers)
+
+    def _recall(self, task: Task, answers: Iterator[Score]) -> Score:
+        numbers = self._memo.recall(task.kind, self._given(task), lambda: vars(next(answers)))
         score = Score(**numbers)
         self.scored.append(
             Scored(
-                kind=kind,
-                kept={name: len(stay) for name, stay in kept},
-                steps=steps,
+                kind=task.kind,
+                kept={name: len(stay) for name, stay in task.kept},
+                steps=task.steps,
                 score=score,
                 seconds=monotonic() - self._began,
-                rule=self._rules.get(kept, ""),
+                rule=self._rules.get(task.kept, ""),
             )
         )
         return score
+
+    def _given(self, task: Task) -> list[object]:
+        """What a score depends on beside the memo's basis."""
+        effort, folded = self.effort, self._folding is not None
+        if task.kind == "F2":
+            recipe = asdict(self._distilling(task.steps))
+            return [task.kept, recipe, effort.examined, folded]
+        images = effort.calibration if task.kind == "F1" else effort.refit_images
+        return [task.kept, images, effort.judged, folded]
+
+    def _distilling(self, steps: int) -> Recipe:
+        # An average over so few steps would hold little but the start.
+        return replace(self.effort.recipe, steps=steps, ema=None)
 
     def _slim(self, plan: PruningPlan) -> nn.Module:
         return slim(self._trace, plan) if self._folding is None else self._folding.slim(plan)

@@ -27,6 +27,10 @@ class Memo:
         self._path, self._basis = path, basis
         self._known = _read(path)
 
+    def knows(self, kind: str, given: object) -> bool:
+        """Whether :meth:`recall` has the numbers for these arguments already."""
+        return self._key(kind, given) in self._known
+
     def recall(self, kind: str, given: object, compute: Callable[[], Numbers]) -> Numbers:
         """The numbers for these arguments, computed where no run has computed them yet.
 
@@ -38,11 +42,14 @@ class Memo:
         Raises:
             MachineError: The file cannot be written.
         """
-        key = f"{kind} {digest(json.dumps([self._basis, kind, given], sort_keys=True))}"
+        key = self._key(kind, given)
         if key not in self._known:
             self._known[key] = compute()
             self._append({"key": key, **self._known[key]})
         return self._known[key]
+
+    def _key(self, kind: str, given: object) -> str:
+        return f"{kind} {digest(json.dumps([self._basis, kind, given], sort_keys=True))}"
 
     def _append(self, line: Mapping[str, object]) -> None:
         if self._path is not None:

@@ -26,6 +26,7 @@ from edgeprune.prune.search.evaluation.evaluator import (
     has_bfloat16,
 )
 from edgeprune.prune.search.evaluation.memo import Memo
+from edgeprune.prune.search.evaluation.scores import Answers
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
@@ -57,6 +58,7 @@ class Problem:
         left_to_choose: Seconds that are left for scoring and for the dearer scores of the best.
         model: Name of the dense network.
         as_deployed: What F2 judges in place of a distilled network, see :class:`Evaluator`.
+        elsewhere: Makes what computes the evaluator's scores in place of this process.
         latency_error: Mean relative error of the predicted latency on networks that the table
             was not fitted to.
     """
@@ -77,6 +79,7 @@ class Problem:
     left_to_choose: Callable[[], float] = unlimited
     model: str = ""
     as_deployed: AsDeployed | None = None
+    elsewhere: "Callable[[Problem], Answers] | None" = None
     latency_error: float = 0.0
 
     def time_room(self) -> float:
@@ -157,7 +160,7 @@ class Problem:
         path = None if self.folder is None else self.folder / "evaluations.jsonl"
         images, device = self.images, best_device()
         basis = [
-            _network_digest(self.trace),
+            network_digest(self.trace),
             [images.name, images.fingerprint, images.size, asdict(images.normalisation)],
             [torch.__version__, device.type, has_bfloat16()],
             asdict(self.wavelet),
@@ -175,11 +178,12 @@ class Problem:
             self.memo,
             folding=folding,
             as_deployed=self.as_deployed,
+            elsewhere=self.elsewhere(self) if self.elsewhere else None,
         )
 
 
-def _network_digest(trace: Trace) -> str:
-    """A sha256 of the graph's code and of all its parameters and buffers."""
+def network_digest(trace: Trace) -> str:
+    """A sha256 of the dense graph's code and of all its parameters and buffers."""
     found = hashlib.sha256(trace.graph.code.encode())
     for name, tensor in trace.graph.state_dict().items():
         plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)

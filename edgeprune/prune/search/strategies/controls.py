@@ -92,9 +92,10 @@ class Random:
                 room,
                 np.random.default_rng([self.problem.settings.seed, len(archive.scores), attempt]),
             )
-            for genome in drawn:
+            together = self.problem.evaluator.at_once
+            for start in range(0, len(drawn), together):
                 if archive.room or not archive.scores:
-                    archive.losses(genome[None])
+                    archive.losses(drawn[start : start + together])
         return archive.decided(archive.ranked(limits))
 
     def front(self) -> tuple[Choice, ...]:

@@ -219,3 +219,66 @@ def test_a_network_without_batchnorm_is_scored_as_it_is(tiny, noise, exact):
     loss, accuracy = expected(plain, plain, noise.val, EFFORT.judged)
     assert found.loss == pytest.approx(loss, rel=1e-4)
     assert found.accuracy == pytest.approx(accuracy)
+
+
+class Elsewhere:
+    """Computes scores by another evaluator, and notes what it was given together."""
+
+    at_once = 3
+
+    def __init__(self, judge):
+        self.judge, self.given = judge, []
+
+    def __call__(self, tasks):
+        self.given.append(list(tasks))
+        return map(self.judge.answer, tasks)
+
+
+def test_what_is_asked_together_is_computed_elsewhere_once_and_counted_in_order(
+    traced, noise, random_plan, tmp_path, counted
+):
+    effort = Effort(calibration=32, judged=20, examined=30, recipe=Recipe(batch=16))
+    plans = [random_plan(traced, seed) for seed in (0, 1, 0, 2)]
+    alone = Evaluator(traced, noise, effort)
+    elsewhere = Elsewhere(Evaluator(traced, noise, effort))
+    memo = tmp_path / "memo.jsonl"
+    Evaluator(traced, noise, effort, Memo(memo)).score(plans[1])
+    judge = Evaluator(traced, noise, effort, Memo(memo), elsewhere=elsewhere)
+    asked = (
+        lambda of: of.score_many(plans),
+        lambda of: of.refitted_many(plans[:2]),
+        lambda of: of.distilled_many(plans[:2], STEPS),
+    )
+    for ask in asked:
+        assert list(ask(judge)) == list(ask(alone))
+    kinds = [[task.kind for task in tasks] for tasks in elsewhere.given]
+    assert kinds == [["F1"] * 2, ["refit"] * 2, ["F2"] * 2]  # plan 1 was remembered, 0 came twice
+    told = [[(s.kind, s.kept, s.steps, s.score) for s in of.scored] for of in (judge, alone)]
+    assert told[0] == told[1]
+    assert judge.evaluated == alone.evaluated == 3
+    assert Evaluator(traced, noise, effort).at_once == 1
+    assert judge.at_once == 3
+
+
+def test_what_is_not_taken_is_not_counted_nor_remembered(traced, noise, random_plan, counted):
+    judge = Evaluator(traced, noise, EFFORT)
+    answers = judge.score_many([random_plan(traced, seed) for seed in range(3)])
+    next(answers)
+    answers.close()
+    assert judge.evaluated == len(judge.scored) == len(counted) == 1
+
+
+def test_int8_networks_are_distilled_where_their_runtime_is(traced, noise, random_plan):
+    effort = Effort(calibration=32, judged=20, examined=30, recipe=Recipe(batch=16))
+    elsewhere = Elsewhere(Evaluator(traced, noise, effort))
+    deployed = []
+
+    def as_deployed(network):
+        deployed.append(network)
+        return network
+
+    judge = Evaluator(traced, noise, effort, as_deployed=as_deployed, elsewhere=elsewhere)
+    judge.score(random_plan(traced, 0))
+    judge.distilled(random_plan(traced, 0), STEPS)
+    assert [[task.kind for task in tasks] for tasks in elsewhere.given] == [["F1"]]
+    assert len(deployed) == 1

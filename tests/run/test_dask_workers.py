@@ -1,0 +1,91 @@
+"""Scores from other processes: those of this one, whoever dies on the way."""
+
+import os
+import signal
+
+import pytest
+
+from edgeprune.prune.models import placement
+from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.search.strategies import registry
+from edgeprune.prune.space.budget import Limits
+from edgeprune.run.dask_workers import joined
+from edgeprune.run.portable import portable
+from tests.problems import tiny_problem
+
+SPEC = ModelSpec("tests.problems:tiny_network")
+LIMITS = Limits(latency=0.6)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As on the workers: sums over more threads are rounded otherwise."""
+    with placement.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def two():
+    with joined(2, "", lambda *told: None) as workers:
+        yield workers
+
+
+def on(workers):
+    """What makes a problem be scored by workers."""
+    return lambda problem: workers.serve(portable(problem, SPEC, "noise"))
+
+
+def found(problem, strategy="joint", *limits):
+    search = registry.searcher(strategy, problem)
+    choices = [search(limit) for limit in limits or [LIMITS]]
+    told = [(s.kind, s.kept, s.steps, s.score, s.rule) for s in problem.evaluator.scored]
+    front = [(c.kept, dict(c.scores)) for c in search.front()]
+    return [(c.kept, dict(c.scores)) for c in choices], front, told, problem.evaluator.evaluated
+
+
+@pytest.mark.parametrize("strategy", ["joint", "random"])
+def test_a_search_on_workers_is_the_search_of_one_process(two, tmp_path, strategy):
+    before = two.counts.copy()
+    limits = LIMITS, Limits(latency=0.5)
+    problem = tiny_problem("resnet", elsewhere=on(two), folder=tmp_path)
+    alone = found(tiny_problem("resnet"), strategy, *limits)
+    assert found(problem, strategy, *limits) == alone
+    computed = two.counts - before
+    assert len(computed) == 2
+    # The memo has stayed here: each score once, and none the second time.
+    assert computed.total() == len((tmp_path / "evaluations.jsonl").read_text().splitlines())
+    (tmp_path / "asked.json").unlink()
+    again = tiny_problem("resnet", elsewhere=on(two), folder=tmp_path)
+    assert found(again, strategy, *limits) == alone
+    assert two.counts - before == computed
+
+
+def test_workers_that_die_are_replaced_and_nothing_is_lost_or_counted_twice(two):
+    serve = on(two)
+
+    class Deadly:
+        """Kills a worker after every fifth score, three times, and cuts the connection once."""
+
+        def __init__(self, problem):
+            self.serving, self.taken, self.killed = serve(problem), 0, 0
+            self.at_once = self.serving.at_once
+
+        def __call__(self, tasks):
+            for score in self.serving(tasks):
+                yield score
+                self.taken += 1
+                if self.taken % 5 == 0 and self.killed < 3:
+                    self.killed += 1
+                    pids = two.client.run(os.getpid)
+                    os.kill(next(iter(pids.values())), signal.SIGKILL)
+                if self.taken == 12:
+                    two.client.loop.add_callback(two.client.scheduler_comm.comm.abort)
+
+    deadly = []
+
+    def make(problem):
+        deadly.append(Deadly(problem))
+        return deadly[0]
+
+    assert found(tiny_problem("resnet", elsewhere=make)) == found(tiny_problem("resnet"))
+    assert deadly[0].killed == 3
