@@ -24,7 +24,6 @@ from distributed import (
     Worker,
     WorkerPlugin,
     get_worker,
-    wait,
 )
 from distributed.comm import CommClosedError
 
@@ -81,9 +80,7 @@ class Workers:
     def serve(self, portable: Portable) -> "Serving":
         """Give the workers all that a problem's scores depend on, once."""
         name = f"edgeprune-{digest(repr((self.client.id, portable.network)))}"
-        serving = Serving(self, name, _Scorer(portable))
-        serving.register()
-        return serving
+        return Serving(self, name, _Scorer(portable)).registered()
 
 
 @dataclass(frozen=True)
@@ -105,9 +102,10 @@ class Serving:
         """Two tasks for every worker, so that none waits for the client."""
         return max(1, 2 * len(self.workers.client.nthreads()))
 
-    def register(self) -> None:
-        """Give it to all workers, also those still to come."""
+    def registered(self) -> "Serving":
+        """The same, once all workers have what it takes, also those still to come."""
         self.workers.client.register_plugin(self.scorer, name=self.name)
+        return self
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Score]:
         """The scores in the order of the tasks.
@@ -128,7 +126,7 @@ class Serving:
                 CommClosedError,
             ):  # the scheduler is gone or was: what it knew is lost
                 _wait_for_scheduler(self.workers.client)
-                self.register()
+                self.registered()
 
     def _submitted(self, tasks: Sequence[Task]) -> list[Future]:
         found: list[Future] = self.workers.client.map(
@@ -153,9 +151,9 @@ def joined(count: int, scheduler: str, progress: Progress) -> Iterator[Workers]:
         where = stack.enter_context(_cluster(count)) if count else scheduler
         workers = Workers(stack.enter_context(_client(where)))
         _wait_for_workers(workers.client, count or 1)
-        _refuse_other_versions(workers.client.get_versions(packages=["edgeprune", "torch"]))
-        if link := _dashboard(workers.client):
-            progress(f"Dask dashboard: {link}", 0, 0)
+        refuse_other_versions(workers.client.get_versions(packages=["edgeprune", "torch"]))
+        if find_spec("bokeh") or not count:  # of another machine its scheduler knows
+            progress(f"Dask dashboard: {workers.client.dashboard_link}", 0, 0)
         yield workers
         if workers.counts:
             told = ", ".join(f"{name} {n}" for name, n in sorted(workers.counts.items()))
@@ -167,7 +165,7 @@ def _cluster(count: int) -> LocalCluster:
     return LocalCluster(
         n_workers=count,
         threads_per_worker=1,
-        dashboard_address="127.0.0.1:0" if find_spec("bokeh") else None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
 
@@ -204,8 +202,15 @@ def _wait_for_scheduler(client: Client) -> None:
     _wait_for_workers(client, 1)
 
 
-def _refuse_other_versions(found: Mapping[str, Any]) -> None:
-    """What computes with other code computes other scores."""
+def refuse_other_versions(found: Mapping[str, Any]) -> None:
+    """What computes with other code computes other scores.
+
+    Args:
+        found: As of :meth:`Client.get_versions`.
+
+    Raises:
+        MachineError: the first difference, with whose it is.
+    """
     here = found["client"]["packages"]
     others = {"the scheduler": found["scheduler"], **found["workers"]}
     for where, there in others.items():
@@ -225,35 +230,27 @@ def _version(name: str, packages: Mapping[str, str | None]) -> str:
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def _dashboard(client: Client) -> str:
-    services = client.scheduler_info(n_workers=0).get("services", {})
-    return str(client.dashboard_link) if "dashboard" in services else ""
-
-
 def _result(client: Client, future: Future) -> tuple[Score, str]:
-    alone_since: float | None = None
-    while not _is_done(future):
-        alone = client.status == "running" and not client.nthreads()
-        alone_since = (alone_since or monotonic()) if alone else None
-        if alone_since is not None and monotonic() - alone_since > _PATIENCE:
-            raise MachineError("no Dask worker is left; start some and go on with --resume")
-    try:
-        found: tuple[Score, str] = future.result()
-        return found
-    except KilledWorker as error:
-        raise MachineError(
-            f"workers died of the same score ({error.last_worker.address} last), most likely "
-            "for want of memory; give them more or start fewer, and go on with --resume"
-        ) from None
-    except MemoryError:
-        raise MachineError(
-            "a worker ran out of memory; start fewer, and go on with --resume"
-        ) from None
-
-
-def _is_done(future: Future) -> bool:
-    try:
-        wait([future], timeout=_LOOK)
-    except TimeoutError:
-        return False
-    return True
+    began_alone = 0.0
+    while True:
+        try:
+            found: tuple[Score, str] = future.result(timeout=_LOOK)
+            return found
+        except TimeoutError:
+            if client.nthreads():
+                began_alone = 0.0
+                continue
+            began_alone = began_alone or monotonic()
+            if monotonic() - began_alone > _PATIENCE:
+                raise MachineError(
+                    "no Dask worker is left; start some and go on with --resume"
+                ) from None
+        except KilledWorker as error:
+            raise MachineError(
+                f"workers died of the same score ({error.last_worker.address} last), most likely "
+                "for want of memory; give them more or start fewer, and go on with --resume"
+            ) from None
+        except MemoryError:
+            raise MachineError(
+                "a worker ran out of memory; start fewer, and go on with --resume"
+            ) from None

@@ -1,15 +1,21 @@
 """Scores from other processes: those of this one, whoever dies on the way."""
 
 import os
+import re
 import signal
+from dataclasses import replace
 
 import pytest
+from distributed import LocalCluster, WorkerPlugin
 
+from edgeprune.errors import MachineError
 from edgeprune.prune.models import placement
 from edgeprune.prune.models.zoo import ModelSpec
+from edgeprune.prune.search.evaluation.scores import Task
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
-from edgeprune.run.dask_workers import joined
+from edgeprune.run import dask_workers
+from edgeprune.run.dask_workers import Serving, joined, refuse_other_versions
 from edgeprune.run.portable import portable
 from tests.problems import tiny_problem
 
@@ -63,7 +69,7 @@ def test_a_search_on_workers_is_the_search_of_one_process(two, tmp_path, strateg
 def test_workers_that_die_are_replaced_and_nothing_is_lost_or_counted_twice(two):
     serve = on(two)
 
-    class Deadly:
+    class Disturbed:
         """Kills a worker after every fifth score, three times, and cuts the connection once."""
 
         def __init__(self, problem):
@@ -81,11 +87,107 @@ def test_workers_that_die_are_replaced_and_nothing_is_lost_or_counted_twice(two)
                 if self.taken == 12:
                     two.client.loop.add_callback(two.client.scheduler_comm.comm.abort)
 
-    deadly = []
+    disturbed = []
 
     def make(problem):
-        deadly.append(Deadly(problem))
-        return deadly[0]
+        disturbed.append(Disturbed(problem))
+        return disturbed[0]
 
     assert found(tiny_problem("resnet", elsewhere=make)) == found(tiny_problem("resnet"))
-    assert deadly[0].killed == 3
+    assert disturbed[0].killed == 3
+
+
+def test_a_scheduler_that_is_not_there_is_named():
+    with (
+        pytest.raises(MachineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
+        joined(0, "tcp://127.0.0.1:9", lambda *told: None),
+    ):
+        pass
+
+
+def versions(**there):
+    here = {
+        "python": "3.11.7.final.0",
+        "edgeprune": "0.2.0",
+        "torch": "2.9",
+        "numpy": "2.3",
+        "distributed": "1",
+    }
+    workers = {"tcp://w:1": {"packages": here}, "tcp://w:2": {"packages": here | there}}
+    scheduler = {"packages": {"python": "3.11.9.final.0", "distributed": "1", "torch": None}}
+    return {"client": {"packages": here}, "scheduler": scheduler, "workers": workers}
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ({"torch": "2.8"}, r"tcp://w:2 has torch 2\.8, this machine 2\.9"),
+        ({"edgeprune": None}, r"tcp://w:2 has edgeprune not at all"),
+        ({"python": "3.12.1.final.0"}, r"python 3\.12, this machine 3\.11"),
+    ],
+)
+def test_another_version_is_named_with_its_worker(there, said):
+    refuse_other_versions(versions())
+    refuse_other_versions(versions(python="3.11.2.final.0"))
+    with pytest.raises(MachineError, match=said):
+        refuse_other_versions(versions(**there))
+
+
+def test_what_a_worker_lacks_is_told_with_its_address(two):
+    problem = tiny_problem("resnet", fold=False)
+    absent = replace(portable(problem, SPEC, "noise"), images=None, source="/no/such/folder")
+    with pytest.raises(MachineError, match=r"worker tcp://\S+: no folder /no/such/folder"):
+        list(two.serve(absent)([task(problem)]))
+
+
+def test_a_worker_without_memory_is_told(two):
+    problem = tiny_problem("resnet", fold=False)
+    with pytest.raises(MachineError, match="ran out of memory; start fewer"):
+        list(Serving(two, "hungry", Hungry()).registered()([task(problem)]))
+
+
+def test_a_score_that_kills_its_workers_is_given_up(two, monkeypatch):
+    monkeypatch.setattr(two.client.cluster.scheduler, "allowed_failures", 0)
+    problem = tiny_problem("resnet", fold=False)
+    with pytest.raises(MachineError, match=r"workers died of the same score \(tcp://"):
+        list(Serving(two, "deadly", Deadly()).registered()([task(problem)]))
+
+
+def test_a_scheduler_of_others_is_joined_and_keeps_its_workers(two):
+    problem = tiny_problem("resnet", fold=False)
+    told, asked = [], task(problem)
+    with joined(0, two.client.scheduler.address, lambda *step: told.append(step[0])) as workers:
+        scores = list(workers.serve(portable(problem, SPEC, "noise"))([asked]))
+    assert scores == [problem.evaluator.answer(asked)]
+    assert told[0].startswith("Dask dashboard: http://")
+    assert re.fullmatch(r"scores by worker: tcp://\S+ 1", told[-1])
+    assert len(two.client.nthreads()) == 2
+
+
+def test_a_scheduler_without_workers_is_named(monkeypatch):
+    monkeypatch.setattr(dask_workers, "_PATIENCE", 0.2)
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
+        pytest.raises(MachineError, match="has no workers; start some with 'dask worker tcp"),
+        joined(0, cluster.scheduler_address, lambda *told: None),
+    ):
+        pass
+
+
+class Deadly(WorkerPlugin):
+    """In the place of an evaluator: its worker dies."""
+
+    def answer(self, task):
+        os._exit(1)
+
+
+class Hungry(WorkerPlugin):
+    """In the place of an evaluator: there is no memory for it."""
+
+    def answer(self, task):
+        raise MemoryError
+
+
+def task(problem):
+    kept = tuple((group.name, (0,)) for group in problem.space.groups)
+    return Task("F1", kept)
