@@ -8,8 +8,8 @@ import typer
 
 from edgeprune.cli import choices, completion, options, values
 from edgeprune.cli.command import Command
-from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
+from edgeprune.requirements import needs_search
 
 search_app = typer.Typer()
 
@@ -145,7 +145,7 @@ def search(
     json: options.Json = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
-    needs_search("search")
+    needs_search("edgeprune search")
     from edgeprune.cli import console, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
