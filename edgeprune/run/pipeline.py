@@ -18,7 +18,7 @@ from edgeprune.run.lowest_latency import fastest_that_keeps_accuracy
 from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
-from edgeprune.run.request import Request, refuse_other
+from edgeprune.run.request import Passed, Request, refuse_other
 from edgeprune.run.setup import RunContext, set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
@@ -26,8 +26,15 @@ from edgeprune.target import Budget
 MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
 
 
-def run_search(request: Request, progress: Progress = silent) -> Outcome | Family:
+def run_search(
+    request: Request, progress: Progress = silent, passed: Passed | None = None
+) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
+
+    Args:
+        request: What is wanted.
+        progress: Called as each step goes on.
+        passed: A module, images or both in place of those that the request names.
 
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.
@@ -39,7 +46,7 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
         return finished
     time = _time_budget(request, folder)
     with folder.claimed(), _recorded(folder, request, time):
-        context = set_up(request, folder, progress, time)
+        context = set_up(request, folder, progress, time, passed)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
