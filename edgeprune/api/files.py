@@ -1,15 +1,19 @@
-"""ONNX files in Python: ``edgeprune.check`` and ``edgeprune.doctor``; neither needs torch."""
+"""ONNX files in Python: ``check`` and ``doctor`` without torch, and ``export_onnx``."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeprune.errors import InputError
+from edgeprune.requirements import needs_search
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from edgeprune.deploy.doctor.diagnosis import Diagnosis
     from edgeprune.deploy.gate.verdicts import Policy, Report
+    from edgeprune.export.sealed_file import Shipped
 
 LEAST_SECONDS = 5  # of an examination, as of the command
 
@@ -107,3 +111,96 @@ def doctor(
         device=connect(device or profile.device.uri),
     )
     return examine(Path(model), profile, options)
+
+
+def export_onnx(
+    checkpoint: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    target: str | None = None,
+    into: "nn.Module | None" = None,
+    data: str | PathLike[str] | None = None,
+    dynamic_batch: bool = False,
+    opset: int = 20,
+    ort: bool = False,
+    parity_images: int | None = None,
+    licence: str | None = None,
+    model_version: int = 0,
+    precision: Literal["fp32", "int8"] | None = None,
+    calibration: str | None = None,
+    calibration_images: int | None = None,
+    calibration_method: Literal["auto", "minmax", "percentile", "entropy"] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    trust_factory: bool = False,
+) -> "Shipped":
+    """Export a model.pt to a sealed ONNX file that gives torch's answers.
+
+    What ``edgeprune export`` does with a model.pt; dense weights by name are exported by the
+    command. It is not called ``export``, because ``edgeprune.export`` is a package of this one.
+
+    Args:
+        checkpoint: A model.pt that a search or a fine-tuning wrote.
+        output: ONNX file to write; model.onnx beside it by default.
+        target: Name or path of a target profile; the checkpoint's by default.
+        into: The dense network, as of ``edgeprune.load``.
+        data: Name or folder of images that int8 is calibrated on.
+        dynamic_batch: Let the file take any number of images.
+        opset: Version of the operators, 7 or more; 18 to 20 are proven.
+        ort: Write ORT format for mobile builds beside the file, too.
+        parity_images: Real images that travel inside the file; 4 by default, 0 for none.
+        licence: Licence to record, such as Apache-2.0.
+        model_version: Number of the release to record, 0 or more.
+        precision: Number format in place of the target's.
+        calibration: List of calibration images, by path or name; drawn anew by default.
+        calibration_images: Images to draw for int8, 8 to 1024.
+        calibration_method: How the ranges of the activations are found in int8.
+        exclude: Layers to leave in float, or ``auto`` or ``none``.
+        device: Where an int8 file is to run, as of ``edgeprune.check``.
+        overwrite: Replace ``output``.
+        trust_factory: Run the code of the ``module:factory`` that the file names.
+
+    Returns:
+        The file: ``path``, ``sha256``, ``bytes``, ``input_shape`` (1, C, H, W) and ``parity``, the
+        comparison with torch.
+
+    Raises:
+        InputError: the checkpoint, the target or ``output`` is not as it should be.
+        PromiseError: the file does not give torch's answers, or int8 is not faster.
+        MachineError: a package is missing, or the disk or the device refuses.
+    """
+    needs_search("edgeprune.export_onnx")
+    from edgeprune.deploy.devices.device import Local, connect
+    from edgeprune.export.checkpoint_file import export_checkpoint
+    from edgeprune.export.file_options import FileOptions
+    from edgeprune.export.int8_request import Int8Request
+
+    options = FileOptions(
+        dynamic_batch=dynamic_batch,
+        opset=opset,
+        ort=ort,
+        parity_images=parity_images,
+        licence=licence,
+        model_version=model_version,
+        precision={
+            "mode": precision,
+            "calibration_images": calibration_images,
+            "calibration_method": calibration_method,
+            "exclude": exclude if exclude is None or isinstance(exclude, str) else tuple(exclude),
+        },
+        int8=Int8Request(
+            source=None if data is None else str(data),
+            calibration=calibration,
+            device=connect(device or Local.uri),
+        ),
+    )
+    return export_checkpoint(
+        Path(checkpoint),
+        None if output is None else Path(output),
+        target,
+        overwrite=overwrite,
+        trust_factory=trust_factory,
+        into=into,
+        options=options,
+    )

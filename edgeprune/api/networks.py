@@ -12,21 +12,27 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load(path: str | PathLike[str], *, trust_factory: bool = False) -> "nn.Module":
+def load(
+    path: str | PathLike[str], *, into: "nn.Module | None" = None, trust_factory: bool = False
+) -> "nn.Module":
     """The network of a model.pt, slim or dense, in evaluation mode, on the CPU.
 
     Args:
         path: A model.pt or dense.pt that a search or a fine-tuning wrote.
+        into: The dense network, where the file was made from a module that was passed to
+            ``edgeprune.search``, or in place of building it by name. It is copied; only its
+            structure counts, every weight comes from the file.
         trust_factory: Run the code of the ``module:factory`` that the file names.
 
     Raises:
-        InputError: missing, damaged, no such file, or it names code that was not trusted.
+        InputError: missing, damaged, no such file, or it names code that was not trusted,
+            or it was made from a module and ``into`` is not given or another one.
         MachineError: torch is not installed.
     """
     needs_search("edgeprune.load", ("torch",))
     from edgeprune.prune.slimming.reload import load_slim
 
-    return load_slim(Path(path), trust_factory)[0]
+    return load_slim(Path(path), trust_factory, into)[0]
 
 
 def slim(

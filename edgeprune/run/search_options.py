@@ -20,7 +20,6 @@ from edgeprune.run.request import Request
 from edgeprune.target import load_target
 from edgeprune.target_overrides import with_precision
 
-Colours = tuple[float, float, float]
 _Range = tuple[Callable[[float], bool], str]
 _RATIO: _Range = (
     lambda value: 0 < value <= 1 or value == math.inf,
@@ -60,8 +59,8 @@ class SearchOptions:
     weights: Path | None = None
     new_head: bool = False
     data: str | None = None
-    mean: Colours | None = None
-    std: Colours | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     image_size: int | None = None
     model_arg: Mapping[str, Plain] = field(default_factory=dict)
     max_latency_ratio: float | None = None

@@ -49,12 +49,13 @@ def hold(
     Raises:
         InputError: a split that gives something else, or more than 4 GiB; one line says what.
     """
-    if len(splits) not in SPLITS:
+    parts = len(splits) if isinstance(splits, tuple | list) else 0
+    if parts not in SPLITS:
         raise InputError(
-            f"data has {len(splits)} parts; give (train, test) or (train, val, test), or the name "
-            "of a data set or folder"
+            f"data is a {type(splits).__name__} of {parts} parts; give (train, test) or (train, "
+            "val, test), or the name of a data set or folder"
         )
-    names = SPLITS[len(splits)]
+    names = SPLITS[parts]
     read = {
         name: _read(split, name, normalisation) for name, split in zip(names, splits, strict=True)
     }

@@ -164,8 +164,10 @@ def test_another_normalisation_than_the_true_one_is_noticed() -> None:
 def test_other_numbers_of_parts_and_too_many_images_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(InputError, match="data has 1 parts"):
+    with pytest.raises(InputError, match="data is a list of 1 parts"):
         hold([TWO])
+    with pytest.raises(InputError, match="data is a TensorDataset of 0 parts"):
+        hold(TWO)  # type: ignore[arg-type]
     monkeypatch.setattr(in_memory, "MOST_BYTES", 40 * 108 - 1)
     with pytest.raises(InputError, match="40 images of shape"):
         hold(pair(PIXELS))
