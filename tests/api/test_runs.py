@@ -1,5 +1,6 @@
 """Real searches from Python, small: a module and Datasets in, a run folder out."""
 
+import html
 import json
 import sys
 
@@ -111,8 +112,10 @@ def test_a_module_becomes_a_slim_one_with_a_verdict(found, images):
 def test_the_records_say_what_it_was_made_from(found):
     request = json.loads((found.folder / "run.json").read_text())["request"]
     assert request["model"]["name"] == "instance of Net"
-    assert request["source"] == "in memory: TensorDataset"
+    assert request["source"] == "in memory: TensorDataset (not mirrored)"
     assert request["normalisation"] == {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    page = (found.folder / "report.html").read_text("utf-8")
+    assert "edgeprune.search(model, data, flip=False, target=" in html.unescape(page)
     record = checkpoint.read(found.folder / "model.pt")
     assert (record.model, record.classes) == ("instance of Net", ("0", "1"))
     assert "passed in Python with 16x16 pixels" in record.history["resize"]
@@ -180,7 +183,7 @@ def test_commands_say_that_python_goes_on(found, monkeypatch, capsys, words, sai
         ({"target": "mobil-cpu"}, "did you mean 'mobile-cpu'"),
         (
             {"model": Net(classes=3)},
-            "Net has 3 outputs, in memory: TensorDataset has 2",
+            r"Net has 3 outputs, in memory: TensorDataset .* has 2 classes",
         ),
         ({"model": Net()}, "near chance"),
     ],

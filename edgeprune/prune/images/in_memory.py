@@ -13,7 +13,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.folders import last_tenth
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Normalisation
-from edgeprune.prune.images.names import IN_MEMORY
+from edgeprune.prune.images.names import IN_MEMORY, UNMIRRORED
 from edgeprune.text import error_line
 
 Source = Dataset[Any] | DataLoader[Any]
@@ -73,7 +73,7 @@ def hold(
         held = _held_out(held)
     first = _innermost(splits[0])
     return DataSet(
-        name=f"{IN_MEMORY}{type(first).__name__}",
+        name=f"{IN_MEMORY}{type(first).__name__}{'' if flip else UNMIRRORED}",
         classes=_classes(first, held),
         **held,
         size=size,
