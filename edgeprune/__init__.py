@@ -6,13 +6,22 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeprune.api import check, load, slim
+    from edgeprune.api import Run, check, doctor, export_onnx, load, search, slim
 
 # onnxruntime reports home by default since 1.31; a measuring tool must not.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = version("edgeprune")
-__all__ = ["__version__", "check", "load", "slim"]
+__all__ = [
+    "Run",
+    "__version__",
+    "check",
+    "doctor",
+    "export_onnx",
+    "load",
+    "search",
+    "slim",
+]
 
 
 def __getattr__(name: str) -> Any:

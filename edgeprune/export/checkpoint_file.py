@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic import ValidationError
+from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.export.file_options import PLAIN, FileOptions
@@ -15,13 +16,14 @@ from edgeprune.target import TargetProfile, load_target
 from edgeprune.target_overrides import with_precision
 
 
-def export_checkpoint(
+def export_checkpoint(  # noqa: PLR0913 - a file, where to, and what may stand for its code
     path: Path,
     out: Path | None = None,
     target: str | None = None,
     *,
     overwrite: bool = False,
     trust_factory: bool = False,
+    into: nn.Module | None = None,
     options: FileOptions = PLAIN,
 ) -> Shipped:
     """Export a model.pt that edgeprune wrote.
@@ -32,6 +34,7 @@ def export_checkpoint(
         target: Profile by name or path; the one the checkpoint was searched for by default.
         overwrite: Replace ``out``.
         trust_factory: Run the ``module:factory`` that the checkpoint names.
+        into: The dense network, in place of building it by name.
         options: What else is asked of the file.
 
     Raises:
@@ -42,7 +45,7 @@ def export_checkpoint(
     refuse_existing(out, overwrite=overwrite)
     found = load_target(target) if target else _recorded_target(path)
     profile = with_precision(found, options.precision)
-    model, record = load_slim(path, trust_factory=trust_factory)
+    model, record = load_slim(path, trust_factory, into)
     network = exported(model, record, path, options)
     return ship_as_asked(network, record, profile, out, overwrite=overwrite, options=options)
 

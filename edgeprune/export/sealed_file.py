@@ -67,18 +67,18 @@ def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: boo
 
 
 def load_and_ship(
-    path: Path,
-    out: Path,
-    target: TargetProfile,
-    *,
-    overwrite: bool,
-    trust: bool,
-    options: FileOptions = PLAIN,
+    path: Path, out: Path, target: TargetProfile, into: nn.Module | None = None
 ) -> Shipped:
-    """Rebuild the network of a model.pt and ship it; see :func:`ship`."""
-    model, record = load_slim(path, trust_factory=trust)
-    network = exported(model, record, path, options)
-    return ship(network, record, target, out, overwrite=overwrite, options=options)
+    """Rebuild the network of a model.pt that this run wrote, and ship it; see :func:`ship`.
+
+    Args:
+        path: The model.pt; a factory that it names was named by the user.
+        out: The ONNX file; an earlier one is replaced.
+        target: Profile it is exported for.
+        into: The dense network, where no name builds it.
+    """
+    model, record = load_slim(path, trust_factory=True, into=into)
+    return ship(exported(model, record, path), record, target, out, overwrite=True)
 
 
 def exported(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeprune.prune.search.strategies.names import LEAST
+from edgeprune.report.python_call import has_no_command, search_call
 
 RECIPE = {
     "epochs": "--epochs",
@@ -31,7 +32,8 @@ def search_command(
     """The ``edgeprune search`` that asks for the same again.
 
     What a run keeps of paths is their name: weights are named so. The values are spelt out even
-    where they are today's defaults, because another version may have others.
+    where they are today's defaults, because another version may have others. Where a module or
+    images were passed in Python, it is the call of ``edgeprune.search``.
 
     Args:
         request: ``request`` of run.json; what it lacks is left out.
@@ -69,7 +71,7 @@ def search_command(
         words += _option(flag, _at(request, "recovery", name))
     words += _option("--seed", _at(request, "search", "seed"))
     words += _option("--device", request.get("device"))
-    return shlex.join(words)
+    return search_call(words) if has_no_command(words) else shlex.join(words)
 
 
 def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = "") -> str:

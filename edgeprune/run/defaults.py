@@ -7,6 +7,7 @@ from typing import Any
 from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
 from edgeprune.prune.models import zoo
+from edgeprune.prune.models.names import INSTANCE
 from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.training.dense import DIGITS, usual_recipe
@@ -25,7 +26,9 @@ def side(model: str, given: int | None, target: TargetProfile | None = None) -> 
     """
     pinned = target.input.shape if target else None
     if pinned is None:
-        return given or (32 if model in zoo.CIFAR or ":" in model else 224)
+        return given or (
+            32 if model in zoo.CIFAR or model.startswith(INSTANCE) or ":" in model else 224
+        )
     batch, colours, height, width = pinned
     if (batch, colours) != (1, 3) or height != width or given not in (None, height):
         wanted = f" and --image-size {given}" if given not in (None, height) else ""

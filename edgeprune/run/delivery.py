@@ -28,7 +28,7 @@ from edgeprune.target import Budget
 FLOAT_TWIN = "model-fp32.onnx"
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves
 SEEN = (
-    "the dense model came as a checkpoint and may have seen the validation images, so what is "
+    "the dense model came with its weights and may have seen the validation images, so what is "
     "lost on them is overstated; the test images were read once, at the end"
 )
 
@@ -53,9 +53,7 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
     in_float = folder.path / (FLOAT_TWIN if recovered.int8 else "model.onnx")
-    slim_file = load_and_ship(
-        folder.path / "model.pt", in_float, target, overwrite=True, trust=True
-    )
+    slim_file = load_and_ship(folder.path / "model.pt", in_float, target, context.passed_module)
     if recovered.int8:
         slim_file = _ship_int8(model, slim, slim_file, folder)
     folder.event("exported", parity=asdict(slim_file.parity))

@@ -18,7 +18,7 @@ from edgeprune.run.lowest_latency import fastest_that_keeps_accuracy
 from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
-from edgeprune.run.request import Request, refuse_other
+from edgeprune.run.request import Passed, Request, refuse_other
 from edgeprune.run.setup import RunContext, Serve, set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
@@ -26,14 +26,23 @@ from edgeprune.target import Budget
 MARGIN_MS = 0.03  # how far the median may drift between the first measurement and the last
 
 
-def run_search(request: Request, progress: Progress = silent) -> Outcome | Family:
+def run_search(
+    request: Request, progress: Progress = silent, passed: Passed | None = None
+) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
+
+    Args:
+        request: What is wanted.
+        progress: Called as each step goes on.
+        passed: A module, images or both in place of those that the request names.
 
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.
         PromiseError: a budget that nothing on the grid can meet, or parity failed.
         MachineError: the disk, the memory or the runtime refuses.
     """
+    if passed and (request.workers or request.scheduler):
+        raise InputError("workers cannot be given a module or images; name them, or leave workers")
     folder = _folder(request)
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
@@ -43,7 +52,7 @@ def run_search(request: Request, progress: Progress = silent) -> Outcome | Famil
         _recorded(folder, request, time),
         _workers(request, folder, progress) as serve,
     ):
-        context = set_up(request, folder, progress, time, serve)
+        context = set_up(request, folder, progress, time, passed, serve)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):

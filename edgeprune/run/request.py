@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from torch import nn
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.devices.reply import refuse_emulated
 from edgeprune.errors import InputError
+from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, Normalisation
+from edgeprune.prune.images.names import IN_MEMORY
+from edgeprune.prune.models.names import INSTANCE
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
@@ -144,6 +148,19 @@ class Request:
         return dict(json.loads(json.dumps(_plain(asdict(self)))))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """What was passed in Python, in place of what the request's names would lead to.
+
+    Attributes:
+        module: The dense network with its weights; it is copied.
+        images: The images.
+    """
+
+    module: nn.Module | None = None
+    images: DataSet | None = None
+
+
 def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> None:
     """Go on only with the run that was asked for.
 
@@ -156,6 +173,7 @@ def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> 
         InputError: something differs; the first difference is named.
     """
     asked = request.to_plain()
+    _refuse_other_interface(asked, earlier, folder)
     for name in (*asked, *(name for name in earlier if name not in asked)):
         if name not in NOT_COMPARED and asked.get(name) != earlier.get(name):
             where, before, now = _difference(name, earlier.get(name), asked.get(name))
@@ -163,6 +181,23 @@ def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> 
                 f"{folder} holds a run with another request: {where} was {before}, now it is "
                 f"{now}; ask for the same, or name another folder"
             )
+
+
+def _refuse_other_interface(
+    asked: Mapping[str, Any], earlier: Mapping[str, Any], folder: Path
+) -> None:
+    """A module or images that were passed in Python have no name that a command could give."""
+    for now, before in ((asked, earlier), (asked.get("model"), earlier.get("model"))):
+        for key, prefix in (("source", IN_MEMORY), ("name", INSTANCE)):
+            was, wanted = (
+                str(found.get(key, "")) if isinstance(found, Mapping) else ""
+                for found in (before, now)
+            )
+            if was.startswith(prefix) and not wanted.startswith(prefix):
+                raise InputError(
+                    f"{folder} holds a run of what was passed in Python ({was}); pass the same "
+                    f"again: edgeprune.search(model, data, ..., out={str(folder)!r}, resume=True)"
+                )
 
 
 def _difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:

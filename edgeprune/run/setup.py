@@ -36,12 +36,12 @@ from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import Trace
-from edgeprune.prune.training.dense import DenseModel, dense_record, obtain
+from edgeprune.prune.training.dense import DenseModel, dense_record, given, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.portable import Portable, portable
-from edgeprune.run.request import Request
+from edgeprune.run.request import Passed, Request
 from edgeprune.run.time_budget import TimeBudget
 
 Serve = Callable[[Portable], Answers]
@@ -114,6 +114,11 @@ class RunContext:
             found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
 
+    @property
+    def passed_module(self) -> nn.Module | None:
+        """A copy of the module that was passed in Python; None where a name builds it."""
+        return self.origin.model if self.request.model.is_instance else None
+
     @cached_property
     def dense_right(self) -> Tensor:
         """The dense model's :meth:`test_right`; the images are read when it is first asked for."""
@@ -142,23 +147,33 @@ def set_up(
     folder: RunFolder,
     progress: Progress,
     time: TimeBudget | None = None,
+    passed: Passed | None = None,
     serve: Serve | None = None,
 ) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
 
-    ``serve`` makes what computes scores in place of this process.
+    Args:
+        request: What is wanted.
+        folder: The run folder.
+        progress: Called as each step goes on.
+        time: What is left of the time budget; unlimited by default.
+        passed: A module, images or both in place of those that the request names.
+        serve: Makes what computes scores in place of this process.
 
     Raises:
         InputError: images and model do not fit, or nothing of the model can be pruned.
         MachineError: the device cannot measure.
     """
-    time = time or TimeBudget()
-    images = datasets.load(
+    time, passed = time or TimeBudget(), passed or Passed()
+    images = passed.images or datasets.load(
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
     spec = replace(request.model, num_classes=len(images.classes))
-    weights, new_head = request.weights, request.new_head
-    origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+    if passed.module is not None:
+        origin = given(passed.module, spec, images)
+    else:
+        weights, new_head = request.weights, request.new_head
+        origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
     found = {"origin": origin.origin, "recognised": origin.recognised}
     folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgeprune.cli import requirements
+from edgeprune import requirements
 from edgeprune.deploy.gate.verdicts import Report, Verdict
 from edgeprune.errors import InputError
 from edgeprune.run import pipeline

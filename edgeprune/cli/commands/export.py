@@ -7,8 +7,8 @@ import typer
 
 from edgeprune.cli import choices, completion, options, values
 from edgeprune.cli.command import Command
-from edgeprune.cli.requirements import needs_search
 from edgeprune.errors import InputError
+from edgeprune.requirements import needs_search
 
 if TYPE_CHECKING:
     from edgeprune.export.sealed_file import Shipped
@@ -165,7 +165,7 @@ def export(
     trust_factory: options.Trust = False,
 ) -> None:
     """Export a model.pt to a sealed ONNX file that gives torch's answers."""
-    needs_search("export")
+    needs_search("edgeprune export")
     from edgeprune.cli.output import ready
     from edgeprune.deploy.devices.device import Local, connect
     from edgeprune.export.checkpoint_file import export_checkpoint

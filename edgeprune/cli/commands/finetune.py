@@ -7,7 +7,7 @@ import typer
 
 from edgeprune.cli import options
 from edgeprune.cli.command import Command
-from edgeprune.cli.requirements import needs_search
+from edgeprune.requirements import needs_search
 
 finetune_app = typer.Typer()
 
@@ -80,7 +80,7 @@ def finetune(
     json: options.Json = None,
 ) -> None:
     """Fine-tune a model.pt by the recipe of a search; torchrun -m edgeprune for several GPUs."""
-    needs_search("finetune")
+    needs_search("edgeprune finetune")
     from edgeprune.cli import records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown

@@ -6,7 +6,7 @@ import typer
 
 from edgeprune.cli import options
 from edgeprune.cli.command import Command
-from edgeprune.cli.requirements import needs_search
+from edgeprune.requirements import needs_search
 
 networks_app = typer.Typer()
 
@@ -20,7 +20,7 @@ def channels(
     json: options.Json = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
-    needs_search("channels")
+    needs_search("edgeprune channels")
     from edgeprune.cli import console, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.export.inspection import traced
@@ -54,7 +54,7 @@ def probe(
     json: options.Json = None,
 ) -> None:
     """Measure the latency table of a model's search space on a device."""
-    needs_search("probe")
+    needs_search("edgeprune probe")
     from edgeprune.cli import console, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown

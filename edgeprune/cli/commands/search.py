@@ -8,8 +8,7 @@ import typer
 
 from edgeprune.cli import choices, completion, options, values
 from edgeprune.cli.command import Command
-from edgeprune.cli.requirements import needs_search
-from edgeprune.errors import InputError
+from edgeprune.requirements import needs_search
 
 search_app = typer.Typer()
 
@@ -164,70 +163,54 @@ def search(
     json: options.Json = None,
 ) -> None:
     """Search, slim, fine-tune, export and measure; without options on the embedded digits."""
-    needs_search("search")
+    needs_search("edgeprune search")
     from edgeprune.cli import console, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
-    from edgeprune.prune.images.held import IMAGENET, Normalisation
-    from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.prune.saliency.curvature import WaveletOptions
-    from edgeprune.prune.search.engine.population import Settings
-    from edgeprune.prune.search.strategies import names
-    from edgeprune.run import defaults, pipeline
+    from edgeprune.run import pipeline
     from edgeprune.run.family import Family
-    from edgeprune.run.request import Request
-    from edgeprune.target import load_target
-    from edgeprune.target_overrides import with_precision
+    from edgeprune.run.search_options import SearchOptions
 
-    if weights and not data:
-        raise InputError("--weights without --data: name the images it was trained for")
-    if family and not (max_latency_ratio is None and max_latency_ms is None):
-        raise InputError("--family limits the latency; leave --max-latency-ratio and -ms out")
-    profile, source = with_precision(load_target(target), {"mode": precision}), data or "digits"
-    request = Request(
-        target=profile,
-        model=ModelSpec(model, kwargs=dict(model_arg or ())),
-        budget=defaults.budget(
-            profile,
-            latency_elsewhere=bool(family or max_latency_ms),
-            latency=max_latency_ratio,
-            macs=max_macs_ratio,
-            params=max_params_ratio,
-            accuracy_drop=max_accuracy_drop,
-        ),
+    request = SearchOptions(
+        target=target,
+        model=model,
         weights=weights,
         new_head=new_head,
-        source=source,
-        size=defaults.side(model, image_size, profile),
-        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        data=data,
+        mean=mean,
+        std=std,
+        image_size=image_size,
+        model_arg=dict(model_arg or ()),
+        max_latency_ratio=max_latency_ratio,
+        max_macs_ratio=max_macs_ratio,
+        max_params_ratio=max_params_ratio,
+        max_latency_ms=max_latency_ms,
+        max_accuracy_drop=max_accuracy_drop,
+        family=family or (),
+        strategy=strategy,
+        evaluations=evaluations,
+        finalists=finalists,
+        wavelet=wavelet,
+        genome=genome.value,
+        time_budget=time_budget,
+        seed=seed,
+        compensate=compensate.value,
+        epochs=epochs,
+        baseline_epochs=baseline_epochs,
+        lr=lr,
+        batch=batch,
+        kd_temperature=kd_temperature,
+        kd_weight=kd_weight,
+        label_smoothing=label_smoothing,
+        ema=ema,
+        device=device,
+        precision=precision,
         out=out,
         overwrite=overwrite,
         resume=resume,
-        baseline=defaults.dense_recipe(source, baseline_epochs, seed),
-        recovery=defaults.recovery_recipe(
-            source,
-            epochs=epochs,
-            seed=seed,
-            lr=lr,
-            batch=batch,
-            temperature=kd_temperature,
-            alpha=kd_weight,
-            label_smoothing=label_smoothing,
-            ema=ema,
-        ),
-        search=Settings(seed=seed),
-        effort=defaults.effort(source, evaluations, finalists, strategy or names.DEFAULT),
-        wavelet=WaveletOptions(wavelet=wavelet),
-        device=device or profile.device.uri,
-        strategy=strategy or names.DEFAULT,
-        compensate=compensate.value,
-        genome=genome.value,
-        family=family or (),
-        latency_ms=max_latency_ms,
-        time_budget=time_budget,
         workers=workers,
         scheduler=scheduler,
-    )
+    ).request()
     ready(json, weights)
     with shown() as progress:
         outcome = pipeline.run_search(request, progress)

@@ -14,6 +14,7 @@ from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.decoding import decode, fingerprint
 from edgeprune.prune.images.folders import last_tenth, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
+from edgeprune.prune.images.names import IN_MEMORY
 from edgeprune.prune.images.streamed import MARGIN, StreamedImages
 from edgeprune.text import did_you_mean
 
@@ -58,6 +59,8 @@ def resize_rule(source: str, size: int) -> str:
     side = f"{size}x{size}"
     if source in ("cifar10", "cifar100"):
         return f"none: images have {side} pixels"
+    if source.startswith(IN_MEMORY):
+        return f"none: images were passed in Python with {side} pixels"
     if source == "digits":
         return f"bilinear from 8x8 to {side}"
     shortest = size if size <= LARGEST_HELD else round(size * MARGIN)

@@ -1,4 +1,4 @@
-"""The names of networks that need no prefix; without torch, for the shell's completion."""
+"""The names of networks; without torch, for the shell's completion and the report."""
 
 from typing import Final
 
@@ -13,6 +13,8 @@ TORCHVISION: Final = (
     *(f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")),
 )
 PREFIX: Final = "torchvision/"
+INSTANCE: Final = "instance of "
+"""Begins the name of a module that was passed in Python, which no name builds again."""
 
 
 def model_names() -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from torch import nn
 from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import weights
 from edgeprune.prune.models.cifar import RESNET_DEPTHS, VGG_CONVOLUTIONS, CifarResNet, CifarVGG
+from edgeprune.prune.models.copying import deep_copy
 from edgeprune.prune.models.factory import Plain, imported, working_directory_importable
-from edgeprune.prune.models.names import PREFIX, TORCHVISION, model_names
+from edgeprune.prune.models.names import INSTANCE, PREFIX, TORCHVISION, model_names
 from edgeprune.prune.models.state_dicts import read_weights
 from edgeprune.text import did_you_mean, error_line
 
@@ -34,7 +35,8 @@ class ModelSpec:
 
     Attributes:
         name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or any classifier of
-            it as ``torchvision/NAME``), ``timm/NAME``, or ``package.module:factory``.
+            it as ``torchvision/NAME``), ``timm/NAME``, ``package.module:factory``, or ``instance
+            of CLASS`` for a module that was passed in Python, which no name builds again.
         num_classes: Width of the last layer.
         kwargs: Further plain arguments, e.g. ``{"shortcut": "A-conv"}``.
     """
@@ -47,6 +49,30 @@ class ModelSpec:
     def is_factory(self) -> bool:
         """Whether the name points at a user's own code."""
         return ":" in self.name
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it stands for a module that was passed in Python."""
+        return self.name.startswith(INSTANCE)
+
+
+def instance(module: nn.Module) -> ModelSpec:
+    """What stands for a module that was passed in Python."""
+    return ModelSpec(f"{INSTANCE}{type(_uncompiled(module)).__qualname__}")
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A float32 copy of a user's network, in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    try:
+        return deep_copy(_uncompiled(module)).cpu().float().eval()
+    except Exception as error:  # whatever a user's module holds
+        raise InputError(
+            f"the module {type(module).__name__} cannot be copied: {error_line(error)}"
+        ) from error
 
 
 def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
@@ -79,7 +105,11 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             f"{spec.name} returned {type(model).__name__}, not a torch.nn.Module; "
             "name a function that returns the network"
         )
-    # A compiled network cannot be traced; what it was compiled from can, and has its names.
+    return _uncompiled(model)
+
+
+def _uncompiled(model: nn.Module) -> nn.Module:
+    """A compiled network cannot be traced; what it was compiled from can, and has its names."""
     found: nn.Module = getattr(model, "_orig_mod", model)
     return found
 

@@ -43,7 +43,7 @@ class DenseModel:
     Attributes:
         model: In evaluation mode, on the CPU, shortcuts as published.
         accuracy: Top-1 on the held-out validation images, 0..1.
-        origin: ``checkpoint``, ``trained`` or ``cached``.
+        origin: ``checkpoint``, ``trained``, ``cached`` or ``instance``.
         seen_validation: Whether training may have seen the validation images.
         recognised: What kind of checkpoint it came from, one line; empty where it was trained.
     """
@@ -96,9 +96,23 @@ def obtain(
             )
             recognised += f"; {' and '.join(loaded.new_head)} new, {origin} on {data.name}"
     accuracy = evaluate(model, data.val).accuracy
-    _refuse_chance(accuracy, data, weights)
+    _refuse_chance(accuracy, data, has_weights=weights is not None)
     seen = weights is not None
     return DenseModel(model.eval(), accuracy, origin, seen_validation=seen, recognised=recognised)
+
+
+def given(module: nn.Module, spec: ModelSpec, data: DataSet) -> DenseModel:
+    """A module that was passed in Python as the dense model: a copy of it, with its weights.
+
+    Raises:
+        InputError: it does not fit the images, or answers no better than chance.
+    """
+    model = zoo.copied(module)
+    _refuse_outputs(model, spec, data)
+    accuracy = evaluate(model, data.val).accuracy
+    _refuse_chance(accuracy, data, has_weights=True)
+    said = f"{spec.name}, passed in Python with its weights"
+    return DenseModel(model, accuracy, "instance", seen_validation=True, recognised=said)
 
 
 def _trained(
@@ -194,7 +208,7 @@ def _some(names: Sequence[str]) -> str:
     return one_line(shown if len(names) <= 3 else f"{shown}, ...")
 
 
-def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None:
+def _refuse_chance(accuracy: float, data: DataSet, *, has_weights: bool) -> None:
     """Refuse a model that only guesses: a search on it would measure how noise is pruned."""
     chance = 1 / len(data.classes)
     if accuracy > works_above(chance, len(data.val)):
@@ -202,7 +216,7 @@ def _refuse_chance(accuracy: float, data: DataSet, weights: Path | None) -> None
     advice = (
         "check --mean/--std (the normalisation it was trained with) and that the class folders "
         "sort in the order of its outputs"
-        if weights
+        if has_weights
         else "train longer with --baseline-epochs, or give trained --weights"
     )
     raise InputError(

@@ -1,0 +1,249 @@
+"""Images of torch Datasets and DataLoaders, read once and held in memory as uint8."""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_collate
+
+from edgeprune.errors import InputError
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.images.folders import last_tenth
+from edgeprune.prune.images.held import IMAGENET, HeldImages, Normalisation
+from edgeprune.prune.images.names import IN_MEMORY, UNMIRRORED
+from edgeprune.text import error_line
+
+Source = Dataset[Any] | DataLoader[Any]
+SPLITS = {2: ("train", "test"), 3: ("train", "val", "test")}
+MOST_BYTES = 4 << 30  # of uint8: 28,000 images of 224 pixels; a folder of images is streamed
+AS_GIVEN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_BATCH = 256
+_LOOKED_AT = 8  # images read twice: a mirroring of every second one slips through once in 256
+_SLACK = 0.5 / 255  # half a level: what rounding adds to a value in [0, 1]
+
+
+def hold(
+    splits: Sequence[Source], normalisation: Normalisation | None = None, *, flip: bool = True
+) -> DataSet:
+    """Read every image once, and hold them as images of a folder are held.
+
+    Images are tensors (3, side, side), all of one size: uint8; or float in [0, 1]; or float that
+    were normalised by ``normalisation``, which is then undone. Floats are rounded to 256 levels,
+    which gives back what was read from a usual file. Of a DataLoader those images count that its
+    sampler names; its batches, order and ``drop_last`` do not matter. Without a third split the
+    last tenth of each class of the first one is held out for the search.
+
+    Args:
+        splits: Train and test, or train, val and test; each gives (image, label), labels being
+            the index of the class.
+        normalisation: What the network was trained with. By default ImageNet's for uint8; floats
+            in [0, 1] reach the network as they are.
+        flip: Whether a mirrored image still shows its class.
+
+    Returns:
+        The images; the classes have the names of ``dataset.classes``, or numbers.
+
+    Raises:
+        InputError: a split that gives something else, or more than 4 GiB; one line says what.
+    """
+    parts = len(splits) if isinstance(splits, tuple | list) else 0
+    if parts not in SPLITS:
+        raise InputError(
+            f"data is a {type(splits).__name__} of {parts} parts; give (train, test) or (train, "
+            "val, test), or the name of a data set or folder"
+        )
+    names = SPLITS[parts]
+    read = {
+        name: _read(split, name, normalisation) for name, split in zip(names, splits, strict=True)
+    }
+    shapes = {(*held.pixels.shape[1:], kind) for held, kind in read.values()}
+    if len(shapes) > 1:
+        raise InputError(f"the parts of data differ in the size or the kind of images: {shapes}")
+    size, kind = next(iter(shapes))[-2:]
+    network_takes = normalisation or (IMAGENET if kind == "uint8" else AS_GIVEN)
+    held = {
+        name: HeldImages(images.pixels, images.labels, normalisation=network_takes, flip=flip)
+        for name, (images, _) in read.items()
+    }
+    fingerprint = _fingerprint(held, flip=flip)
+    if "val" not in held:
+        held = _held_out(held)
+    first = _innermost(splits[0])
+    return DataSet(
+        name=f"{IN_MEMORY}{type(first).__name__}{'' if flip else UNMIRRORED}",
+        classes=_classes(first, held),
+        **held,
+        size=size,
+        normalisation=network_takes,
+        fingerprint=fingerprint,
+    )
+
+
+def _read(split: object, name: str, normalisation: Normalisation | None) -> tuple[HeldImages, str]:
+    """The images of one split, and their kind: ``uint8`` or ``float``."""
+    dataset, indices, workers = _listed(split, name)
+    try:
+        shape = _looked_at(dataset, indices, name)
+        if len(indices) * shape.numel() > MOST_BYTES:
+            raise InputError(
+                f"{name} has {len(indices):,} images of shape {tuple(shape)}, more than "
+                f"{MOST_BYTES >> 30} GiB; give a folder of images, which is streamed"
+            )
+        loader: DataLoader[Any] = DataLoader(
+            Subset(dataset, indices),
+            batch_size=_BATCH,
+            num_workers=workers,
+            # Its own generator, or the loader would draw a seed from torch's global one.
+            generator=torch.Generator().manual_seed(0),
+        )
+        pixels, labels, normalised = [], [], False
+        for number, (images, classes) in enumerate(loader):
+            if number == 0:
+                normalised = images.is_floating_point() and not _in_range(images)
+            pixels.append(_levels(images, name, normalisation, normalised=normalised))
+            labels.append(classes.to(torch.int64))
+    except InputError:
+        raise
+    except Exception as error:  # the caller's own code
+        raise InputError(f"{name} cannot be read: {error_line(error)}") from error
+    kind = "float" if images.is_floating_point() else "uint8"
+    return HeldImages(torch.cat(pixels), torch.cat(labels)), kind
+
+
+def _listed(split: Any, name: str) -> tuple[Dataset[Any], list[int], int]:
+    """The data set behind a split, the indices of the images that count, and its workers."""
+    loader = split if isinstance(split, DataLoader) else None
+    dataset = loader.dataset if loader else split
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise InputError(
+            f"{name} is a {type(dataset).__name__}, which has no length or no items by index; "
+            "give a map-style torch Dataset, or a DataLoader of one"
+        )
+    indices = list(range(len(dataset)))
+    if loader:
+        if loader.collate_fn is not default_collate:
+            raise InputError(
+                f"{name} is a DataLoader with a collate_fn of its own, which may change images; "
+                "give its dataset"
+            )
+        with torch.random.fork_rng(devices=[]):  # a shuffling sampler draws from torch's
+            usual = type(loader.batch_sampler) is BatchSampler
+            drawn = loader.sampler if usual else chain.from_iterable(loader.batch_sampler or ())
+            indices = sorted(drawn)
+    if len(set(indices)) < len(indices):
+        raise InputError(f"{name} is a DataLoader that draws images twice; give its dataset")
+    if not indices:
+        raise InputError(f"{name} holds no image")
+    return dataset, indices, loader.num_workers if loader else 0
+
+
+def _looked_at(dataset: Any, indices: Sequence[int], name: str) -> torch.Size:
+    """Look at a few items, and give the shape of an image."""
+    shape = torch.Size()
+    for index in indices[:: max(1, len(indices) // _LOOKED_AT)][:_LOOKED_AT]:
+        item = dataset[index]
+        if not (isinstance(item, tuple | list) and len(item) == 2):
+            raise InputError(f"{name} gives a {type(item).__name__}, not a pair (image, label)")
+        image, label = item
+        if not isinstance(image, Tensor):
+            raise InputError(
+                f"{name} gives images of type {type(image).__name__}; give tensors, such as with "
+                "torchvision.transforms.ToTensor()"
+            )
+        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1] != image.shape[2]:
+            raise InputError(
+                f"{name} gives images of shape {tuple(image.shape)}; a search takes square RGB, "
+                "(3, side, side): resize or crop, and repeat the channel of grey ones"
+            )
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise InputError(f"{name} gives images of {image.dtype}; give uint8 or float")
+        number = torch.as_tensor(label)
+        if number.ndim or number.is_floating_point() or number < 0:
+            raise InputError(f"{name} gives the label {label!r}; give the index of the class")
+        if not torch.equal(dataset[index][0].nan_to_num(), image.nan_to_num()):
+            raise InputError(
+                f"{name} gives another image each time that it is read; leave random transforms "
+                "out: a search shifts and mirrors by itself"
+            )
+        shape = image.shape
+    return shape
+
+
+def _in_range(images: Tensor) -> bool:
+    return bool(images.min() >= -_SLACK and images.max() <= 1 + _SLACK)
+
+
+def _levels(
+    images: Tensor, name: str, normalisation: Normalisation | None, *, normalised: bool
+) -> Tensor:
+    """Images (B, 3, H, W) as uint8."""
+    if not images.is_floating_point():
+        return images
+    shown = images.float()
+    if normalised and normalisation is None:
+        raise InputError(
+            f"{name} has values from {_range(shown)}: state the mean= and std= that the images "
+            "were normalised with, or give uint8 or floats in [0, 1]"
+        )
+    if normalised and normalisation:
+        colours = normalisation.std, normalisation.mean
+        std, mean = (torch.tensor(values).view(1, 3, 1, 1) for values in colours)
+        shown = shown * std + mean
+    if not _in_range(shown):  # NaN is out of every range
+        undone = " after mean= and std= were undone" if normalised else ""
+        raise InputError(
+            f"{name} has values from {_range(shown)}{undone}, outside of [0, 1]; give uint8, "
+            "floats in [0, 1], or the mean= and std= that the images were normalised with"
+        )
+    return (shown * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _range(images: Tensor) -> str:
+    return f"{float(images.min()):.3g} to {float(images.max()):.3g}"
+
+
+def _held_out(held: dict[str, HeldImages]) -> dict[str, HeldImages]:
+    """Train and test with the last tenth of each class of train as val, as of a folder."""
+    train = held["train"]
+    counts = train.labels.bincount()
+    if bool((counts == 1).any()):
+        raise InputError(
+            f"train has one image of class {int((counts == 1).nonzero()[0])}; it needs two, one "
+            "to train on and one to hold out (or give (train, val, test))"
+        )
+    last = torch.from_numpy(last_tenth(train.labels.numpy()))
+    return {
+        "train": train.subset((~last).nonzero().flatten()),
+        "val": train.subset(last.nonzero().flatten()),
+        "test": held["test"],
+    }
+
+
+def _classes(dataset: object, held: dict[str, HeldImages]) -> tuple[str, ...]:
+    """Names of the classes, numbers where the data set has none that fit the labels."""
+    count = 1 + max(int(images.labels.max()) for images in held.values())
+    if count < 2:
+        raise InputError("data has one class only; a classifier needs at least two")
+    named = getattr(dataset, "classes", None)
+    if isinstance(named, list | tuple) and len(named) >= count:
+        return tuple(map(str, named))
+    return tuple(map(str, range(count)))
+
+
+def _innermost(split: object) -> object:
+    """The data set in a DataLoader and in parts of parts."""
+    while isinstance(split, DataLoader | Subset):
+        split = split.dataset
+    return split
+
+
+def _fingerprint(held: dict[str, HeldImages], *, flip: bool) -> str:
+    found = hashlib.sha256(f"in memory 1, flip {flip}".encode())
+    for name, images in held.items():
+        found.update(name.encode())
+        found.update(images.pixels.contiguous().numpy().tobytes())
+        found.update(images.labels.numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,41 @@
+import math
+
+import pytest
+
+from edgeprune.errors import InputError
+from edgeprune.run.search_options import SearchOptions
+
+
+def test_what_is_left_open_is_as_of_the_target_and_the_data():
+    request = SearchOptions().request()
+    assert (request.source, request.size, request.strategy) == ("digits", 32, "joint")
+    assert request.budget == request.target.budget.relative
+    assert request.recovery.epochs == 10
+    assert request.recovery.batch == 64  # the digits are few
+
+
+def test_limits_take_the_place_of_the_targets():
+    request = SearchOptions(max_latency_ratio=0.7, max_accuracy_drop=math.inf).request()
+    assert (request.budget.latency, request.budget.accuracy_drop) == (0.7, None)
+    assert SearchOptions(family=(0.7, 0.5)).request().budget.latency is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": "w.pt"}, "--weights without --data"),
+        ({"family": (0.7,), "max_latency_ms": 3}, "--family limits"),
+        ({"max_latency_ratio": 70}, "max_latency_ratio = 70 is no ratio"),
+        ({"max_macs_ratio": 0}, "max_macs_ratio = 0 is no ratio"),
+        ({"max_accuracy_drop": -1}, "max_accuracy_drop = -1 is no loss"),
+        ({"max_latency_ms": math.nan}, "max_latency_ms = nan is not above 0"),
+        ({"time_budget": 0}, "time_budget = 0 is not above 0"),
+        ({"finalists": 0}, "finalists = 0 is below 1"),
+        ({"baseline_epochs": 0}, "baseline_epochs = 0 is below 1"),
+        ({"genome": "bit"}, "genome = 'bit' is none of widths, bits"),
+        ({"compensate": "all"}, "compensate = 'all' is none of auto, refit, fold, none"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(options, said):
+    with pytest.raises(InputError, match=said):
+        SearchOptions(**options)
