@@ -144,6 +144,7 @@ def main() -> int:
     parser.add_argument("--sleep", type=float, default=0.2, metavar="SECONDS")
     parser.add_argument("--tasks", type=int, default=96)
     parser.add_argument("--scores", type=int, default=96, help="true scores; 0 for none")
+    parser.add_argument("--rounds", type=int, default=2, help="of both ways in turn")
     given = parser.parse_args()
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {load()}")
     missed = False
@@ -161,13 +162,15 @@ def main() -> int:
     if given.scores:
         problem = posed()
         sent, tasks = portable(problem, SPEC, "digits"), networks(problem.trace, given.scores)
-        rates = []
-        for name, way in (("two processes", without_dask), ("two workers", with_dask)):
-            rates.append(len(tasks) / way(sent, tasks))
-            print(f"{name}: {rates[-1]:.2f} F1 scores/s, {load()}", flush=True)
-        ratio = rates[1] / rates[0]
+        best = [0.0, 0.0]
+        for turn in range(2 * given.rounds):
+            name, way = (("two processes", without_dask), ("two workers", with_dask))[turn % 2]
+            rate = len(tasks) / way(sent, tasks)
+            best[turn % 2] = max(best[turn % 2], rate)
+            print(f"{name}: {rate:.2f} F1 scores/s, {load()}", flush=True)
+        ratio = best[1] / best[0]
         missed |= ratio < LEAST_RATE
-        print(f"two workers at {ratio:.2f} of two processes without Dask")
+        print(f"two workers at {ratio:.2f} of two processes without Dask, best of each")
     return int(missed)
 
 

@@ -34,6 +34,7 @@ from edgeprune.prune.search.evaluation.scores import Score, Task
 from edgeprune.run.portable import Portable
 from edgeprune.text import digest, error_line
 
+_ANSWER = 10.0  # seconds that a scheduler has to answer at first
 _PATIENCE = 60.0  # seconds to wait for a scheduler or a worker that is gone
 _LOOK = 2.0  # seconds after which a wait looks whether anybody is left to wait for
 _COMPARED = "python", "edgeprune", "torch", "numpy", "distributed"
@@ -174,7 +175,7 @@ def _client(where: LocalCluster | str) -> Client:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are told by ours
     try:
         with warnings.catch_warnings(action="ignore"):  # versions are compared below
-            return Client(where, timeout=10)
+            return Client(where, timeout=_ANSWER)
     except (OSError, ValueError) as error:
         raise MachineError(
             f"no Dask scheduler answers at {where} ({error_line(error)}); start one with "

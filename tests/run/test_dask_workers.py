@@ -1,5 +1,6 @@
 """Scores from other processes: those of this one, whoever dies on the way."""
 
+import json
 import os
 import re
 import signal
@@ -16,7 +17,10 @@ from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
 from edgeprune.run import dask_workers
 from edgeprune.run.dask_workers import Serving, joined, refuse_other_versions
+from edgeprune.run.pipeline import run_search
 from edgeprune.run.portable import portable
+from edgeprune.run.request import Request
+from edgeprune.target import RelativeBudget, load_target
 from tests.problems import tiny_problem
 
 SPEC = ModelSpec("tests.problems:tiny_network")
@@ -97,12 +101,20 @@ def test_workers_that_die_are_replaced_and_nothing_is_lost_or_counted_twice(two)
     assert disturbed[0].killed == 3
 
 
-def test_a_scheduler_that_is_not_there_is_named():
-    with (
-        pytest.raises(MachineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
-        joined(0, "tcp://127.0.0.1:9", lambda *told: None),
-    ):
-        pass
+def test_without_its_scheduler_a_run_ends_in_one_line_and_can_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_workers, "_ANSWER", 1.0)
+    request = Request(
+        target=load_target("mobile-cpu"),
+        model=ModelSpec("resnet20"),
+        budget=RelativeBudget(latency=0.7),
+        scheduler="tcp://127.0.0.1:9",
+        out=tmp_path / "run",
+    )
+    with pytest.raises(MachineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 "):
+        run_search(request)
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
+    with pytest.raises(MachineError, match=r"answers at tcp://127\.0\.0\.1:8 "):
+        run_search(replace(request, scheduler="tcp://127.0.0.1:8", resume=True))
 
 
 def versions(**there):
