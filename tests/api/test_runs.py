@@ -175,6 +175,7 @@ def test_commands_say_that_python_goes_on(found, monkeypatch, capsys, words, sai
     ("changes", "said"),
     [
         ({"model": 3}, "model is a int; give a name"),
+        ({"model": "resnet20", "weights": "none.pt"}, "none.pt"),
         ({"weights": "w.pt"}, "weights= goes with a model that is named"),
         ({"data": "digits"}, "flip= goes with images that are passed"),
         ({"image_size": 32}, "have 16 pixels; leave it out"),

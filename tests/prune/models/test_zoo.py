@@ -1,10 +1,14 @@
 """Names build the networks of the literature; what cannot be built says why in one line."""
 
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import names, zoo
@@ -185,3 +189,39 @@ def test_weights_are_never_downloaded_by_surprise(argument: str) -> None:
 
 def test_the_names_that_the_shell_offers_can_be_built():
     assert set(names.CIFAR) == set(zoo.CIFAR)
+
+
+def halved(module: nn.Module) -> nn.Module:
+    return module.half()
+
+
+def doubled(module: nn.Module) -> nn.Module:
+    return module.double()
+
+
+@pytest.mark.parametrize("changed", [nn.Module.train, torch.compile, halved, doubled])
+def test_a_module_is_copied_as_float32_and_left_alone(changed: Callable[..., Any]) -> None:
+    dense = build(ModelSpec("resnet20"))
+    module = changed(dense)
+    before = {name: t.clone() for name, t in dense.state_dict().items()}
+    copy = zoo.copied(module)
+    assert not copy.training and module.training
+    assert list(copy.state_dict()) == list(before)
+    assert {p.dtype for p in copy.parameters()} == {torch.float32}
+    next(copy.parameters()).data.zero_()
+    assert all(torch.equal(t, before[name]) for name, t in dense.state_dict().items())
+    spec = zoo.instance(module)
+    assert spec.name == "instance of CifarResNet"
+    assert spec.is_instance and not spec.is_factory
+
+
+def test_a_module_that_cannot_be_copied_is_refused() -> None:
+    module = build(ModelSpec("resnet20"))
+    module.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(InputError, match="CifarResNet cannot be copied: TypeError"):
+        zoo.copied(module)
+
+
+def test_the_name_of_a_module_builds_nothing() -> None:
+    with pytest.raises(InputError, match="unknown model 'instance of CifarResNet'"):
+        build(ModelSpec("instance of CifarResNet"))
