@@ -5,6 +5,7 @@ later, such as one in the place of a worker that died. Then only tasks and score
 """
 
 import logging
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -149,6 +150,7 @@ def joined(count: int, scheduler: str, progress: Progress) -> Iterator[Workers]:
         MachineError: no scheduler, no workers, or other versions there than here.
     """
     with ExitStack() as stack:
+        stack.callback(_restore, dict(os.environ))
         where = stack.enter_context(_cluster(count)) if count else scheduler
         workers = Workers(stack.enter_context(_client(where)))
         _wait_for_workers(workers.client, count or 1)
@@ -159,6 +161,13 @@ def joined(count: int, scheduler: str, progress: Progress) -> Iterator[Workers]:
         if workers.counts:
             told = ", ".join(f"{name} {n}" for name, n in sorted(workers.counts.items()))
             progress(f"scores by worker: {told}", 0, 0)
+
+
+def _restore(environment: Mapping[str, str]) -> None:
+    """Dask leaves its workers' thread counts in this process, for its children to inherit."""
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 def _cluster(count: int) -> LocalCluster:

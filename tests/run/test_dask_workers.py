@@ -173,6 +173,7 @@ def test_a_scheduler_of_others_is_joined_and_keeps_its_workers(two):
     assert scores == [problem.evaluator.answer(asked)]
     assert told[0].startswith("Dask dashboard: http://")
     assert re.fullmatch(r"scores by worker: tcp://\S+ 1", told[-1])
+    two.client.wait_for_workers(2, timeout=60)  # one may still be on its way back
     assert len(two.client.nthreads()) == 2
 
 
