@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import onnx
 
-from edgeprune.deploy.precision.layers import WEIGHTED, layer_names
+from edgeprune.deploy.precision.layers import layer_names, weighted
 from edgeprune.deploy.precision.trials import Best, Timed, Trials
 from edgeprune.deploy.timing.protocol import compare_many
 from edgeprune.deploy.timing.setting import Setting
@@ -24,7 +24,7 @@ def named(proto: onnx.ModelProto, exclude: str | tuple[str, ...]) -> tuple[str, 
     """Nodes of the layers that a target names, shell patterns allowed."""
     if isinstance(exclude, str):
         return ()
-    names = {node: name for node, name in layer_names(proto).items() if node in _layers(proto)}
+    names = {node: name for node, name in layer_names(proto).items() if node in weighted(proto)}
     for pattern in exclude:
         if not fnmatch.filter(names.values(), pattern):
             hint = did_you_mean(pattern, tuple(names.values()))
@@ -53,13 +53,13 @@ def for_accuracy(trials: Trials, best: Best) -> Best:
 
 
 def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
-    """Leave in float what is faster there, as measured: layers at the ends, and the last ones.
+    """Leave in float what is faster there, as measured: layers at the two ends.
 
     Around a layer in float numbers change their format twice; at an end of the network once, and
     the first layer reads floats anyhow. Each candidate is timed against the network as it is, a
     gain that its interval does not leave in doubt is tried, and stays where no more is lost.
     """
-    layers = [name for name in _layers(trials.proto) if name not in best.state.excluded]
+    layers = [name for name in weighted(trials.proto) if name not in best.state.excluded]
     ends = dict.fromkeys((*layers[:ENDS], *layers[-ENDS:]))
     names = layer_names(trials.proto)
     candidates = {
@@ -78,10 +78,6 @@ def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
         state = replace(best.state, excluded=excluded)
         best = trials.tried(said, state, best, unless_worse=True)
     return best
-
-
-def _layers(proto: onnx.ModelProto) -> list[str]:
-    return [node.name for node in proto.graph.node if node.op_type in WEIGHTED]
 
 
 def timer(setting: Setting) -> Timed:
@@ -109,7 +105,7 @@ def _sensitive(trials: Trials, best: Best) -> list[str]:
     """Layers in the order of what each wins in float, in dB, over the time it costs there."""
     few = trials.images[:FEW]
     before = trials.fidelity(best.proto, few).sqnr_db
-    layers = _layers(trials.proto)
+    layers = weighted(trials.proto)
     alone = {name: trials.made(replace(best.state, excluded=(name,))) for name in layers}
     won = {name: trials.fidelity(made, few).sqnr_db - before for name, made in alone.items()}
     ranked = sorted((n for n in layers if won[n] > 0), key=lambda name: -won[name])[:MOST_TIMED]

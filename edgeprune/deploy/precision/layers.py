@@ -21,6 +21,11 @@ def layer_names(proto: onnx.ModelProto) -> dict[str, str]:
     }
 
 
+def weighted(proto: onnx.ModelProto) -> list[str]:
+    """Nodes of the layers with weights that are quantised, in order."""
+    return [node.name for node in proto.graph.node if node.op_type in WEIGHTED]
+
+
 def layer_outputs(
     proto: onnx.ModelProto, nodes: Sequence[str], images: Iterable[Floats32]
 ) -> Iterator[list[Floats32]]:

@@ -12,7 +12,7 @@ from edgeprune.deploy.artifact.parity import compare
 from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.job import Job
 from edgeprune.deploy.precision.integer_kernels import IntegerKernels, integer_kernels
-from edgeprune.deploy.precision.layers import WEIGHTED, layer_names, layer_outputs
+from edgeprune.deploy.precision.layers import layer_names, layer_outputs, weighted
 from edgeprune.deploy.precision.recovery import Quantised
 from edgeprune.errors import MachineError, PromiseError
 from edgeprune.target import Parity, Precision, Runtime
@@ -68,7 +68,7 @@ def refuse_unfaithful(network: Quantised, image: Floats32, parity: Parity) -> No
 def worst_layer(network: Quantised, image: Floats32) -> tuple[str, float]:
     """The layer whose outputs are furthest off, and their signal to error ratio in dB."""
     names = layer_names(network.float_proto)
-    layers = [node.name for node in network.float_proto.graph.node if node.op_type in WEIGHTED]
+    layers = weighted(network.float_proto)
     (expected,) = layer_outputs(network.float_proto, layers, [image])
     (found,) = layer_outputs(network.proto, layers, [image])
     ratios = {

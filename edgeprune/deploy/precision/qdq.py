@@ -1,8 +1,9 @@
 """Quantises an ONNX network through onnxruntime.quantization: int8 with QDQ pairs."""
 
+import io
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def quantised(
     inferred = shape_inference.infer_shapes(proto)
     spans = {name: _span(low, high) for name, (low, high) in ranges.items()}
     try:
-        with _silent():
+        with silent():
             made = library.qdq_quantizer.QDQQuantizer(
                 inferred,
                 per_channel=True,
@@ -93,12 +94,13 @@ def _span(low: float, high: float) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the quantiser's advice to its callers (on the root logger) from the user."""
+def silent() -> Iterator[None]:
+    """Keep what the library prints, and its advice on the root logger, from the user."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)

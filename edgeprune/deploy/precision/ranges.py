@@ -1,10 +1,7 @@
 """Observes the ranges of a network's tensors on calibration images, for their int8 scales."""
 
-import contextlib
-import io
-import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +9,7 @@ import numpy as np
 import onnx
 
 from edgeprune.arrays import Floats32
-from edgeprune.deploy.precision.qdq import Ranges, quantiser
+from edgeprune.deploy.precision.qdq import Ranges, quantiser, silent
 from edgeprune.errors import InputError, MachineError
 from edgeprune.text import one_line
 
@@ -44,7 +41,7 @@ def observed(proto: onnx.ModelProto, images: Iterable[Floats32], method: Method)
     if not kept:
         raise InputError("calibration needs at least one image")
     library = quantiser()
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder, silent():
         try:
             path = Path(folder) / "model.onnx"
             path.write_bytes(proto.SerializeToString())
@@ -117,15 +114,3 @@ def _one(library: Any, name: str, image: Floats32) -> Any:
             return self.left.pop() if self.left else None
 
     return Reader()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library prints how it goes; our own progress says that."""
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.getLogger().setLevel(level)
