@@ -41,7 +41,6 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -491,13 +490,24 @@ def _say(line: dict[str, Any]) -> None:
 def _folder() -> Iterator[Path]:
     """A temporary folder, which goes too when the job is given up in the middle of it."""
     # It has its name before it is there, so that there is no moment at which nobody knows of it.
-    path = Path(tempfile.gettempdir(), f"edgeprune-{os.urandom(8).hex()}")
+    path = _place() / f"edgeprune-{os.urandom(8).hex()}"
     FOLDERS.append(path)
     path.mkdir(0o700)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _place() -> Path:
+    """Where temporary folders are made."""
+    # tempfile.gettempdir() first writes a file to see whether it can: a job that is given up just
+    # then would leave it behind.
+    named = [os.environ.get(key) for key in ("TMPDIR", "TEMP", "TMP")]
+    for place in map(Path, filter(None, [*named, "/tmp", "/var/tmp"])):
+        if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return Path()
 
 
 def _leave_when_stdin_closes() -> None:

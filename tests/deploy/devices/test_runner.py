@@ -301,6 +301,25 @@ def test_it_needs_nothing_of_edgeprune(files: tuple[Path, Path]) -> None:
     assert kinds == ["machine", "epoch", "end"]
 
 
+def test_nothing_but_its_own_folders_is_made(tmp_path: Path) -> None:
+    script = (
+        "import sys; from edgeprune.deploy.devices import runner\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and opened.append(given[0]))\n"
+        "with runner._folder() as folder: assert folder.is_dir() and not opened, opened\n"
+    )
+    environment = {**os.environ, "TMPDIR": os.fspath(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("named", ["", "/nowhere", __file__])
+def test_a_place_for_folders_that_is_none(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    for key in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(key, named)
+    assert runner._place() in (Path("/tmp"), Path("/var/tmp"), Path())
+
+
 def test_a_folder_that_is_still_written_to_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
