@@ -30,7 +30,7 @@ from edgeprune.deploy.table.assemble import assemble
 from edgeprune.deploy.table.fitting import rank_correlation
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.probe import Probe, ProbeReport, network_id, probe
-from edgeprune.deploy.table.storage import Timed
+from edgeprune.deploy.table.records import Timed
 from edgeprune.export.blocks import to_network
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.tracing.trace import trace

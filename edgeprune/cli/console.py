@@ -174,8 +174,8 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
     )
 
 
-def show_probe(report: "ProbeReport") -> None:
-    """Print what a device rewards and how well its table predicts."""
+def show_probe(report: "ProbeReport", commands: Sequence[str]) -> None:
+    """Print what a device rewards, how well its table predicts, and what to do with it."""
     fit, machine = report.model.fit, report.conditions
     rows = [
         ("table", str(report.path)),
@@ -191,6 +191,9 @@ def show_probe(report: "ProbeReport") -> None:
     if report.dropped:
         rows.append(("measured again", report.dropped))
     table(("", ""), rows)
+    _console().print(
+        "\n".join(["next:", *(f"  {command}" for command in commands)]), soft_wrap=True
+    )
 
 
 def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:

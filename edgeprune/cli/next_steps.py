@@ -1,6 +1,7 @@
-"""The commands that make sense after a search, by what came out of it."""
+"""The commands that make sense after a search or a probe, by what came out of it."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,3 +46,12 @@ def check(outcome: "Outcome", request: "Request", target: str, file: str = "mode
     if request.device != "local://":
         words += ["--device", request.device]
     return shlex.join(words)
+
+
+def after_probe(table: Path, target: str, model: str, device: str) -> list[str]:
+    """The search on that device; of another one also what keeps its table for searches without."""
+    words = ["edgeprune", "search", "--target", target, "--model", model]
+    if device == "local://":
+        return [shlex.join(words)]
+    carry = ["edgeprune", "targets", "add-table", str(table), "--target", target]
+    return [shlex.join([*words, "--device", device]), shlex.join(carry)]

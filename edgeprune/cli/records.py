@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeprune.deploy.table.carried import Carried
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.export.sealed_file import Shipped
     from edgeprune.prune.tracing.trace import Trace
@@ -47,6 +48,21 @@ def probe(report: "ProbeReport") -> dict[str, Any]:
         "doubtful": report.doubtful,
         "error": {"mean": fit.mean_error, "largest": fit.max_error, "rank": fit.rank},
         "measured_again": report.dropped or None,
+    }
+
+
+def carried(found: "Carried", target: str) -> dict[str, Any]:
+    """A latency table that was carried here from a device."""
+    conditions, origin = found.table.conditions, found.origin
+    return {
+        "table": str(found.path),
+        "target": target,
+        "device": origin.device,
+        "machine": conditions.machine,
+        "measured": origin.measured.isoformat(),
+        "onnxruntime": conditions.onnxruntime,
+        "dtype": conditions.dtype,
+        "networks": len(found.table.networks),
     }
 
 

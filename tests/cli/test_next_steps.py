@@ -74,6 +74,16 @@ def test_the_summary_ends_with_a_verdict_on_the_run_and_what_to_do_next(
     assert out.endswith("next:\n" + "".join(f"  {line}\n" for line in lines))
 
 
+def test_a_probe_of_a_device_says_how_its_table_is_used_without_it():
+    path = Path("calibration/latency/board/a-4c-1.json")
+    assert next_steps.after_probe(path, "board", "resnet20", "local://") == [
+        "edgeprune search --target board --model resnet20"
+    ]
+    search, carry = next_steps.after_probe(path, "board", "resnet20", "ssh://pi@host")
+    assert search == "edgeprune search --target board --model resnet20 --device ssh://pi@host"
+    assert carry == f"edgeprune targets add-table {path} --target board"
+
+
 @pytest.mark.parametrize("model", ["resnet20", "mynets:net"])
 def test_every_advice_is_a_command_of_this_version(request_, model):
     asked = replace(request_, model=replace(request_.model, name=model), device="ssh://pi@host")

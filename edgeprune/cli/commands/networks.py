@@ -55,7 +55,7 @@ def probe(
 ) -> None:
     """Measure the latency table of a model's search space on a device."""
     needs_search("edgeprune probe")
-    from edgeprune.cli import console, records
+    from edgeprune.cli import console, next_steps, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
     from edgeprune.export.inspection import probed
@@ -69,4 +69,5 @@ def probe(
     with shown() as progress:
         report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)
     plain = {"model": model, "target": profile.name, **records.probe(report)}
-    tell(document("edgeprune.probe/1", plain), json, lambda: console.show_probe(report))
+    commands = next_steps.after_probe(report.path, target, model, uri)
+    tell(document("edgeprune.probe/1", plain), json, lambda: console.show_probe(report, commands))

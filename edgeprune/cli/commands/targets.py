@@ -1,4 +1,4 @@
-"""The commands on target profiles: list, show, init and check."""
+"""The commands on target profiles: list, show, init, check and add-table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ targets_app = typer.Typer(cls=Group)
 
 @targets_app.callback(invoke_without_command=True)
 def targets(context: typer.Context, json: options.Json = None) -> None:
-    """List target profiles; show, make or check one."""
+    """List target profiles; show, make or check one; give one a latency table."""
     if context.invoked_subcommand:
         return
     from edgeprune.cli import console, records
@@ -100,3 +100,39 @@ def check_target(
     plain = {"file": str(file), "valid": not found, "problems": found}
     tell(document("edgeprune.target-check/1", plain), json, lambda: typer.echo("\n".join(lines)))
     raise typer.Exit(InputError.exit_code if found else 0)
+
+
+@targets_app.command("add-table", cls=Command)
+def add_table(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The latency table that a probe of the device wrote."),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name or path of the target profile that it is for; the table's own by default.",
+            autocompletion=completion.targets,
+        ),
+    ] = None,
+    json: options.Json = None,
+) -> None:
+    """Keep a latency table that was measured on a device, for searches without that device."""
+    from edgeprune.cli import records
+    from edgeprune.cli.output import document, ready, tell
+    from edgeprune.deploy.table.carried import add
+
+    ready(json, file)
+    found, profile = add(file, target)
+    conditions, origin = found.table.conditions, found.origin
+    networks = len(found.table.networks)
+    lines = (
+        f"{found.path}: {origin.device} ({conditions.machine}), measured on {origin.measured} "
+        f"with onnxruntime {conditions.onnxruntime}, {conditions.dtype}, "
+        f"{networks} network{'s' if networks > 1 else ''}",
+        "next:",
+        f"  edgeprune search --target {target or profile.name}",
+    )
+    plain = records.carried(found, profile.name)
+    tell(document("edgeprune.table/1", plain), json, lambda: typer.echo("\n".join(lines)))

@@ -10,7 +10,7 @@ from edgeprune.arrays import Floats
 from edgeprune.deploy.table.latency_model import Fit, LatencyModel
 from edgeprune.deploy.table.lookup import Pieces, tables_of
 from edgeprune.deploy.table.network import Network
-from edgeprune.deploy.table.storage import Table, Timed
+from edgeprune.deploy.table.records import Table, Timed
 from edgeprune.deploy.table.units import Family
 
 # Blocks timed in context should simply add up, and pay what a cold cache costs when they do not

@@ -23,8 +23,15 @@ from edgeprune.deploy.table.footprint import BYTES, weights_of
 from edgeprune.deploy.table.grid import levels, probe_units, reference, rewarded
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.network import Block, Network
+from edgeprune.deploy.table.records import (
+    Conditions,
+    Table,
+    TimedNetworks,
+    conditions_of,
+    origin_of,
+    rounded,
+)
 from edgeprune.deploy.table.stopwatch import Pace, Times, machine_of, time_units
-from edgeprune.deploy.table.storage import Conditions, Table, TimedNetworks, rounded
 from edgeprune.deploy.table.units import variants
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
@@ -101,23 +108,27 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
     scheme = None
     if profile.precision.mode == "int8":
         scheme = scheme_for(machine, profile.precision.scheme)
-    conditions = storage.conditions_of(setting, machine, scheme)
+    conditions = conditions_of(setting, machine, scheme)
     known, path, dropped = Table(conditions=conditions), None, ""
     if not options.rebuild:
         known, path, dropped = storage.known(profile.name, conditions, options.device.uri)
     bench = _Bench(setting, options, scheme)
+    origin = origin_of(profile.name, machine)
     pinned = profile.channels.grid
     table = known if pinned != "probe" or known.grid else bench.with_grid(known)
     afresh = options.rebuild or bool(dropped)
     if table is not known and not options.rebuild:  # that one replaces the old when it is whole
         # Of two probes at once both go on with the grid that was written first: units and
         # networks hold for the grid they were chosen on.
-        path = storage.write(table, profile.name, afresh=afresh)
+        path = storage.write(
+            table.model_copy(update={"origin": origin}), profile.name, afresh=afresh
+        )
         afresh, known = False, storage.read(path)
         table = known
     grid = table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
     table = bench.with_networks(bench.with_units(table, network, grid), network, grid)
     if path is None or table is not known:
+        table = table.model_copy(update={"origin": origin})
         path = storage.write(table, profile.name, afresh=afresh)
     return ProbeReport(
         path=path,

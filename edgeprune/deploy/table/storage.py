@@ -1,121 +1,23 @@
-"""The latency table on disk: its records, where it lies, when it is stale, how two are merged."""
+"""The latency table on disk: where it lies, when it is stale, how two are merged."""
 
-import json
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
-from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.precision.scheme import Scheme
-from edgeprune.deploy.timing.setting import Setting
+from edgeprune.deploy.table.records import FORMAT, Conditions, Table
 from edgeprune.documents import read_json
 from edgeprune.errors import InputError
 from edgeprune.files import disk_errors, locked, write_whole
 from edgeprune.target import data_folder
-from edgeprune.text import first_problem
+from edgeprune.text import first_problem, one_line
 
 LOG = logging.getLogger(__name__)
-DIGITS = 5  # a clock resolves no more, and the same measurements give the same bytes
 OWN = Path("calibration")  # in the working directory, for those who make that folder
-
-Time = Annotated[float, Field(allow_inf_nan=False)]
-Timed = tuple[tuple[int, ...], Time]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Conditions(_Record):
-    """Everything that has to be equal for a time to hold."""
-
-    machine: str
-    onnxruntime: str
-    providers: tuple[str, ...]
-    threads: int
-    optimisation: str
-    clock: str
-    dtype: Literal["fp32", "u8s8", "u8s7", "s8s8", "s8s7"] = "fp32"
-
-
-class TimedNetworks(_Record):
-    """Whole networks, timed to see how the blocks add up.
-
-    Attributes:
-        reference_ms: Milliseconds of the reference unit meanwhile.
-        fitted: Widths (G,) and time of the networks that the fit has seen.
-        held_out: Widths (G,) and time of the networks that it has not seen.
-    """
-
-    reference_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    fitted: Annotated[tuple[Timed, ...], Field(min_length=1)]
-    held_out: tuple[Timed, ...]
-
-
-class Table(_Record):
-    """All that was measured on one machine for one target; times are ratios to the reference.
-
-    Attributes:
-        conditions: Machine, runtime and clock that the times hold for.
-        grid: Widths that the device rewards, empty where it was not probed.
-        costs: What widths 1..n cost, by role, where the grid was probed.
-        units: Time of every timed unit in the cache and out of it, by key.
-        networks: Timed networks, by their identity.
-    """
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    conditions: Conditions
-    grid: tuple[int, ...] = ()
-    costs: dict[str, tuple[Time, ...]] = {}
-    units: dict[str, tuple[Time, Time]] = {}
-    networks: dict[str, TimedNetworks] = {}
-
-    @field_validator("grid")
-    @classmethod
-    def _ascending(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width < 1 for width in grid) or list(grid) != sorted(set(grid)):
-            raise ValueError("widths must be positive and ascend")
-        return grid
-
-    def merged(self, other: "Table") -> "Table":
-        """Both together; where both know something, this one's times stay."""
-        return self.model_copy(
-            update={
-                "grid": self.grid or other.grid,
-                "costs": self.costs or other.costs,
-                "units": {**other.units, **self.units},
-                "networks": {**other.networks, **self.networks},
-            }
-        )
-
-    def to_json(self) -> bytes:
-        """Canonical: the same content gives the same bytes."""
-        content = self.model_dump(mode="json", by_alias=True)
-        return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
-
-
-def rounded(value: float) -> float:
-    """Round to :data:`DIGITS` significant digits."""
-    return float(f"{value:.{DIGITS}g}")
-
-
-def conditions_of(
-    setting: Setting, machine: dict[str, Any], scheme: Scheme | None = None
-) -> Conditions:
-    """What holds for times taken with ``setting`` on such a device; fp32 by default."""
-    return Conditions(
-        machine=identify(machine),
-        onnxruntime=str(machine["onnxruntime"]),
-        providers=setting.runtime.providers,
-        threads=setting.runtime.threads,
-        optimisation=setting.runtime.optimisation,
-        clock=setting.used_clock,
-        dtype=scheme.name if scheme else "fp32",
-    )
+CARRIED = "carried"  # folder beside a target's own tables: those of devices elsewhere
 
 
 def known(target: str, now: Conditions, device: str) -> tuple[Table, Path | None, str]:
@@ -159,9 +61,17 @@ def read(path: Path) -> Table:
         InputError: it cannot be read, is cut off or no table.
     """
     try:
-        return Table.model_validate(read_json(path))
+        content = read_json(path)
     except InputError as error:
         raise InputError(f"{path} is not a latency table ({error})") from None
+    if isinstance(content, dict) and content.get("schema", FORMAT) != FORMAT:
+        found = one_line(repr(content["schema"]))[:40]
+        raise InputError(
+            f"{path} is not a latency table of format {FORMAT}, which this version reads, but of "
+            f"{found}"
+        )
+    try:
+        return Table.model_validate(content)
     except ValidationError as error:
         detail = ": ".join(part for part in first_problem(error) if part)
         raise InputError(f"{path} is not a latency table ({detail})") from None
@@ -187,8 +97,43 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     Raises:
         MachineError: the disk does not take it.
     """
-    root = OWN if OWN.is_dir() else platformdirs.user_cache_path("edgeprune") / "calibration"
-    path = root / "latency" / target / _file_name(table.conditions)
+    return _written(table, writable() / "latency" / target, afresh=afresh)
+
+
+def keep(table: Table, target: str) -> Path:
+    """Write a table that was carried here, where this user may.
+
+    It takes the place of what was kept of that device on another grid or under other conditions;
+    else what it lacks stays.
+
+    Raises:
+        MachineError: the disk does not take it.
+    """
+    folder = writable() / "latency" / target / CARRIED
+    path = folder / file_name(table.conditions)
+    with contextlib.suppress(InputError):  # a damaged one is replaced
+        there = read(path)
+        if (there.conditions, there.grid) == (table.conditions, table.grid):
+            table = table.merged(there)
+    return _written(table, folder, afresh=True)
+
+
+def writable() -> Path:
+    """Where tables are written: ./calibration for those who made it, else the user's cache."""
+    return OWN if OWN.is_dir() else _cache()
+
+
+def roots() -> Iterator[Path]:
+    """Where tables are looked for, nearest first: the working directory, the cache, as shipped."""
+    yield from (OWN, _cache(), data_folder("calibration"))
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path("edgeprune") / "calibration"
+
+
+def _written(table: Table, folder: Path, *, afresh: bool) -> Path:
+    path = folder / file_name(table.conditions)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):
@@ -199,14 +144,14 @@ def write(table: Table, target: str, *, afresh: bool) -> Path:
     return path
 
 
-def _file_name(conditions: Conditions) -> str:
+def file_name(conditions: Conditions) -> str:
     """One file for each kind of machine and each number format."""
     dtype = "" if conditions.dtype == "fp32" else f"-{conditions.dtype}"
     return f"{conditions.machine}{dtype}.json"
 
 
 def _places(target: str, now: Conditions) -> Iterator[Path]:
-    """Where a machine's table may lie: in the working directory, the user's cache, as shipped."""
-    cache = platformdirs.user_cache_path("edgeprune") / "calibration"
-    for root in (OWN, cache, data_folder("calibration")):
-        yield root / "latency" / target / _file_name(now)
+    """Where a machine's table may lie; one that was carried here is as good, after its own."""
+    for root in roots():
+        folder = root / "latency" / target
+        yield from (folder / file_name(now), folder / CARRIED / file_name(now))

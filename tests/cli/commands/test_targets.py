@@ -1,11 +1,13 @@
-"""targets as the shell runs it: list, show, init, check."""
+"""targets as the shell runs it: list, show, init, check, add-table."""
 
 import json
 import tomllib
 
+import onnxruntime
 import pytest
 
 from edgeprune.cli import target_file
+from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.target import load_target
 from tests.endings import refused
 
@@ -67,3 +69,56 @@ def test_what_is_no_toml_is_refused(run, tmp_path, text, said):
     if text:
         (tmp_path / "bad.toml").write_text(text)
     refused(run("targets", "check", "bad.toml"), 2, said)
+
+
+PI = {"arch": "aarch64", "system": "Linux", "cpu": "Cortex-A76", "cores": 4, "isa": ["asimd"]}
+
+
+def table(**conditions):
+    """A table of a Pi as its file has it; of the times no more than one network."""
+    known = {
+        "machine": identify(PI), "onnxruntime": onnxruntime.__version__, "threads": 4,
+        "providers": ["CPUExecutionProvider"], "optimisation": "all", "clock": "wall",
+    }  # fmt: skip
+    timed = [[[16], 1.0]]
+    return {
+        "schema": 1,
+        "conditions": known | conditions,
+        "origin": {"target": "raspberry-pi-5", "machine": PI, "measured": "2026-11-20"},
+        "networks": {"a": {"reference_ms": 0.1, "fitted": timed, "held_out": timed}},
+    }
+
+
+def test_a_table_of_a_device_is_kept_and_named(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "pi.json").write_text(json.dumps(table()))
+    code, out, _ = run("targets", "add-table", "pi.json")
+    assert code == 0
+    where = f"cache/edgeprune/calibration/latency/raspberry-pi-5/carried/{identify(PI)}.json"
+    assert (tmp_path / where).is_file()
+    assert f"Cortex-A76, 4 cores ({identify(PI)}), measured on 2026-11-20 with onnxruntime" in out
+    assert out.endswith("next:\n  edgeprune search --target raspberry-pi-5\n")
+    out = run("targets", "add-table", "pi.json", "--json", "-")[1]
+    found = json.loads(out)
+    assert (found["schema"], found["measured"], found["networks"]) == (
+        "edgeprune.table/1", "2026-11-20", 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "said"),
+    [
+        ((), {"threads": 1}, "measured with threads 1, the target has 4"),
+        (("--target", "x86-gateway"), {}, "measured with threads 4, the target has 1"),
+        (("--target", "raspbery-pi-5"), {}, "unknown target 'raspbery-pi-5'"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_target_is_refused(run, tmp_path, words, changes, said):
+    (tmp_path / "pi.json").write_text(json.dumps(table(**changes)))
+    refused(run("targets", "add-table", "pi.json", *words), 2, said)
+
+
+def test_what_is_no_table_is_refused(run, tmp_path):
+    (tmp_path / "pi.json").write_text("[]")
+    refused(run("targets", "add-table", "pi.json"), 2, "is not a latency table")
+    refused(run("targets", "add-table", "none.json"), 2, "none.json")
