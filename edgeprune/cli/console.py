@@ -1,6 +1,6 @@
 """Prints tables and summaries in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,8 +151,13 @@ def _drawn(folder: Path) -> list[str]:
 
 def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
     row = {row.name: row for row in rows}
-    latency, accuracy = row["latency"].dense, row["accuracy"].dense
-    return ("dense", "", f"{latency:.3f} ms", f"{accuracy:.2f} %", "", "", "", "", "")
+    latency, accuracy = _latency(row), row["accuracy"].dense
+    return ("dense", "", f"{latency.dense:.3f} ms", f"{accuracy:.2f} %", "", "", "", "", "")
+
+
+def _latency(rows: "Mapping[str, Row]") -> "Row":
+    """The measured latency, or the predicted one of a device that was not there."""
+    return rows["latency"] if "latency" in rows else rows["predicted latency"]
 
 
 def _member_cells(member: "Member") -> tuple[str, ...]:
@@ -160,11 +165,12 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
     if member.outcome is None:
         return (asked, "", "", "", "", "", "", "not reached", folder)
     row = {row.name: row for row in member.outcome.rows}
-    latency, accuracy = row["latency"], row["accuracy"]
+    latency, accuracy = _latency(row), row["accuracy"]
     verdicts = {verdict.name: verdict for verdict in member.outcome.report.verdicts}
+    ratio = verdicts["latency"].value
     return (
         asked,
-        f"{verdicts['latency'].value:.3f}x",
+        f"{latency.slim / latency.dense:.3f}x predicted" if ratio is None else f"{ratio:.3f}x",
         f"{latency.slim:.3f} ms",
         f"{accuracy.slim:.2f} %",
         f"{accuracy.dense - accuracy.slim:.2f}",

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeprune.report.command_line import SOMEWHERE
+
 if TYPE_CHECKING:
     from edgeprune.run.outcome import Outcome
     from edgeprune.run.request import Request
@@ -40,10 +42,15 @@ def check(outcome: "Outcome", request: "Request", target: str, file: str = "mode
         if limit != getattr(profile, name):
             value = "none" if limit is None else f"{limit:g}"
             words += ["--budget", f"relative.{name}={value}"]
+    known = outcome.stand_in
+    elsewhere = known is not None and known.kind == "carried"
     if request.latency_ms is not None:
+        device = known.machine if elsewhere and known else outcome.report.machine["fingerprint"]
         words += ["--budget", f"p50_ms={request.latency_ms:g}"]
-        words += ["--budget", f"fingerprint={outcome.report.machine['fingerprint']}"]
-    if request.device != "local://":
+        words += ["--budget", f"fingerprint={device}"]
+    if elsewhere:
+        words += ["--device", SOMEWHERE]
+    elif request.device != "local://":
         words += ["--device", request.device]
     return shlex.join(words)
 

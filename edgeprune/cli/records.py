@@ -109,6 +109,7 @@ def outcome(found: "Outcome") -> dict[str, Any]:
             for row in found.rows
         },
         "verdicts": verdicts,
+        "stand_in": found.stand_in.to_plain() if found.stand_in else None,
         "notes": [*found.notes, *found.report.notes],
     }
 

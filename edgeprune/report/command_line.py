@@ -23,6 +23,7 @@ LIMITS = {
     "params": "--max-params-ratio",
     "accuracy_drop": "--max-accuracy-drop",
 }
+SOMEWHERE = "ssh://USER@HOST"  # of a device that only the reader can name
 RULES = ("uniform", "l1", "bn", "taylor", "depth")
 
 
@@ -70,12 +71,21 @@ def search_command(
     for name, flag in RECIPE.items():
         words += _option(flag, _at(request, "recovery", name))
     words += _option("--seed", _at(request, "search", "seed"))
-    words += _option("--device", request.get("device"))
+    words += _device(request)
     return search_call(words) if has_no_command(words) else shlex.join(words)
 
 
-def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = "") -> str:
-    """The ``edgeprune check`` that judges the model of a run folder by the same budgets."""
+def check_command(
+    request: Mapping[str, Any], folder: str, fingerprint: str = "", *, elsewhere: bool = False
+) -> str:
+    """The ``edgeprune check`` that judges the model of a run folder by the same budgets.
+
+    Args:
+        request: ``request`` of run.json.
+        folder: The run folder.
+        fingerprint: Device that a limit in ms holds for.
+        elsewhere: The device was not there when it was searched.
+    """
     model, dense = f"{folder}/model.onnx", f"{folder}/dense.onnx"
     words = ["edgeprune", "check", model, *_option("--target", _at(request, "target", "name"))]
     words += ["--baseline", dense]
@@ -86,9 +96,16 @@ def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = ""
     if request.get("latency_ms") is not None:
         words += ["--budget", f"p50_ms={_text(request['latency_ms'])}"]
         words += ["--budget", f"fingerprint={fingerprint}"]
-    if request.get("device") not in (None, "local://"):
+    if elsewhere:
+        words += ["--device", SOMEWHERE]
+    elif request.get("device") not in (None, "local://"):
         words += _option("--device", request["device"])
     return shlex.join(words)
+
+
+def _device(request: Mapping[str, Any]) -> list[str]:
+    """None where none was named: one that is named keeps tables out that were carried here."""
+    return [] if request.get("carried") is True else _option("--device", request.get("device"))
 
 
 def _number_format(request: Mapping[str, Any]) -> list[str]:

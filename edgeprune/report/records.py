@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeprune.deploy.gate.verdicts import Report
+from edgeprune.deploy.table.stand_in import StandIn
 from edgeprune.deploy.timing.samples import PairedEpoch
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -69,6 +70,7 @@ class Record(_Record):
     notes: tuple[str, ...] = ()
     family: tuple[Member, ...] = ()
     walk: tuple[Step, ...] = ()
+    stand_in: StandIn | None = None
     reason: str = ""
 
 

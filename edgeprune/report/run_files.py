@@ -75,7 +75,7 @@ def _made(folder: Path, name: str, record: Record, lacking: list[str]) -> Made:
     layers = _optional(folder, "layers.json", _layers, quiet)
     attempts: Attempts = ()
     for verdict in check.verdicts if check else ():
-        if verdict.name == "latency":
+        if verdict.name == "latency" and verdict.rule == "ratio":  # else nothing was timed
             attempts = _attempts(folder / "check.json", verdict, quiet)
     return Made(name=name, record=record, check=check, attempts=attempts, layers=layers)
 

@@ -15,6 +15,7 @@ UNFINISHED = {
     "interrupted": "This run was interrupted. The same command with --resume goes on with it.",
     "failed": "This run made no model that keeps its budgets.",
 }
+PREDICTED = "predicted latency"  # result in place of "latency" where nothing was timed
 WORST_FIRST = ("not reached", "missed", "inconclusive", "met")
 NAMES = {
     "latency": "latency",
@@ -56,14 +57,15 @@ def headline(runs: Sequence[Run]) -> Headline:
     if len(run.record.family) > 1:
         return _of_family(run)
     made = run.models[0]
-    if "accuracy" not in made.record.results or measured_ratio(made) is None:
+    results = made.record.results
+    if "accuracy" not in results or (measured_ratio(made) is None and PREDICTED not in results):
         return _of_unfinished(run)
     return Headline(outcome=_outcome(made), title=_result(run, made), detail=_reasons(made.check))
 
 
 def _result(run: Run, made: Made) -> str:
     """What became faster, and what became of its accuracy."""
-    ratio = measured_ratio(made) or 1.0
+    ratio = measured_ratio(made)
     accuracy = made.record.results["accuracy"]
     model = run.request.get("model")
     name = model.get("name", "the model") if isinstance(model, dict) else "the model"
@@ -73,7 +75,10 @@ def _result(run: Run, made: Made) -> str:
     else:
         kept = f"{accuracy.slim:.2f} % accuracy, {abs(points):.2f} points "
         kept += "less than dense" if points < 0 else "more than dense"
-    return f"{name} at {ratio:.2f}x its dense latency, with {kept}"
+    if ratio is not None:
+        return f"{name} at {ratio:.2f}x its dense latency, with {kept}"
+    predicted = made.record.results[PREDICTED]
+    return f"{name} at a predicted {_times(predicted)} of its dense latency, with {kept}"
 
 
 def _outcome(made: Made) -> str:
@@ -140,6 +145,10 @@ def tiles(run: Run) -> tuple[Tile, ...]:
         ratio = measured_ratio(made)
         share = "" if ratio is None else f"{ratio:.3f}x of dense {latency.dense:.3f} ms"
         found.append(Tile(name="Latency, measured", value=f"{latency.slim:.3f} ms", detail=share))
+    if predicted := results.get(PREDICTED):
+        share = f"{_times(predicted)} of dense {predicted.dense:.3f} ms; not measured"
+        value = f"{predicted.slim:.3f} ms"
+        found.append(Tile(name="Latency, predicted", value=value, detail=share))
     if accuracy := results.get("accuracy"):
         points = f"{accuracy.slim - accuracy.dense:+.2f} points, dense {accuracy.dense:.2f} %"
         found.append(Tile(name="Test accuracy", value=f"{accuracy.slim:.2f} %", detail=points))
@@ -223,6 +232,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     found += [("target", f"{profile.get('name', 'unknown')}: {profile.get('description', '')}")]
     if profile.get("proxy_for"):
         found.append(("stands in for", str(profile["proxy_for"])))
+    if run.record.stand_in:
+        found.append(("latency", run.record.stand_in.describe()))
     found.append(("data", str(run.request.get("source", "unknown"))))
     if run.began:
         found.append(("search", f"{run.began} to {run.ended}"))
@@ -276,7 +287,11 @@ def commands(run: Run) -> list[tuple[str, str]]:
                 limits = budget if isinstance(budget, dict) else {}
                 request["budget"] = {**limits, "latency": _asked(run, made)}
             name = f"Judge {made.name}x again" if made.name else "Judge its model again"
-            found.append((name, command_line.check_command(request, folder, fingerprint)))
+            table = run.record.stand_in
+            elsewhere = table is not None and table.kind == "carried"
+            fingerprint = table.machine if elsewhere and table else fingerprint
+            command = command_line.check_command(request, folder, fingerprint, elsewhere=elsewhere)
+            found.append((name, command))
     return found
 
 

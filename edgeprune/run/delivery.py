@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from edgeprune.arrays import Floats
 from edgeprune.deploy.doctor.describe import widths_of
 from edgeprune.deploy.gate.check import Options, check
 from edgeprune.deploy.gate.verdicts import Report
@@ -19,9 +20,10 @@ from edgeprune.export.sealed_file import Shipped, load_and_ship, ship
 from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.training.evaluation import kept_answers, paired, top1
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
+from edgeprune.run.outcome import COUNTS, PREDICTED, RESULT, Outcome, PrunedModel, Row
 from edgeprune.run.setup import RunContext
 from edgeprune.target import Budget
 
@@ -57,19 +59,36 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     if recovered.int8:
         slim_file = _ship_int8(model, slim, slim_file, folder)
     folder.event("exported", parity=asdict(slim_file.parity))
-    options = Options(baseline=dense_file.path, device=context.device)
+    chosen = model.chosen.choice
+    options = Options(
+        baseline=dense_file.path, device=context.device, untimed=_untimed(context, chosen.ratios)
+    )
     report = check(slim_file.path, target.with_budget(budget), options)
     write_whole(folder.path / "check.json", report.to_json().encode())
     files = dense_file, slim_file
-    medians = _medians(report, files, context.timing.setting)
-    rows = _rows(accuracy, (dense.history, slim.history), files, medians)
+    if context.stand_in.kind == "carried":
+        latency = _predicted(context, chosen)
+    else:
+        latency = _measured(report, files, context.timing.setting)
+    rows = _rows(accuracy, (dense.history, slim.history), files, latency)
     if context.dense_int8:
         control = _control(context, context.dense_int8, dense, folder)
         rows = _beside(context, rows, control, dense_file)
-    notes = _notes(context, report, accuracy) + _walked(folder.read().get("walk", []))
+    notes = (
+        context.stand_in.describe(),
+        *_notes(context, report, accuracy),
+        *_walked(folder.read().get("walk", [])),
+    )
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
-    folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
-    return Outcome(folder.path, rows, report, notes)
+    known = context.stand_in
+    folder.record(
+        status="done",
+        verdict=report.outcome,
+        results=results,
+        notes=list(notes),
+        stand_in=known.to_plain(),
+    )
+    return Outcome(folder.path, rows, report, notes, known)
 
 
 def _ship_int8(
@@ -205,7 +224,7 @@ def _rows(
     accuracy: Mapping[str, float],
     histories: tuple[Mapping[str, Any], Mapping[str, Any]],
     files: tuple[Shipped, Shipped],
-    medians: tuple[float, float],
+    latency: Row,
 ) -> tuple[Row, ...]:
     dense, slim = histories
     return (
@@ -214,16 +233,32 @@ def _rows(
         Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
-        Row("latency", medians[0], medians[1], "ms"),
+        latency,
     )
 
 
-def _medians(
-    report: Report, files: tuple[Shipped, Shipped], setting: Setting
-) -> tuple[float, float]:
+def _measured(report: Report, files: tuple[Shipped, Shipped], setting: Setting) -> Row:
     """Measured ms, dense and slim: the gate's, or timed now where no budget asked for it."""
     if "reference" in report.latency:
         summaries = report.latency["reference"], report.latency["candidate"]
-        return summaries[0]["median_ms"], summaries[1]["median_ms"]
+        return Row("latency", summaries[0]["median_ms"], summaries[1]["median_ms"], "ms")
     found = compare(files[1].path, files[0].path, setting)
-    return found.reference.median_ms, found.candidate.median_ms
+    return Row("latency", found.reference.median_ms, found.candidate.median_ms, "ms")
+
+
+def _predicted(context: RunContext, chosen: Choice) -> Row:
+    """Ms on a device that is not here, by the table that was carried from it."""
+    widths = np.stack([context.problem.space.full, chosen.widths])  # (2, G)
+    dense, slim = context.latency.predict(widths).tolist()
+    return Row(PREDICTED, dense, slim, "ms")
+
+
+def _untimed(context: RunContext, ratios: Floats) -> str:
+    """Why the gate times nothing, and what settles it; empty where the device can be timed."""
+    known = context.stand_in
+    if known.kind != "carried":
+        return ""
+    return (
+        f"not timed: the device is not here; the table carried from {known.device} predicts "
+        f"{ratios[0]:.3f}x, {known.error}; `edgeprune check` with --device settles it"
+    )

@@ -94,16 +94,19 @@ def _row(
     last = attempt.candidates[-1]
     chosen = attempt.reached and candidate is last
     why = _measured(candidate, attempt) if candidate else _passed_over(choice, last.aim)
-    ratio = f"{candidate.measured.mid:.4f}" if candidate else ""
+    ratio = f"{candidate.measured.mid:.4f}" if candidate and candidate.measured else ""
     known = {"measured_latency_ratio": ratio, "strategy": attempt.strategy, "why": why}
     return row | known | {"chosen": "yes" if chosen else ""}
 
 
 def _measured(candidate: Candidate, attempt: Attempt) -> str:
     """Why a network that was measured was taken or not."""
-    limit, high = attempt.limits.latency, candidate.measured.high
+    limit = attempt.limits.latency
     if limit is None:
         return "the best by the last score; no limit of latency"
+    if candidate.measured is None:
+        return "the best by the last score; its latency is predicted, the device was not here"
+    high = candidate.measured.high
     if high <= limit:
         return f"the best by the last score, measured up to {high:.3f}x, within {limit:g}x"
     return f"measured up to {high:.3f}x, over {limit:g}x"

@@ -6,7 +6,7 @@ from typing import Any
 from edgeprune.errors import PromiseError
 from edgeprune.prune.space.budget import Limits
 from edgeprune.run.folder import member_name
-from edgeprune.run.measured_search import UnreachedError
+from edgeprune.run.measured_search import Candidate, UnreachedError
 from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pruner import Pruner
 
@@ -64,7 +64,8 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
             steps.append({"latency": ratio, "kept": False, "reason": str(error)})
         else:
             models[ratio] = model
-            step = {"latency": ratio, "measured": model.chosen.measured.mid}
+            measured = model.chosen.measured
+            step = {"latency": ratio, "measured": measured.mid if measured else None}
             steps.append(step | {"lost_points": model.lost, "kept": model.lost <= allowed})
         longest = max(longest, context.time.spent - began)
         context.folder.record(walk=steps)
@@ -81,6 +82,12 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
         doubt = "; the dense model may have seen these images, which overstates it"
     raise PromiseError(
         f"no network loses at most {allowed:g} points: the best that can be had loses "
-        f"{best.lost:.2f} on the validation images at {best.chosen.measured.mid:.3f}x of the "
-        f"dense latency (measured){doubt}; raise --max-accuracy-drop or --epochs"
+        f"{best.lost:.2f} on the validation images at {_latency(best.chosen)}{doubt}; raise "
+        "--max-accuracy-drop or --epochs"
     )
+
+
+def _latency(chosen: Candidate) -> str:
+    if chosen.measured is None:
+        return f"{chosen.choice.ratios[0]:.3f}x of the dense latency (predicted)"
+    return f"{chosen.measured.mid:.3f}x of the dense latency (measured)"

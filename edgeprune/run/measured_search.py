@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from onnx import ModelProto
@@ -40,6 +41,46 @@ class UnreachedError(PromiseError):
     def __init__(self, found: str, cost: str, best: float) -> None:
         super().__init__(f"{found}; raise --max-{cost}-ratio")
         self.found, self.cost, self.best = found, cost, best
+
+
+class Timing(Protocol):
+    """Says how slow networks are on the device, as far as the device is here."""
+
+    @property
+    def setting(self) -> Setting:
+        """Device, clock and runtime."""
+        ...
+
+    def ratio(self, network: nn.Module, limit: float | None) -> Interval | None:
+        """The measured latency of a network over the dense model's; None where none can be."""
+        ...
+
+    def dense_ms(self) -> tuple[float, str]:
+        """The dense model's latency in ms, and the fingerprint of its device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Untimed:
+    """Takes the place of timing where only a table of the device is here: nothing is measured.
+
+    Attributes:
+        setting: Runtime of the target; nothing is timed with it.
+        dense: Predicted ms of the dense model on the device.
+        fingerprint: That device.
+    """
+
+    setting: Setting
+    dense: float
+    fingerprint: str
+
+    def ratio(self, network: nn.Module, limit: float | None) -> None:
+        """No network is measured."""
+        return
+
+    def dense_ms(self) -> tuple[float, str]:
+        """The dense model's predicted ms, and the device they hold for."""
+        return self.dense, self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -87,21 +128,22 @@ class Candidate:
 
     Attributes:
         choice: What was searched.
-        measured: Ratio to the dense latency.
+        measured: Ratio to the dense latency; None where the device is not here to be asked.
         aim: Limits that the search had to keep, as predicted: those asked for, tightened.
     """
 
     choice: Choice
-    measured: Interval
+    measured: Interval | None
     aim: Limits = field(default_factory=Limits)
 
 
 def settle(
-    problem: Problem, timing: PairedTiming, search: Search, limits: Limits, name: str
+    problem: Problem, timing: Timing, search: Search, limits: Limits, name: str
 ) -> Iterator[Candidate]:
     """Search, measure, and search again under tighter limits until those asked are kept.
 
-    In int8 it searches once more under looser ones where the first choice is much faster.
+    In int8 it searches once more under looser ones where the first choice is much faster. Where
+    nothing can be measured the prediction decides, with the same margin, and one search is all.
 
     Args:
         problem: What is searched.
@@ -126,21 +168,25 @@ def settle(
         network = slim(problem.trace, choice.plan(problem.model))
         candidate = Candidate(choice, timing.ratio(network, limits.latency), tight)
         yield candidate
-        if limits.latency is None or candidate.measured.high <= limits.latency:
-            if slow or not _may_be_larger(candidate, problem, limits):
+        measured = candidate.measured
+        if measured is None:
+            _refuse_predicted_miss(choice, limits, name)
+            return
+        if limits.latency is None or measured.high <= limits.latency:
+            if slow or not _may_be_larger(measured, choice, problem, limits):
                 return
-            slow, share = candidate, choice.ratios[0] / candidate.measured.high
+            slow, share = candidate, choice.ratios[0] / measured.high
             tight = replace(tight, latency=float((1 - LEAST_MARGIN) * share * limits.latency))
             continue
         if slow:
             yield slow
             return
-        best = min(best, candidate.measured.high)
+        best = min(best, measured.high)
         missed = tight.latency is not None and choice.ratios[0] > tight.latency * (1 + 1e-9)
         if choice.ratios[0] <= lowest or missed:  # tighter limits would find the same choice
             break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
-        hope = choice.ratios[0] / candidate.measured.high
+        hope = choice.ratios[0] / measured.high
         tighter = 0.99 * min(tight.latency or 1.0, limits.latency * hope)
         tight = replace(tight, latency=max(lowest, tighter))
     raise UnreachedError(
@@ -151,7 +197,19 @@ def settle(
     )
 
 
-def _may_be_larger(candidate: Candidate, problem: Problem, limits: Limits) -> bool:
+def _refuse_predicted_miss(choice: Choice, limits: Limits, name: str) -> None:
+    """Raise UnreachedError for a choice that not even its prediction brings within the limit."""
+    ratio = float(choice.ratios[0])
+    if limits.latency is not None and ratio > limits.latency:
+        raise UnreachedError(
+            f"strategy {name} does not reach latency {limits.latency:g}x: the best that can be "
+            f"had is {ratio:.3f}x (predicted)",
+            "latency",
+            ratio,
+        )
+
+
+def _may_be_larger(measured: Interval, choice: Choice, problem: Problem, limits: Limits) -> bool:
     """Whether int8 gained more than was measured at first, so that a larger network fits.
 
     Predictions in int8 hang on one measured ratio, that of the dense network; on a machine with
@@ -160,7 +218,7 @@ def _may_be_larger(candidate: Candidate, problem: Problem, limits: Limits) -> bo
     if problem.costs.dense_latency == 1.0 or limits.latency is None:
         return False
     at_most = problem.costs.dense_latency * (1 - 1e-9)  # else it is the dense network already
-    return candidate.measured.high < ROOM * limits.latency and candidate.choice.ratios[0] < at_most
+    return measured.high < ROOM * limits.latency and bool(choice.ratios[0] < at_most)
 
 
 def _cautious(limits: Limits, problem: Problem) -> Limits:

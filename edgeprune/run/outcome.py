@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from edgeprune.deploy.gate.verdicts import Report
+from edgeprune.deploy.table.stand_in import StandIn
 from edgeprune.documents import read_json, typed
 from edgeprune.export.int8 import Int8Model
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
 COUNTS = ("macs", "params", "shortcut_macs")
+PREDICTED = "predicted latency"  # name of the row where the device was not here to be timed
 RESULT = ("dense", "slim", "unit", "dense_int8")
 
 
@@ -79,12 +81,14 @@ class Outcome:
         rows: Accuracy, MACs, params, bytes and measured latency, dense against slim.
         report: Verdict on every budget.
         notes: What must be known beside it.
+        stand_in: Whose latency table the search had; None in a run of an earlier version.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     report: Report
     notes: tuple[str, ...] = ()
+    stand_in: StandIn | None = None
 
     @property
     def exit_code(self) -> int:
@@ -102,4 +106,6 @@ def recall(folder: RunFolder) -> Outcome | None:
     results = typed(dict[str, dict[str, Any]], known["results"], record)
     rows = typed(tuple[Row, ...], [{**row, "name": name} for name, row in results.items()], record)
     notes = typed(tuple[str, ...], known.get("notes"), record)
-    return Outcome(folder.path, rows, report, notes)
+    whose = known.get("stand_in")
+    stand_in = typed(StandIn, whose, record) if whose else None
+    return Outcome(folder.path, rows, report, notes, stand_in)

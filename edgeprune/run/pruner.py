@@ -131,7 +131,7 @@ class Pruner:
         widths = np.array([len(indices) for indices in stay], np.int64)  # (G,)
         ratios = problem.costs.ratios(widths[None])[0]
         choice = Choice(kept.kept, widths, ratios, known.scores)
-        return Candidate(choice, Interval(*known.measured))
+        return Candidate(choice, Interval(*known.measured) if known.measured else None)
 
     def _recovered(self, chosen: Candidate, folder: RunFolder, progress: Progress) -> Recovered:
         """Slim, recalibrate, distil; an interrupted training goes on."""
@@ -202,7 +202,7 @@ class _Chosen:
     """What run.json keeps of a candidate that a resumed run needs."""
 
     scores: Mapping[str, float]
-    measured: tuple[float, float, float]
+    measured: tuple[float, float, float] | None
 
 
 def pruner(context: RunContext) -> Pruner:
@@ -234,7 +234,7 @@ def _plain(candidate: Candidate) -> dict[str, object]:
     return {
         "widths": choice.widths.tolist(),
         "predicted": choice.ratios.tolist(),
-        "measured": list(candidate.measured),
+        "measured": list(candidate.measured) if candidate.measured else None,
         "aim": asdict(candidate.aim),
         "scores": dict(choice.scores),
     }
@@ -242,6 +242,9 @@ def _plain(candidate: Candidate) -> dict[str, object]:
 
 def _remark(candidate: Candidate, limit: float | None) -> str:
     measured = candidate.measured
+    if measured is None:
+        predicted = candidate.choice.ratios[0]
+        return f"candidate predicted at {predicted:.3f}x, not timed: the device is not here"
     said = f"candidate measured at {measured.mid:.3f}x [{measured.low:.3f}, {measured.high:.3f}]"
     if limit is None:
         return said

@@ -28,7 +28,8 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
-NOT_COMPARED = "out", "overwrite", "resume", "time_budget", "workers", "scheduler"
+# Whose table a run was begun with is compared when it is known (latency.py).
+NOT_COMPARED = "out", "overwrite", "resume", "time_budget", "workers", "scheduler", "carried"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class Request:
         effort: How much judging networks may cost a search; it distils by ``recovery``.
         wavelet: How the statistics behind the wavelet criterion and the fold are taken.
         device: Where the table, the candidates and the result are measured.
+        carried: Take a table that was carried from the target's device, where there is one; no
+            device was named.
         strategy: How channels are chosen: one of ``names.NAMES``.
         compensate: How layers that stay take over what was removed before the fine-tuning;
             ``auto`` refits before a short one. ``none`` keeps the fold out of the search, too.
@@ -84,6 +87,7 @@ class Request:
     effort: Effort = field(default_factory=Effort)
     wavelet: WaveletOptions = field(default_factory=WaveletOptions)
     device: str = "local://"
+    carried: bool = False
     strategy: str = names.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
     genome: GenomeKind = "widths"

@@ -148,6 +148,7 @@ class SearchOptions:
             effort=defaults.effort(source, self.evaluations, self.finalists, strategy),
             wavelet=WaveletOptions(wavelet=self.wavelet),
             device=self.device or profile.device.uri,
+            carried=self.device is None and profile.device.command is None,
             strategy=strategy,
             compensate=self.compensate,
             genome=self.genome,

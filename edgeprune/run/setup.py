@@ -11,13 +11,11 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
-from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.stand_in import StandIn
 from edgeprune.errors import InputError
-from edgeprune.export import blocks
 from edgeprune.export.exported import Exported
 from edgeprune.export.exporter import to_onnx
 from edgeprune.export.int8 import Int8, Int8Model, int8_for
@@ -38,8 +36,9 @@ from edgeprune.prune.space.widths import build
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.dense import DenseModel, dense_record, given, obtain
 from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.run import latency
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.measured_search import PairedTiming
+from edgeprune.run.measured_search import Timing
 from edgeprune.run.portable import Portable, portable
 from edgeprune.run.request import Passed, Request
 from edgeprune.run.time_budget import TimeBudget
@@ -61,6 +60,7 @@ class RunContext:
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
         latency: Predicted latency of any widths, by the measured table.
+        stand_in: Whose table that is.
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
         int8: How networks become int8; None where the target runs fp32.
@@ -75,7 +75,8 @@ class RunContext:
     origin: DenseModel
     dense: Exported
     latency: LatencyModel
-    timing: PairedTiming
+    stand_in: StandIn
+    timing: Timing
     problem: Problem
     int8: Int8 | None = None
     time: TimeBudget = field(default_factory=TimeBudget)
@@ -185,11 +186,11 @@ def set_up(
     exported = Exported(dense, to_onnx(dense, images.input_shape))
     device = connect(request.device)
     int8 = _int8(request, device, images, folder)
-    latency = _latency(traced, request, device, folder, progress)
-    timing = _timing(request, device, exported, images, int8)
+    predicted, stand_in = latency.table(traced, request, device, folder, progress)
+    timing = latency.timing(request, device, exported, images, int8, (predicted, stand_in))
     problem = pose(
         traced,
-        latency,
+        predicted,
         images,
         settings=request.search,
         effort=replace(request.effort, recipe=request.recovery),
@@ -201,7 +202,7 @@ def set_up(
         left=time.search_left,
         left_to_choose=time.choosing_left,
         model=spec.name,
-        dense_latency=_dense_latency(timing, dense, int8, folder),
+        dense_latency=latency.dense_latency(timing, dense, int8, folder),
         elsewhere=(lambda posed: serve(portable(posed, spec, request.source))) if serve else None,
         as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
     )
@@ -213,7 +214,8 @@ def set_up(
         images=images,
         origin=origin,
         dense=exported,
-        latency=latency,
+        latency=predicted,
+        stand_in=stand_in,
         timing=timing,
         problem=problem,
         int8=int8,
@@ -254,36 +256,3 @@ def _int8(request: Request, device: Device, images: DataSet, folder: RunFolder) 
     calibration = calibration_set.drawn(images, precision.calibration_images, request.search.seed)
     write_whole(folder.path / CALIBRATION, calibration[0].to_json())
     return int8_for(request.target, device, calibration)
-
-
-def _timing(
-    request: Request, device: Device, dense: Exported, images: DataSet, int8: Int8 | None
-) -> PairedTiming:
-    setting = Options(device=device).setting(request.target)
-    timing = PairedTiming(dense.proto.SerializeToString(), setting, (1, *images.input_shape))
-    return replace(timing, deployed=int8.quick) if int8 else timing
-
-
-def _dense_latency(
-    timing: PairedTiming, dense: nn.Module, int8: Int8 | None, folder: RunFolder
-) -> float:
-    """What int8 alone gains: measured once a run, as every prediction is multiplied by it."""
-    if int8 is None:
-        return 1.0
-    known = folder.read().get("dense_int8_latency")
-    if isinstance(known, list) and len(known) == 3:
-        return float(known[1])
-    measured = timing.ratio(dense, None)
-    folder.record(dense_int8_latency=list(measured))
-    return measured.mid
-
-
-def _latency(
-    traced: Trace, request: Request, device: Device, folder: RunFolder, progress: Progress
-) -> LatencyModel:
-    """The measured table of this device; what it lacks is measured now and kept."""
-    options = Probe(device=device, progress=progress)
-    model = probe(blocks.to_network(traced), request.target, options).model
-    write_whole(folder.path / "latency.json", model.document)
-    folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
-    return model

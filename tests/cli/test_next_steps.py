@@ -24,7 +24,8 @@ from tests.cli.test_commands import member
 )
 def test_the_check_that_is_recommended_repeats_what_was_judged(tmp_path, request_, budget, words):
     asked = replace(request_, budget=request_.budget.model_copy(update=budget))
-    outcome = SimpleNamespace(folder=tmp_path, report=SimpleNamespace(machine={}))
+    report = SimpleNamespace(machine={})
+    outcome = SimpleNamespace(folder=tmp_path, report=report, stand_in=None)
     command = next_steps.check(outcome, asked, "mobile-cpu").split()
     assert command[-len(words) :] == words if words else command[-2] == "--baseline"
 

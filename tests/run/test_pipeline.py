@@ -16,8 +16,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from edgeprune.cli import console, next_steps
 from edgeprune.deploy.artifact import seal
-from edgeprune.deploy.gate import check
+from edgeprune.deploy.devices.fingerprint import identify
+from edgeprune.deploy.gate import check, relative
+from edgeprune.deploy.table import carried
+from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.export.checkpoint_file import export_checkpoint
@@ -28,11 +32,12 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.run import lowest_latency, pipeline, pruner, setup
+from edgeprune.run import delivery, lowest_latency, pipeline, pruner, setup
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pipeline import run_search
 from edgeprune.run.request import Request
+from edgeprune.run.search_options import SearchOptions
 from edgeprune.target import RelativeBudget, TargetProfile
 
 SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, rungs=((4, 1),))
@@ -154,7 +159,9 @@ def test_the_summary_names_what_was_promised(outcome):
     assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "parity", "latency"}
     # We trained the dense model: it has not seen the validation images, and no note says so.
     lowered = tuned["val_slim"] < tuned["val_before_finetune"] - 0.005
-    assert [note.startswith("fine-tuning lowered") for note in found.notes] == [True] * lowered
+    table, *others = found.notes
+    assert [note.startswith("fine-tuning lowered") for note in others] == [True] * lowered
+    assert table.startswith("latency table: this machine's (")
 
 
 def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):
@@ -427,6 +434,117 @@ def test_milliseconds_are_judged_on_the_device_they_were_asked_for(outcome, requ
     assert (verdict.outcome, verdict.limit) == ("met", 1000.0)
     with pytest.raises(PromiseError, match=r"best that can be had is about 0\.\d+ ms"):
         run_search(replace(request_, budget=free, latency_ms=1e-6, out=Path("fast")))
+
+
+BOARD = {"arch": "aarch64", "system": "Linux", "cpu": "A76", "cores": 4, "isa": ["asimd"]}
+
+
+@pytest.fixture
+def carried_table(outcome, request_, here):
+    """This machine's table under the name of a board, as if it had been carried from there."""
+    (path,) = (here / "cache").rglob("calibration/latency/here/*.json")
+    content = json.loads(path.read_text())
+    content["conditions"]["machine"] = identify(BOARD)
+    content["origin"] = {"target": "here", "machine": BOARD, "measured": "2026-11-20"}
+    (here / "board.json").write_text(json.dumps(content))
+    kept, _ = carried.add(here / "board.json")
+    yield kept
+    kept.path.unlink()
+
+
+def test_a_carried_table_predicts_and_nothing_is_measured_in_its_place(
+    request_, here, carried_table, monkeypatch
+):
+    def never(*args, **kwargs):
+        raise AssertionError("timed")
+
+    for module, name in ((protocol, "compare"), (delivery, "compare"), (relative, "compare")):
+        monkeypatch.setattr(module, name, never)
+    wanted = replace(request_, carried=True, out=Path("carried"), strategy="joint", effort=SMALL)
+    told = []
+    found = run_search(wanted, lambda step, *_: told.append(step))
+    verdicts = {verdict.name: verdict for verdict in found.report.verdicts}
+    assert verdicts["latency"].outcome == "inconclusive"
+    assert "the table carried from A76, 4 cores predicts 0." in verdicts["latency"].evidence
+    assert (found.report.outcome, found.exit_code) == ("inconclusive", 0)
+    rows = {row.name: row for row in found.rows}
+    assert "latency" not in rows
+    assert 0 < rows["predicted latency"].slim < 0.97 * rows["predicted latency"].dense
+    assert found.notes[0].startswith(
+        f"latency table: carried from A76, 4 cores ({identify(BOARD)})"
+    )
+    assert any("predicted at" in step and "not timed" in step for step in told)
+    record = json.loads((here / "carried" / "run.json").read_text())
+    assert record["chosen"]["measured"] is None
+    assert record["stand_in"]["machine"] == identify(BOARD)
+    front = list(csv.DictReader((here / "carried" / "front.csv").read_text().splitlines()))
+    assert {row["measured_latency_ratio"] for row in front} == {""}
+    assert [row["why"] for row in front if row["chosen"]] == [
+        "the best by the last score; its latency is predicted, the device was not here"
+    ]
+    page = (here / "carried" / "report.html").read_text()
+    assert "at a predicted 0." in page and "Latency, predicted" in page
+    assert "--device ssh://USER@HOST" in page and "damaged" not in page
+    (command,) = next_steps.after(found, wanted, "here")
+    assert command.endswith("--device ssh://USER@HOST")
+    assert run_search(replace(wanted, resume=True)) == found
+
+
+def test_a_carried_family_and_milliseconds_are_predicted_too(
+    request_, here, carried_table, capsys
+):
+    simple = replace(request_, carried=True, strategy="uniform")
+    wanted = replace(simple, family=(0.95, 0.9), out=Path("carried-family"))
+    found = run_search(wanted)
+    console.show_family(found, wanted, "here")
+    out = capsys.readouterr().out
+    assert out.count("x predicted") == 2 and "0 of 2 models met" in out
+    assert "note: latency table: carried from A76" in out
+    free = replace(simple, budget=RelativeBudget(), latency_ms=1000.0)
+    found = run_search(replace(free, out=Path("carried-ms")))
+    (verdict,) = [v for v in found.report.verdicts if v.name == "p50_ms"]
+    assert verdict.outcome == "inconclusive" and "not timed" in verdict.evidence
+    command = next_steps.check(found, free, "here")
+    assert f"--budget fingerprint={identify(BOARD)}" in command
+    with pytest.raises(PromiseError, match="best that can be had is"):
+        run_search(replace(free, latency_ms=1e-6, out=Path("carried-fast")))
+
+
+def test_a_named_device_keeps_carried_tables_out_and_another_network_is_refused(
+    request_, here, carried_table
+):
+    options = SearchOptions(target="here", device="local://").request()
+    assert not options.carried and SearchOptions(target="here").request().carried
+    larger = replace(request_, carried=True, model=ModelSpec("resnet20"), out=Path("larger"))
+    with pytest.raises(InputError, match="does not know resnet20 at this input and grid"):
+        run_search(larger)
+    assert not (here / "larger").exists()
+
+
+def test_a_table_that_no_longer_holds_is_not_taken_and_says_so(request_, here, carried_table):
+    content = json.loads(carried_table.path.read_text())
+    content["conditions"]["onnxruntime"] = "1.2.3"
+    carried_table.path.write_text(json.dumps(content))
+    found = run_search(replace(request_, carried=True, out=Path("stale"), strategy="uniform"))
+    assert "this machine's" in found.notes[0]
+    assert "not taken: " in found.notes[0] and "onnxruntime 1.2.3" in found.notes[0]
+
+
+def test_a_run_goes_on_with_the_table_that_it_was_begun_with(
+    request_, here, carried_table, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    wanted = replace(request_, carried=True, out=Path("begun"), strategy="uniform")
+    with monkeypatch.context() as patch:
+        patch.setattr(pruner, "train_in", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(wanted)
+    again = replace(wanted, resume=True)
+    with pytest.raises(InputError, match="holds a run on the latency table of a76-4c-"):
+        run_search(replace(again, carried=False))
+    assert run_search(again).rows[-1].name == "predicted latency"
 
 
 def test_an_int8_target_is_searched_and_delivered_in_int8(outcome, request_, here):

@@ -15,7 +15,7 @@ from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.artifact.inputs import Shape
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.gate import absolute, emulated, integers, relative
+from edgeprune.deploy.gate import absolute, integers, relative, untimed
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.deploy.gate.inspection import inspect
@@ -43,6 +43,7 @@ class Options:
         max_seconds: Longest time for each timed budget. None: the profile's; where that is the
             default, slow models may have longer.
         device: Where to measure.
+        untimed: Why nothing may be timed there: it is not the device, which is not here.
         now: Seconds that only grow; tests pass their own.
     """
 
@@ -51,6 +52,7 @@ class Options:
     on_inconclusive: Policy = "warn"
     max_seconds: float | None = None
     device: Device = field(default_factory=Local)
+    untimed: str = ""
     now: Callable[[], float] = time.monotonic
 
     def setting(
@@ -104,8 +106,9 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     shares_left = _shares(candidate, reference, profile)
     seen = inspect(candidate, reference, setting)
     machine, layouts = seen.machine, seen.layouts
+    untimable = options.untimed or untimed.emulation(machine)
     timed = None
-    if reference and limit and not machine.get("emulated"):
+    if reference and limit and not untimable:
         paired = replace(setting, paces=seen.paces)
         timed = relative.latency(candidate, reference, paired, limit)
     verdicts = [*_as_sealed(candidate, profile, options), *relative.outputs(seen.finite)]
@@ -115,7 +118,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts, in_int8)]
     if in_int8:
         verdicts.append(integers.float_convolutions(seen.integers[0], profile))
-        if not machine.get("emulated"):
+        if not untimable:
             verdicts += integers.gain(candidate, profile, setting)
     asked = profile.budget.relative
     shares = {"latency": limit, "macs_ratio": asked.macs, "params_ratio": asked.params}
@@ -123,8 +126,8 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     setting = replace(setting, paces=seen.paces[:1])
     limits, name = profile.budget.absolute, identify(machine)
     last = timed.attempts[-1] if timed else None
-    if machine.get("emulated"):
-        of_time, alone = emulated.undecided(machine, limit if reference else None, limits), None
+    if untimable:
+        of_time, alone = untimed.undecided(untimable, limit if reference else None, limits), None
         verdicts += [*of_time, *counted]
     else:
         here = Here(name, name == limits.fingerprint)
@@ -144,8 +147,8 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         verdicts=tuple(verdicts),
         on_inconclusive=options.on_inconclusive,
         notes=(
-            *emulated.notes(machine),
-            *_device_notes(profile, machine, layouts, reference),
+            *untimed.notes(machine),
+            *_device_notes(profile, machine, layouts, reference, bool(untimable)),
             *_notes(profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
@@ -270,12 +273,16 @@ def _notes(profile: TargetProfile, health: Health | None) -> list[str]:
 
 
 def _device_notes(
-    profile: TargetProfile, machine: dict[str, Any], layouts: list[Layout], reference: Facts | None
+    profile: TargetProfile,
+    machine: dict[str, Any],
+    layouts: list[Layout],
+    reference: Facts | None,
+    untimed: bool,
 ) -> list[str]:
     """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
     notes = []
     threads, cores = profile.runtime.threads, machine["allowed_cores"]
-    if threads > cores and not machine.get("emulated"):
+    if threads > cores and not untimed:
         notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
     found = layouts[0]
     if reference is None and found.blocked and (found.plain or found.reorders):

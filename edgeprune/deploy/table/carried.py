@@ -9,7 +9,9 @@ from pathlib import Path
 
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.precision.scheme import scheme_for
-from edgeprune.deploy.table import storage
+from edgeprune.deploy.table import probe, storage
+from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.records import Conditions, Origin, Table, conditions_of
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
@@ -69,6 +71,32 @@ def find(profile: TargetProfile) -> tuple[Carried | None, str]:
         if found:
             return max(found, key=lambda each: each.origin.measured), ""
     return None, reasons[0] if reasons else ""
+
+
+def model_of(found: Carried, network: Network, profile: TargetProfile, name: str) -> LatencyModel:
+    """The latency model of a network from a carried table alone.
+
+    Args:
+        found: The table.
+        network: The network as blocks.
+        profile: The target.
+        name: Name of the network, for the message.
+
+    Raises:
+        InputError: the table does not know this network, and the device is not here to be asked.
+    """
+    pinned = profile.channels.grid
+    grid = found.table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
+    try:
+        if grid:
+            return probe.model_of(found.table, network, grid)
+    except KeyError:
+        pass
+    raise InputError(
+        f"the table carried from {found.origin.device} does not know {name} at this input and "
+        f"grid; `edgeprune probe --target {profile.name} --model {name}` on the device adds it, "
+        "or --device local:// takes this machine's"
+    )
 
 
 def _origin(table: Table, path: Path) -> Origin:

@@ -85,6 +85,7 @@ def _judged(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
         mean_error=float(errors.mean()),
         max_error=float(errors.max()),
         rank=rank_correlation(predicted, times),
+        held_out=len(timed),
     )
 
 

@@ -34,6 +34,7 @@ class Fit:
         mean_error: Mean of |predicted/measured - 1| on networks that the fit has not seen.
         max_error: Largest |predicted/measured - 1| on these networks.
         rank: Spearman's rank correlation on these networks.
+        held_out: Number of these networks.
     """
 
     scale: float = 1.0
@@ -45,6 +46,7 @@ class Fit:
     mean_error: float = float("nan")
     max_error: float = float("nan")
     rank: float = float("nan")
+    held_out: int = 0
 
     def apply(self, sums: Floats) -> Floats:
         """Milliseconds (P,) from the sums (P, 3) of :data:`units.PIECES`."""

@@ -25,6 +25,7 @@ from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.network import Block, Network
 from edgeprune.deploy.table.records import (
     Conditions,
+    Origin,
     Table,
     TimedNetworks,
     conditions_of,
@@ -73,6 +74,7 @@ class ProbeReport:
     Attributes:
         path: The table on disk.
         conditions: Machine, versions and runtime settings.
+        origin: Device and day; None where a table of an earlier version says neither.
         grid: Widths the device rewards.
         costs: What widths 1..n cost in times of width n, by role; empty for a pinned grid.
         timed_now: Units timed by this call; the others were on disk.
@@ -83,6 +85,7 @@ class ProbeReport:
 
     path: Path
     conditions: Conditions
+    origin: Origin | None
     grid: tuple[int, ...]
     costs: dict[str, tuple[float, ...]]
     timed_now: int
@@ -133,6 +136,7 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
     return ProbeReport(
         path=path,
         conditions=conditions,
+        origin=table.origin,
         grid=grid,
         costs=dict(table.costs) if pinned == "probe" else {},
         timed_now=bench.timed,

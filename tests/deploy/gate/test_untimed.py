@@ -1,4 +1,4 @@
-"""A check on an emulated device: everything in time is undecided by name, all else is judged."""
+"""Where nothing is timed, everything in time is undecided by name, and all else is judged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +40,20 @@ def test_budgets_in_time_are_undecided_by_name(record: Callable[..., Any], files
     assert report.latency == {}
     assert report.health is None
     assert any(note.startswith("emulated: ") for note in report.notes)
+
+
+def test_without_the_device_nothing_is_timed_and_the_reason_is_said(
+    record: Callable[..., Any], files: Files
+) -> None:
+    device = record()
+    report = judged(files, device, baseline=files[1], untimed="the board is not here")
+    found = {verdict.name: verdict for verdict in report.verdicts}
+    for name in ("latency", *IN_TIME):
+        assert found[name].outcome == "inconclusive"
+        assert found[name].evidence == "the board is not here"
+    assert found["kernel_layout"].outcome == "met"
+    assert device.timed == []
+    assert not any(note.startswith("emulated") for note in report.notes)
 
 
 def test_no_line_comes_twice_where_the_baseline_is_in_doubt(

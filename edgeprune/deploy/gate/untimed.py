@@ -1,4 +1,4 @@
-"""What a check cannot say on an emulated device: every budget in time or memory, by name."""
+"""What a check cannot say where nothing is timed: every budget in time or memory, by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,20 +9,24 @@ from edgeprune.target import AbsoluteBudget
 UNITS = {"p50_ms": " ms", "p90_ms": " ms", "load_ms": " ms", "peak_bytes": " bytes"}
 
 
-def undecided(
-    machine: Mapping[str, Any], ratio: float | None, limits: AbsoluteBudget
-) -> list[Verdict]:
-    """An undecided verdict for each of these budgets that the target has.
-
-    Args:
-        machine: Facts of a device whose ``emulated`` names what emulates it.
-        ratio: Limit of the latency ratio.
-        limits: Of them those in time, and that of memory, which holds the emulator too.
-    """
-    said = (
+def emulation(machine: Mapping[str, Any]) -> str:
+    """Why nothing is timed on an emulated device; empty for any other."""
+    if not machine.get("emulated"):
+        return ""
+    return (
         f"the device is emulated ({machine['emulated']}): its time and memory say nothing of a "
         "real one; check on the board: --device ssh://..."
     )
+
+
+def undecided(said: str, ratio: float | None, limits: AbsoluteBudget) -> list[Verdict]:
+    """An undecided verdict for each of these budgets that the target has.
+
+    Args:
+        said: Why nothing is timed, and what would settle it.
+        ratio: Limit of the latency ratio.
+        limits: Of them those in time, and that of memory, which an emulator takes part of.
+    """
     found = [] if ratio is None else [of_value("latency", ratio, None, "x", said)]
     for name, unit in UNITS.items():
         limit = getattr(limits, name)

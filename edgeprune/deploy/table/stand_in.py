@@ -1,0 +1,83 @@
+"""Which device the latency table of a search speaks for, and what is known of its error."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.records import Conditions, Origin
+
+Kind = Literal["device", "this machine", "carried"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """What stands behind the predicted latency of a search.
+
+    Attributes:
+        kind: The device itself, this machine, or a table that was carried from a device.
+        machine: Fingerprint of the machine that was measured.
+        device: That machine in words; empty where its table does not say.
+        measured: Day of its latest measurement, ISO 8601; empty where its table does not say.
+        onnxruntime: Version that ran there.
+        mean_error: Mean relative error on networks that the fit had not seen, there.
+        max_error: Largest such error.
+        held_out: Number of these networks.
+        stands_for: What the target says that this machine stands in for.
+        passed_over: Why a table that was carried here does not hold; empty where there is none.
+    """
+
+    kind: Kind
+    machine: str
+    device: str
+    measured: str
+    onnxruntime: str
+    mean_error: float
+    max_error: float
+    held_out: int
+    stands_for: str = ""
+    passed_over: str = ""
+
+    def describe(self) -> str:
+        """One line: whose table it is, and how far off it was found to be."""
+        error = self.error
+        if self.kind == "device":
+            return f"latency table: the device's own ({self.machine}), {error}"
+        if self.kind == "carried":
+            return (
+                f"latency table: carried from {self.device} ({self.machine}), measured there on "
+                f"{self.measured} with onnxruntime {self.onnxruntime}, {error}; nothing of this "
+                "run was timed on that device"
+            )
+        said = f"latency table: this machine's ({self.machine}), {error}"
+        if self.stands_for:
+            said += f"; how far it is off for {self.stands_for} is not known"
+        return f"{said}; not taken: {self.passed_over}" if self.passed_over else said
+
+    @property
+    def error(self) -> str:
+        """The error of the table on the machine that was measured, in words."""
+        return (
+            f"there off by {self.mean_error:.1%} on average and {self.max_error:.1%} at most on "
+            f"{self.held_out} networks that its fit had not seen"
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """What run.json keeps."""
+        return asdict(self)
+
+
+def stand_in(
+    kind: Kind, model: LatencyModel, conditions: Conditions, origin: Origin | None, **more: str
+) -> StandIn:
+    """Describe the table behind a latency model; ``more`` are further fields."""
+    return StandIn(
+        kind=kind,
+        machine=conditions.machine,
+        device=origin.device if origin else "",
+        measured=origin.measured.isoformat() if origin else "",
+        onnxruntime=conditions.onnxruntime,
+        mean_error=model.fit.mean_error,
+        max_error=model.fit.max_error,
+        held_out=model.fit.held_out,
+        **more,
+    )

@@ -1,0 +1,116 @@
+"""Sets up how a run knows latency: whose table predicts it, and how candidates are timed."""
+
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from edgeprune.deploy.devices.device import Device, Local
+from edgeprune.deploy.devices.fingerprint import identify
+from edgeprune.deploy.gate.check import Options
+from edgeprune.deploy.table import carried
+from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.stand_in import Kind, StandIn, stand_in
+from edgeprune.deploy.table.stopwatch import machine_of
+from edgeprune.deploy.timing.setting import Setting
+from edgeprune.errors import InputError
+from edgeprune.export import blocks
+from edgeprune.export.exported import Exported
+from edgeprune.export.int8 import Int8
+from edgeprune.files import write_whole
+from edgeprune.progress import Progress
+from edgeprune.prune.images.datasets import DataSet
+from edgeprune.prune.tracing.trace import Trace
+from edgeprune.run.folder import RunFolder
+from edgeprune.run.measured_search import PairedTiming, Timing, Untimed
+from edgeprune.run.request import Request
+
+KNOWN = "stand_in"  # key of run.json
+NEEDS_DEVICE = (
+    "ratios of an int8 search are to the dense model in fp32, and only the device can time both: "
+    "name it with --device, or take this machine's table with --device local://"
+)
+
+
+def table(
+    traced: Trace, request: Request, device: Device, folder: RunFolder, progress: Progress
+) -> tuple[LatencyModel, StandIn]:
+    """The latency model of a run and whose table it is made of; what lacks is measured now.
+
+    Raises:
+        InputError: a carried table does not know the network, or this run was begun with another.
+        MachineError: the device cannot measure.
+    """
+    network = blocks.to_network(traced)
+    found, passed_over = carried.find(request.target) if request.carried else (None, "")
+    if found and found.table.conditions.machine != _fingerprint(request, device):
+        model = carried.model_of(found, network, request.target, request.model.name)
+        known = stand_in("carried", model, found.table.conditions, found.origin)
+    else:
+        report = probe(network, request.target, Probe(device=device, progress=progress))
+        model, conditions = report.model, report.conditions
+        kind = _kind(request, conditions.machine)
+        stands_for = (request.target.proxy_for or "") if kind == "this machine" else ""
+        more = {"stands_for": stands_for, "passed_over": passed_over}
+        known = stand_in(kind, model, conditions, report.origin, **more)
+    _refuse_another(folder, known)
+    write_whole(folder.path / "latency.json", model.document)
+    folder.record(**{KNOWN: known.to_plain()})
+    folder.event(
+        "latency table", sha256=model.sha256, error=model.error, grid=model.grid, of=known.kind
+    )
+    return model, known
+
+
+def _fingerprint(request: Request, device: Device) -> str:
+    return identify(machine_of(Setting(runtime=request.target.runtime, device=device)))
+
+
+def _kind(request: Request, machine: str) -> Kind:
+    """Whether the machine that was measured is the target's device, as far as anybody said so."""
+    there = request.device != Local.uri
+    named = request.target.budget.absolute.fingerprint == machine
+    return "device" if there or named else "this machine"
+
+
+def _refuse_another(folder: RunFolder, now: StandIn) -> None:
+    """An unfinished run goes on with the device whose table it was begun with."""
+    before = folder.read().get(KNOWN)
+    if isinstance(before, dict) and before.get("machine") != now.machine:
+        raise InputError(
+            f"{folder.path} holds a run on the latency table of {before.get('machine')}, now it "
+            f"would be that of {now.machine}; name another folder"
+        )
+
+
+def timing(
+    request: Request,
+    device: Device,
+    dense: Exported,
+    images: DataSet,
+    int8: Int8 | None,
+    known: tuple[LatencyModel, StandIn],
+) -> Timing:
+    """How candidates are timed: on the device, or not at all where only its table is here."""
+    setting = Options(device=device).setting(request.target)
+    model, whose = known
+    if whose.kind == "carried":
+        full = np.array([model.network.full])  # (1, G)
+        return Untimed(setting, float(model.predict(full)[0]), whose.machine)
+    made = PairedTiming(dense.proto.SerializeToString(), setting, (1, *images.input_shape))
+    return replace(made, deployed=int8.quick) if int8 else made
+
+
+def dense_latency(made: Timing, dense: nn.Module, int8: Int8 | None, folder: RunFolder) -> float:
+    """What int8 alone gains: measured once a run, as every prediction is multiplied by it."""
+    if int8 is None:
+        return 1.0
+    known = folder.read().get("dense_int8_latency")
+    if isinstance(known, list) and len(known) == 3:
+        return float(known[1])
+    measured = made.ratio(dense, None)
+    if measured is None:
+        raise InputError(NEEDS_DEVICE)
+    folder.record(dense_int8_latency=list(measured))
+    return measured.mid
