@@ -167,6 +167,8 @@ def _keys(schema: dict[str, Any], table: str) -> Iterator[tuple[str, str, str]]:
 def _plain(default: Any) -> str:
     if default is None or default == "":
         return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"  # as TOML has it
     return f"`{default}`".replace("'", '"') if isinstance(default, list) else f"`{default}`"
 
 
@@ -181,7 +183,8 @@ def _kind(field: dict[str, Any]) -> str:
         return f"`{field['const']}`"
     if field["type"] == "array":
         return f"list of {_kind(field['items'])}"
-    kind = {"integer": "whole number", "number": "number", "string": "text"}[field["type"]]
+    kinds = {"integer": "whole number", "boolean": "true or false", "string": "text"}
+    kind = kinds.get(field["type"], field["type"])
     if "exclusiveMinimum" in field:
         kind += f" above {field['exclusiveMinimum']:g}"
     if "minimum" in field:

@@ -27,6 +27,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
+Core = Literal["cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1"]
 
 
 class _Table(BaseModel):
@@ -45,6 +46,7 @@ class Channels(_Table):
     """Which channel widths the search may use; ``probe`` reads them off the measured table."""
 
     grid: Literal["probe"] | Widths = "probe"
+    measured: bool = False  # a list that was read off the device's clock; else it is assumed
 
 
 class Feed(_Table):
@@ -159,6 +161,8 @@ class TargetProfile(_Table):
     name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
     proxy_for: str | None = None
+    # Of its kernels that core's build of onnxruntime alone is asked, never another processor's.
+    core: Core | None = None
     # Of this user alone: no hash covers it, and no run folder or checkpoint carries it on.
     device: DeviceTable = Field(default=DeviceTable(), exclude=True)
     runtime: Runtime = Runtime()

@@ -46,8 +46,8 @@ CORES = ("cortex-a53", "cortex-a76")
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the roots of both cores."""
-    folder = tmp_path_factory.mktemp("emulate")
+    """A folder with the roots of both cores, the usual one of a cache that a test may name."""
+    folder = tmp_path_factory.mktemp("cache") / "edgeprune/emulate"
     for core in CORES:
         build(core, folder)
     return folder
@@ -103,6 +103,11 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
+def with_cores(root: Path) -> dict[str, str]:
+    """An environment in which these cores lie in their usual place."""
+    return os.environ | {"XDG_CACHE_HOME": str(root.parent.parent)}
+
+
 def edgeprune(*words: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "edgeprune", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
@@ -148,6 +153,30 @@ def test_a_file_that_answers_otherwise_is_missed(root: Path, sealed: Path, targe
     done = edgeprune(*words)
     assert done.returncode == 1
     assert "missed: parity" in done.stdout
+
+
+def test_an_arm_targets_kernels_are_judged_by_its_own_graph(
+    root: Path, sealed: Path, target: Path, tmp_path: Path
+) -> None:
+    target.write_text(target.read_text().replace('"t"\n', '"t"\ncore = "cortex-a76"\n'))
+    words = ("check", sealed, "--target", target)
+    nowhere = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "empty")}
+    done = edgeprune(*words, env=nowhere)
+    assert "inconclusive: kernel_layout; the target runs on cortex-a76, and the" in done.stdout
+    assert "`edgeprune devices emulate cortex-a76` once, then check again" in done.stdout
+    done = edgeprune(*words, env=with_cores(root))
+    said = "met: kernel_layout; none of 2 blocked; graph of onnxruntime"
+    assert said in done.stdout
+    assert "for aarch64 (emulated cortex-a76)" in done.stdout
+
+
+def test_a_grid_is_looked_at_in_the_arm_graph(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pi.toml"
+    path.write_text(
+        'schema = 1\nname = "pi"\ncore = "cortex-a76"\n[channels]\ngrid = [8, 12, 16, 64]\n'
+    )
+    done = edgeprune("targets", "show", path, env=with_cores(root))
+    assert "# emulated (graph only): a list in the profile; every width has" in done.stdout
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

@@ -180,13 +180,13 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
     )
 
 
-def show_probe(report: "ProbeReport", commands: Sequence[str]) -> None:
+def show_probe(report: "ProbeReport", known: str, commands: Sequence[str]) -> None:
     """Print what a device rewards, how well its table predicts, and what to do with it."""
     fit, machine = report.model.fit, report.conditions
     rows = [
         ("table", str(report.path)),
         ("machine", f"{machine.machine}, onnxruntime {machine.onnxruntime}"),
-        ("channel grid", " ".join(map(str, report.grid))),
+        ("channel grid", f"{' '.join(map(str, report.grid))}; {known}"),
         ("measured now", f"{report.timed_now} units, {report.doubtful} of them doubtful"),
         (
             "held-out error",

@@ -14,10 +14,13 @@ from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.progress import Progress, renamed
 from edgeprune.target import NAME, TargetProfile
+from edgeprune.text import one_line
 
 COMMENTS = {
     "description": "what it is",
     "proxy_for": "what it stands in for; printed with every verdict",
+    "core": "its Arm core: kernels are then never judged by another processor's graph",
+    "channels.measured": "whether a list above was read off the device's clock",
     "runtime.providers": "onnxruntime execution providers, as deployed",
     "runtime.threads": "intra-op threads, as deployed",
     "runtime.optimisation": "disable, basic, extended or all, as deployed",
@@ -43,9 +46,17 @@ COMMENTS = {
 }
 
 
-def to_toml(profile: TargetProfile) -> str:
-    """A profile with every default filled in; what it does not limit stands there as a comment."""
-    return "\n".join(_lines(profile.model_dump(mode="json", by_alias=True))) + "\n"
+def to_toml(profile: TargetProfile, grid: str = "") -> str:
+    """A profile with every default filled in; what it does not limit stands there as a comment.
+
+    Args:
+        profile: The profile.
+        grid: How its channel grid is known, for another comment.
+    """
+    lines = list(_lines(profile.model_dump(mode="json", by_alias=True)))
+    if grid:
+        lines.insert(lines.index("\n[channels]") + 1, f"# {one_line(grid)}")
+    return "\n".join(lines) + "\n"
 
 
 def new(name: str, uri: str, progress: Progress) -> TargetProfile:
@@ -60,7 +71,7 @@ def new(name: str, uri: str, progress: Progress) -> TargetProfile:
     machine = machine_of(setting)
     content = known.model_dump(by_alias=True) | {
         "description": f"{machine['cpu']}, {machine['cores']} cores, onnxruntime",
-        "channels": {"grid": list(_grid(setting, progress))},
+        "channels": {"grid": list(_grid(setting, progress)), "measured": True},
         "budget": {
             "relative": {"latency": 0.5, "accuracy_drop": 1.0},
             "absolute": {"fingerprint": identify(machine)},

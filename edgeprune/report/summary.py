@@ -233,7 +233,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if profile.get("proxy_for"):
         found.append(("stands in for", str(profile["proxy_for"])))
     if run.record.stand_in:
-        found.append(("latency", run.record.stand_in.describe()))
+        parts = (line.partition(": ") for line in run.record.stand_in.lines)
+        found += [(name, said) for name, _, said in parts]
     found.append(("data", str(run.request.get("source", "unknown"))))
     if run.began:
         found.append(("search", f"{run.began} to {run.ended}"))

@@ -75,7 +75,7 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
         control = _control(context, context.dense_int8, dense, folder)
         rows = _beside(context, rows, control, dense_file)
     notes = (
-        context.stand_in.describe(),
+        *context.stand_in.lines,
         *_notes(context, report, accuracy),
         *_walked(folder.read().get("walk", [])),
     )

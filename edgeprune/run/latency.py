@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from edgeprune.deploy.devices.device import Device, Local
+from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import carried
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
-from edgeprune.deploy.table.stand_in import Kind, StandIn, stand_in
+from edgeprune.deploy.table.stand_in import StandIn, kind_of, stand_in
 from edgeprune.deploy.table.stopwatch import machine_of
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
@@ -23,6 +23,7 @@ from edgeprune.progress import Progress
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.run.folder import RunFolder
+from edgeprune.run.known_grid import of_search
 from edgeprune.run.measured_search import PairedTiming, Timing, Untimed
 from edgeprune.run.request import Request
 
@@ -50,10 +51,12 @@ def table(
     else:
         report = probe(network, request.target, Probe(device=device, progress=progress))
         model, conditions = report.model, report.conditions
-        kind = _kind(request, conditions.machine)
+        kind = kind_of(request.target, request.device, conditions.machine)
         stands_for = (request.target.proxy_for or "") if kind == "this machine" else ""
-        more = {"stands_for": stands_for, "passed_over": passed_over}
-        known = stand_in(kind, model, conditions, report.origin, **more)
+        known = stand_in(kind, model, conditions, report.origin)
+        known = replace(known, stands_for=stands_for, passed_over=passed_over)
+    grid = of_search(request.target, known.kind, model.grid)
+    known = replace(known, grid_known=grid.describe())
     _refuse_another(folder, known)
     write_whole(folder.path / "latency.json", model.document)
     folder.record(**{KNOWN: known.to_plain()})
@@ -65,13 +68,6 @@ def table(
 
 def _fingerprint(request: Request, device: Device) -> str:
     return identify(machine_of(Setting(runtime=request.target.runtime, device=device)))
-
-
-def _kind(request: Request, machine: str) -> Kind:
-    """Whether the machine that was measured is the target's device, as far as anybody said so."""
-    there = request.device != Local.uri
-    named = request.target.budget.absolute.fingerprint == machine
-    return "device" if there or named else "this machine"
 
 
 def _refuse_another(folder: RunFolder, now: StandIn) -> None:

@@ -159,7 +159,8 @@ def test_the_summary_names_what_was_promised(outcome):
     assert {verdict.name for verdict in found.report.verdicts} >= {"seal", "parity", "latency"}
     # We trained the dense model: it has not seen the validation images, and no note says so.
     lowered = tuned["val_slim"] < tuned["val_before_finetune"] - 0.005
-    table, *others = found.notes
+    table, grid, *others = found.notes
+    assert grid == "channel grid: 8 16; assumed: a list in the profile"
     assert [note.startswith("fine-tuning lowered") for note in others] == [True] * lowered
     assert table.startswith("latency table: this machine's (")
 

@@ -1,5 +1,6 @@
 """The commands on a network by name: its channel groups, its latency table on a device."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -58,9 +59,11 @@ def probe(
     from edgeprune.cli import console, next_steps, records
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.cli.progress_display import shown
+    from edgeprune.deploy.table.stand_in import kind_of
     from edgeprune.export.inspection import probed
     from edgeprune.prune.models.zoo import ModelSpec
     from edgeprune.run.defaults import side
+    from edgeprune.run.known_grid import of_search
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
@@ -68,6 +71,10 @@ def probe(
     ready(json)
     with shown() as progress:
         report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)
-    plain = {"model": model, "target": profile.name, **records.probe(report)}
+    kind = kind_of(profile, uri, report.conditions.machine)
+    grid = of_search(profile, kind, report.grid).describe()
+    found = records.probe(report) | {"grid_known": grid}
+    plain = {"model": model, "target": profile.name, **found}
     commands = next_steps.after_probe(report.path, target, model, uri)
-    tell(document("edgeprune.probe/1", plain), json, lambda: console.show_probe(report, commands))
+    shown_as = partial(console.show_probe, report, grid, commands)
+    tell(document("edgeprune.probe/1", plain), json, shown_as)

@@ -44,15 +44,18 @@ def show_target(
     ],
     json: options.Json = None,
 ) -> None:
-    """Print a profile as TOML with every default filled in."""
+    """Print a profile as TOML with every default filled in, and how its channel grid is known."""
     from edgeprune.cli.output import ready, tell
     from edgeprune.cli.target_file import to_toml
+    from edgeprune.deploy.table.carried import find
+    from edgeprune.run.known_grid import of_profile
     from edgeprune.target import load_target
 
     profile = load_target(name)
     ready(json)
     plain = profile.model_dump_json(by_alias=True, indent=2, exclude_none=True) + "\n"
-    tell(plain, json, lambda: typer.echo(to_toml(profile), nl=False))
+    grid = of_profile(profile, find(profile)[0]).describe()
+    tell(plain, json, lambda: typer.echo(to_toml(profile, grid), nl=False))
 
 
 @targets_app.command("init", cls=Command)

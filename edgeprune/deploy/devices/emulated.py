@@ -89,6 +89,14 @@ def emulated(uri: str) -> Command:
     return Command([qemu(root.parent), "-cpu", parts.netloc, "-L", str(root), str(python)], uri)
 
 
+def built(core: str) -> Command | None:
+    """The device of a core in the usual place; None where it, or QEMU, is not there."""
+    try:
+        return emulated(uri_of(core, None))
+    except MachineError:
+        return None
+
+
 def qemu(root: Path) -> str:
     """The path of QEMU's user mode for arm64: installed here, or unpacked beside the roots.
 

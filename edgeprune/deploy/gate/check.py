@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from edgeprune.deploy.artifact import parity, seal
 from edgeprune.deploy.artifact.facts import Facts, read
@@ -18,8 +17,7 @@ from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate import absolute, integers, relative, untimed
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.accuracy import accuracy
-from edgeprune.deploy.gate.inspection import inspect
-from edgeprune.deploy.gate.kernel_layout import Layout
+from edgeprune.deploy.gate.inspection import Inspected, inspect
 from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.deploy.gate.verdicts import FileRecord, Policy, Report, Verdict, of_value
 from edgeprune.deploy.timing.protocol import Comparison
@@ -104,8 +102,8 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     # Counts come before the clock: what is wrong with them must not cost a finished timing.
     counted = absolute.counts(candidate, profile.budget.absolute)
     shares_left = _shares(candidate, reference, profile)
-    seen = inspect(candidate, reference, setting)
-    machine, layouts = seen.machine, seen.layouts
+    seen = inspect(candidate, reference, setting, profile.core)
+    machine = seen.machine
     untimable = options.untimed or untimed.emulation(machine)
     timed = None
     if reference and limit and not untimable:
@@ -115,9 +113,9 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
     if timed:
         verdicts.append(timed.verdict)
     in_int8 = integers.wanted(candidate, profile)
-    verdicts += [*shares_left, *_relative(candidate, reference, profile, layouts, in_int8)]
+    verdicts += [*shares_left, *_relative(candidate, reference, profile, seen, in_int8)]
     if in_int8:
-        verdicts.append(integers.float_convolutions(seen.integers[0], profile))
+        verdicts.append(integers.float_convolutions(seen, profile))
         if not untimable:
             verdicts += integers.gain(candidate, profile, setting)
     asked = profile.budget.relative
@@ -148,7 +146,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         on_inconclusive=options.on_inconclusive,
         notes=(
             *untimed.notes(machine),
-            *_device_notes(profile, machine, layouts, reference, bool(untimable)),
+            *_device_notes(profile, seen, reference, bool(untimable)),
             *_notes(profile, health),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
@@ -252,14 +250,14 @@ def _relative(
     candidate: Facts,
     reference: Facts | None,
     profile: TargetProfile,
-    layouts: list[Layout],
+    seen: Inspected,
     in_int8: bool,
 ) -> list[Verdict]:
     budget, found = profile.budget.relative, []
     if budget.accuracy_drop is not None:
         found.append(accuracy(candidate, budget.accuracy_drop))
     if reference and not in_int8:  # integers have no blocked layout to leave
-        found.append(relative.kernels(*layouts))
+        found.append(relative.kernels(seen))
     return found
 
 
@@ -273,19 +271,15 @@ def _notes(profile: TargetProfile, health: Health | None) -> list[str]:
 
 
 def _device_notes(
-    profile: TargetProfile,
-    machine: dict[str, Any],
-    layouts: list[Layout],
-    reference: Facts | None,
-    untimed: bool,
+    profile: TargetProfile, seen: Inspected, reference: Facts | None, untimed: bool
 ) -> list[str]:
     """Too few cores, and what is not on the blocked layout; with a reference that is a verdict."""
     notes = []
-    threads, cores = profile.runtime.threads, machine["allowed_cores"]
+    threads, cores = profile.runtime.threads, seen.machine["allowed_cores"]
     if threads > cores and not untimed:
         notes.append(f"{profile.name} runs {threads} threads, this machine allows {cores} cores")
-    found = layouts[0]
-    if reference is None and found.blocked and (found.plain or found.reorders):
+    found = seen.layouts[0]
+    if reference is None and not seen.unseen and found.blocked and (found.plain or found.reorders):
         notes.append(f"kernel layout: {found.describe()}")
     return notes
 

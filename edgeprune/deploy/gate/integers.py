@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.gate import relative
+from edgeprune.deploy.gate.inspection import Inspected
 from edgeprune.deploy.gate.verdicts import Verdict, of_value
-from edgeprune.deploy.precision.integer_kernels import IntegerKernels
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.files import contents
 from edgeprune.target import TargetProfile
@@ -19,11 +19,15 @@ def wanted(candidate: Facts, profile: TargetProfile) -> bool:
     return "int8" in (candidate.recorded.get("precision"), profile.precision.mode)
 
 
-def float_convolutions(kernels: IntegerKernels, profile: TargetProfile) -> Verdict:
-    """The share of the convolutions that onnxruntime runs in float on the device."""
+def float_convolutions(seen: Inspected, profile: TargetProfile) -> Verdict:
+    """The share of the convolutions that onnxruntime runs in float on the target."""
     limit = round(1 - profile.precision.min_integer_conv_fraction, 6)
+    if seen.unseen:
+        return of_value("float_convolutions", limit, None, "x", seen.unseen)
+    kernels = seen.integers[0]
     share = round(1 - kernels.fraction, 6)
-    return of_value("float_convolutions", limit, share, "x", kernels.describe())
+    said = f"{kernels.describe()}; {seen.where}"
+    return of_value("float_convolutions", limit, share, "x", said)
 
 
 def gain(candidate: Facts, profile: TargetProfile, setting: Setting) -> list[Verdict]:

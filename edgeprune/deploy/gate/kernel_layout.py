@@ -47,7 +47,7 @@ class Layout:
     def describe(self) -> str:
         """One line: how many are blocked, and the names of the rest and of every reorder."""
         if self.plain and not self.blocked:
-            return f"none of {len(self.plain)} blocked on this machine"
+            return f"none of {len(self.plain)} blocked"
         parts = [f"{len(self.blocked)} of {len(self.blocked) + len(self.plain)} blocked"]
         if self.plain:
             parts.append("plain: " + ", ".join(self.plain))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from edgeprune.deploy.artifact.facts import Facts
-from edgeprune.deploy.gate.kernel_layout import Layout
+from edgeprune.deploy.gate.inspection import Inspected
 from edgeprune.deploy.gate.verdicts import FAR, Verdict, by_ratio, far_over, of_value
 from edgeprune.deploy.timing.pacing import OWN, SPARE, rounded_up
 from edgeprune.deploy.timing.protocol import Comparison, compare
@@ -138,11 +138,15 @@ def counts(candidate: Facts, reference: Facts, name: str, limit: float) -> Verdi
     return of_value(label, limit, ours / theirs, "x", f"{ours:,.0f} of {theirs:,.0f}, {how}")
 
 
-def kernels(candidate: Layout, reference: Layout) -> Verdict:
-    """No convolution may leave the blocked layout that the reference's keep."""
+def kernels(seen: Inspected) -> Verdict:
+    """No convolution may leave the blocked layout that the reference's keep on the target."""
+    if seen.unseen:
+        return of_value("kernel_layout", 0, None, "", seen.unseen)
+    candidate, reference = seen.layouts
     left = candidate.left(reference)
     names = f"left the blocked layout: {', '.join(left)}; " if left else ""
-    return of_value("kernel_layout", 0, len(left), "", names + candidate.describe())
+    said = f"{names}{candidate.describe()}; {seen.where}"
+    return of_value("kernel_layout", 0, len(left), "", said)
 
 
 def outputs(finite: Sequence[bool]) -> list[Verdict]:

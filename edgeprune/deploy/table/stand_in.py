@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.records import Conditions, Origin
+from edgeprune.target import TargetProfile
 
 Kind = Literal["device", "this machine", "carried"]
 
@@ -24,6 +25,8 @@ class StandIn:
         held_out: Number of these networks.
         stands_for: What the target says that this machine stands in for.
         passed_over: Why a table that was carried here does not hold; empty where there is none.
+        grid: Widths that the search may use; wider layers continue the last step.
+        grid_known: How those are known, in words.
     """
 
     kind: Kind
@@ -36,6 +39,14 @@ class StandIn:
     held_out: int
     stands_for: str = ""
     passed_over: str = ""
+    grid: tuple[int, ...] = ()
+    grid_known: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a summary says of it: the table, and how its grid is known."""
+        grid = " ".join(map(str, self.grid))
+        return self.describe(), f"channel grid: {grid}; {self.grid_known}"
 
     def describe(self) -> str:
         """One line: whose table it is, and how far off it was found to be."""
@@ -66,10 +77,22 @@ class StandIn:
         return asdict(self)
 
 
+def kind_of(profile: TargetProfile, uri: str, machine: str) -> Kind:
+    """Whether the machine that was measured is the target's device, as far as anybody said so.
+
+    Args:
+        profile: The target.
+        uri: Address that was measured at.
+        machine: Fingerprint found there.
+    """
+    named = profile.budget.absolute.fingerprint == machine
+    return "device" if named or uri != "local://" else "this machine"
+
+
 def stand_in(
-    kind: Kind, model: LatencyModel, conditions: Conditions, origin: Origin | None, **more: str
+    kind: Kind, model: LatencyModel, conditions: Conditions, origin: Origin | None
 ) -> StandIn:
-    """Describe the table behind a latency model; ``more`` are further fields."""
+    """Describe the table behind a latency model."""
     return StandIn(
         kind=kind,
         machine=conditions.machine,
@@ -79,5 +102,5 @@ def stand_in(
         mean_error=model.fit.mean_error,
         max_error=model.fit.max_error,
         held_out=model.fit.held_out,
-        **more,
+        grid=model.grid,
     )

@@ -20,6 +20,17 @@ def test_a_profile_is_shown_as_toml_or_json(run):
     assert json.loads(out)["budget"]["relative"]["latency"] == 0.5
 
 
+def test_a_profile_says_how_its_grid_is_known(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = run("targets", "show", "raspberry-pi-5")[1]
+    assert "[channels]\n# assumed: " in out
+    (tmp_path / "pi.json").write_text(json.dumps(table()))
+    assert run("targets", "add-table", "pi.json")[0] == 0
+    out = run("targets", "show", "raspberry-pi-5")[1]
+    assert "# measured: the table carried from Cortex-A76, 4 cores, 2026-11-20\n" in out
+    assert tomllib.loads(out)["core"] == "cortex-a76"
+
+
 def test_a_new_profile_is_written_once_and_named_by_what_follows(run, tmp_path, monkeypatch):
     profile = load_target("mobile-cpu").model_copy(update={"name": "my-board"})
     monkeypatch.setattr(target_file, "new", lambda name, device, progress: profile)

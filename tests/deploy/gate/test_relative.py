@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,9 @@ def test_a_convolution_may_not_leave_the_layout_that_the_reference_keeps(
     plain: tuple[str, ...], outcome: str
 ) -> None:
     dense = Layout(blocked=("a", "b"), plain=("stem",), reorders=())
-    found = kernels(Layout(blocked=("a",), plain=plain, reorders=()), dense)
+    slim = Layout(blocked=("a",), plain=plain, reorders=())
+    seen = SimpleNamespace(layouts=[slim, dense], where="graph of x", unseen="")
+    found = kernels(seen)  # type: ignore[arg-type]
     assert found.outcome == outcome
     assert ("left the blocked layout: conv1" in found.evidence) == (outcome == "missed")
 
