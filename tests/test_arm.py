@@ -30,9 +30,15 @@ from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.devices.emulated import QEMU, emulated, uri_of
 from edgeprune.deploy.devices.job import Epoch, Job
 from edgeprune.deploy.devices.sessions import open as open_session
+from edgeprune.deploy.precision import on_arm
+from edgeprune.deploy.precision.recovery import recovered
+from edgeprune.deploy.precision.saturation import saturating
+from edgeprune.deploy.precision.scheme import Scheme
+from edgeprune.deploy.precision.trials import Quantiser
 from edgeprune.errors import MachineError
-from edgeprune.target import Runtime
+from edgeprune.target import Runtime, TargetProfile
 from tests.deploy.conftest import convnet
+from tests.deploy.precision.test_saturation import CONVOLUTIONS, network
 
 pytestmark = [
     pytest.mark.arm,
@@ -224,6 +230,45 @@ def test_int8_answers_as_on_x86_and_runs_on_integers(
     graph = onnx.ModelProto.FromString(base64.b64decode(lines[1]["onnx"])).graph
     kernels = [node.op_type for node in graph.node if "Conv" in node.op_type]
     assert kernels == ["QLinearConv"] * 2
+
+
+def test_int8_is_verified_on_the_cores_that_are_built(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent.parent))
+    random = np.random.default_rng(1)
+    images = [random.standard_normal((1, 3, 8, 8)).astype(np.float32) for _ in range(12)]
+    profile = {"schema": 1, "name": "pi", "core": "cortex-a76", "precision": {"mode": "int8"}}
+    target = TargetProfile.model_validate(profile)
+    quantiser = Quantiser(
+        images=images, precision=target.precision, scheme=Scheme(), runtime=target.runtime
+    )
+    made = recovered(onnx.ModelProto.FromString(convnet(16)), quantiser)
+    said, warning = on_arm.verified(made, images, target)
+    assert said.startswith("on 12 calibration images against fp32: ")
+    for core in CORES:
+        assert f" on {core} (emulated), 100.0% of them as here, 2 of 2 convolutions" in said
+    assert warning.startswith("warning: x86 without VNNI saturates in w1 (")
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64-static") is None, reason="no qemu-x86_64-static")
+@pytest.mark.parametrize("how", [CONVOLUTIONS[0], CONVOLUTIONS[2], CONVOLUTIONS[5]])
+def test_what_saturates_answers_otherwise_without_vnni(how: dict[str, Any]) -> None:
+    """A Haswell, emulated, differs from a processor with VNNI where it is said, and else not."""
+    proto, images = network(**how)
+    batches = tuple((0, image) for image in (*images, *(0.1 * image for image in images)))
+    job = Job(models=(proto.SerializeToString(),), runtime=Runtime(), batches=batches)
+    answers = []
+    for uri in (f"exec:qemu-x86_64-static -cpu Haswell {sys.executable}", "local://"):
+        machine, *lines = connect(uri).run(job)
+        answers.append([line["data"] for line in lines])
+    if "avx512_vnni" not in machine["machine"]["isa"]:
+        pytest.skip("this machine has no VNNI to compare with")
+    without, exact = answers
+    assert saturating(proto, images)
+    assert without[:2] != exact[:2]
+    assert saturating(proto, [image for _, image in batches[2:]]) == ()
+    assert without[2:] == exact[2:]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A network in int8 for a target: calibrated, quantised, proven on the device."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import onnx
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.provenance import Quantisation
+from edgeprune.deploy.devices.arm_graph import is_arm
 from edgeprune.deploy.devices.device import Device
+from edgeprune.deploy.precision import on_arm
 from edgeprune.deploy.precision.integer_kernels import IntegerKernels
 from edgeprune.deploy.precision.proof import kernels_on, refuse_float, refuse_unfaithful
 from edgeprune.deploy.precision.recovery import Quantised, recovered
@@ -34,11 +37,15 @@ class Int8Model:
         quantised: The network, and what was tried on the way.
         kernels: Its convolutions as the device runs them.
         calibration: Images that its ranges come from.
+        machine: Facts of that device.
+        verified: What is known of it on other processors, in lines.
     """
 
     quantised: Quantised
     kernels: IntegerKernels
     calibration: CalibrationSet
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    verified: tuple[str, ...] = ()
 
     def record(self, twin_sha256: str | None = None) -> Quantisation:
         """What the file says about it; ``twin_sha256`` is of the same network in fp32."""
@@ -66,12 +73,21 @@ class Int8:
         device: Where they are to run.
         calibration: Images that ranges come from.
         quantiser: Those images and the number formats.
+        machine: Facts of the device.
     """
 
     target: TargetProfile
     device: Device
     calibration: CalibrationSet
     quantiser: Quantiser
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the device's clock says which layers the target is faster with in float."""
+        if self.machine.get("emulated"):
+            return False
+        return self.target.core is None or is_arm(self.machine)
 
     def quick(self, proto: onnx.ModelProto) -> onnx.ModelProto:
         """Quantise without winning anything back: enough to be timed, or to rank networks."""
@@ -97,7 +113,16 @@ class Int8:
         refuse_unfaithful(made, self.quantiser.images[0], self.target.parity)
         kernels = kernels_on(self.device, made.proto, self.target.runtime)
         refuse_float(kernels, self.target.precision)
-        return Int8Model(made, kernels, self.calibration)
+        return Int8Model(made, kernels, self.calibration, self.machine)
+
+    def verified(self, made: Int8Model) -> Int8Model:
+        """The network with what is known of it on other processors; see ``on_arm.verified``.
+
+        Raises:
+            PromiseError: on the target's own core it answers otherwise, or runs in float.
+        """
+        said = on_arm.verified(made.quantised, self.quantiser.images, self.target)
+        return replace(made, verified=tuple(said))
 
     def rounding(self) -> Rounding:
         """The number formats, for training under them."""
@@ -138,4 +163,4 @@ def int8_for(
         runtime=target.runtime,
         sqnr_db=target.parity.sqnr_db,
     )
-    return Int8(target, device, listed, quantiser)
+    return Int8(target, device, listed, quantiser, machine)

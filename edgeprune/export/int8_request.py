@@ -8,6 +8,7 @@ from typing import Any
 from onnx import ModelProto
 
 from edgeprune.deploy.artifact.facts import read
+from edgeprune.deploy.devices.arm_graph import is_arm
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.gate import integers
 from edgeprune.deploy.gate.check import Options
@@ -82,10 +83,10 @@ def quantise(
     dense_right = known_answers(history.get("dense_answers"), images.fingerprint)
     known = history.get("accuracy")
     setting = replace(Options(device=request.device).setting(target), max_seconds=PLACING)
-    aim = Aim(timed=timer(setting))
+    aim = Aim(timed=timer(setting) if maker.timed else None)
     if dense_right is not None and isinstance(known, Mapping) and "val_dense" in known:
         aim = replace(aim, **_judged(float(known["val_dense"]), images, target))
-    made = maker.proven(maker.recovered(network.proto, aim))
+    made = maker.verified(maker.proven(maker.recovered(network.proto, aim)))
     changed: dict[str, Any] = {"accuracy_slim": None, "answers": None}
     if dense_right is not None:
         deployed = OnnxNetwork(made.quantised.proto, target.runtime)
@@ -94,8 +95,17 @@ def quantise(
     return made, replace(network.record, history={**history, **changed})
 
 
-def refuse_no_gain(path: Path, target: TargetProfile, device: Device) -> str:
+def refuse_no_gain(
+    path: Path, target: TargetProfile, device: Device, machine: Mapping[str, Any]
+) -> str:
     """Time an int8 file against its fp32 twin beside it.
+
+    Args:
+        path: The int8 file.
+        target: The profile.
+        device: Where it is timed.
+        machine: Facts of that device: an emulated one times nothing, and of an Arm target one
+            that is no Arm machine decides nothing.
 
     Returns:
         How much faster it is, in words, or that it could not be told.
@@ -103,9 +113,16 @@ def refuse_no_gain(path: Path, target: TargetProfile, device: Device) -> str:
     Raises:
         PromiseError: it is measurably not faster; both files stay.
     """
+    if machine.get("emulated"):
+        return "whether it is faster is not known: an emulated core has no time"
     candidate = read(path, target.input)
     setting = Options(device=device).setting(target, candidate.inputs, candidate.values)
     (verdict,) = integers.gain(candidate, target, setting)
+    if target.core and not is_arm(machine):
+        return (
+            f"{verdict.value_text} of the latency of the same network in fp32 on this machine, "
+            f"which says nothing of {target.core}"
+        )
     if verdict.outcome == "missed":
         raise PromiseError(
             f"{path} is not faster than the same network in fp32: {verdict.value_text}; ship "

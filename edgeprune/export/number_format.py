@@ -51,11 +51,11 @@ def ship_as_asked(
     twin = ship(network, record, target, twin_of(out), overwrite=overwrite, options=plain)
     in_int8 = replace(network, int8=made, twin_sha256=twin.sha256)
     shipped = ship(in_int8, judged, target, out, overwrite=overwrite, options=options)
-    gain = refuse_no_gain(out, target, request.device)
+    gain = refuse_no_gain(out, target, request.device, made.machine)
     fidelity = made.quantised.fidelity
     said = (
         f"int8 ({made.quantised.scheme.name}, {made.quantised.method}): "
         f"{made.kernels.describe()}; {fidelity.sqnr_db:.1f} dB and {fidelity.top1_agreement:.1%} "
         f"of the classes as in fp32 on {fidelity.images} calibration images; {gain}"
     )
-    return replace(shipped, said=(said,))
+    return replace(shipped, said=(said, *made.verified))

@@ -76,6 +76,7 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
         rows = _beside(context, rows, control, dense_file)
     notes = (
         *context.stand_in.lines,
+        *(recovered.int8.verified if recovered.int8 else ()),
         *_notes(context, report, accuracy),
         *_walked(folder.read().get("walk", [])),
     )

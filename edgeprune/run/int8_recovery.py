@@ -28,7 +28,8 @@ def quantised(
         The network in fp32, trained anew or as it was given, and in int8.
 
     Raises:
-        PromiseError: it answers otherwise in int8, or too much of it runs in float.
+        PromiseError: it answers otherwise in int8, or too much of it runs in float, here or on
+            the emulated core of the target.
     """
     if context.int8 is None:
         raise ValueError("the target of this run is fp32")
@@ -45,7 +46,7 @@ def quantised(
             context.folder.event("trained under rounding", lost=again.lost, kept=kept, steps=plain)
             if kept:
                 network, made = trained, again
-    return network, context.int8.proven(made)
+    return network, context.int8.verified(context.int8.proven(made))
 
 
 def _trained(

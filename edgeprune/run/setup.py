@@ -94,7 +94,7 @@ class RunContext:
         return Aim(
             lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
             allowed=float("inf") if allowed is None else allowed,
-            timed=timer(self.timing.setting),
+            timed=timer(self.timing.setting) if self.int8 and self.int8.timed else None,
         )
 
     def val_int8(self, proto: ModelProto) -> float:

@@ -1,5 +1,6 @@
 """int8 out of a checkpoint: two files, proven; or one line says why not."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import torch
 
 from edgeprune.deploy.artifact import parity, seal
 from edgeprune.deploy.artifact.facts import read
+from edgeprune.deploy.devices.device import Local
+from edgeprune.deploy.devices.job import Job, Line
 from edgeprune.deploy.devices.sessions import open as open_session
+from edgeprune.deploy.precision import on_arm
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export import number_format
 from edgeprune.export.checkpoint_file import export_checkpoint
@@ -151,6 +155,53 @@ def test_a_file_that_is_not_faster_is_refused(
     monkeypatch.setattr(number_format, "refuse_no_gain", missed)
     with pytest.raises(PromiseError, match="not faster"):
         export_checkpoint(model, tmp_path / "m.onnx", target, options=options())
+
+
+class Emulated(Local):
+    """This machine, which says that it is emulated; nothing may be timed on it."""
+
+    uri = "emulate://cortex-a76"
+
+    def run(self, job: Job) -> Generator[Line]:
+        assert not job.is_timed
+        for line in super().run(job):
+            if line["kind"] == "machine":
+                line["machine"] |= {"emulated": "qemu", "arch": "aarch64", "isa": ["asimd"]}
+            yield line
+
+
+@pytest.fixture
+def pi(target: str, tmp_path: Path) -> str:
+    """The same profile for an Arm core."""
+    path = tmp_path / "pi.toml"
+    path.write_text(Path(target).read_text().replace('"t"\n', '"t"\ncore = "cortex-a76"\n'))
+    return str(path)
+
+
+def test_an_arm_target_is_not_judged_by_this_machines_clock(
+    model: Path, pi: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_arm, "built", lambda core: None)
+    found = export_checkpoint(model, tmp_path / "m.onnx", pi, options=options())
+    first, verified, *warned = found.said
+    assert "on this machine, which says nothing of cortex-a76" in first
+    assert verified.startswith("not verified on Arm: no emulated core is built; `edgeprune")
+    assert [line.startswith("warning: x86 without VNNI") for line in warned] == (
+        ["u8s8" in first] * len(warned)
+    )
+    assert bool(warned) is ("u8s8" in first)
+
+
+def test_an_emulated_device_decides_the_types_and_times_nothing(
+    model: Path, pi: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_arm, "built", {"cortex-a76": Emulated()}.get)
+    asked = FileOptions(precision={**INT8, "exclude": "auto"}, int8=Int8Request(device=Emulated()))
+    found = export_checkpoint(model, tmp_path / "m.onnx", pi, options=asked)
+    first, verified, *_ = found.said
+    assert first.startswith("int8 (u8s8, ")  # of an Arm core without dot products
+    assert first.endswith("whether it is faster is not known: an emulated core has no time")
+    assert "100.0% of them as here, 21 of 21 convolutions run on integers" in verified
 
 
 def test_too_few_integers_are_refused_and_nothing_is_written(

@@ -142,7 +142,7 @@ def replay(
         report = check(file.file.whole, images, expected, target.parity, target.runtime)
     else:
         job = Job(models=(file.model,), runtime=target.runtime)
-        answers = partial(_answers_on, device, job, expected.shape[1])
+        answers = partial(answers_on, device, job, expected.shape[1])
         batch = _batch(file)
         report = _judged(answers, batch, images, expected, target.parity)
     # Kernels of another instruction set round integers otherwise, so int8 is held to its noise.
@@ -161,7 +161,7 @@ def _batch(file: Facts) -> int | str:
     return file.proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or "N"
 
 
-def _answers_on(device: Device, job: Job, classes: int, parts: Sequence[Floats32]) -> Floats32:
+def answers_on(device: Device, job: Job, classes: int, parts: Sequence[Floats32]) -> Floats32:
     """Logits (N, classes) of a job's only model, run on a device batch by batch."""
     asked = replace(job, batches=tuple((0, part) for part in parts))
     with closing(device.run(asked)) as lines:
