@@ -9,6 +9,7 @@ from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import carried
+from edgeprune.deploy.table.carried import Carried
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
 from edgeprune.deploy.table.stand_in import StandIn, kind_of, stand_in
@@ -34,18 +35,46 @@ NEEDS_DEVICE = (
 )
 
 
+def carried_for(request: Request, device: Device) -> tuple[Carried | None, str]:
+    """The carried table that a run takes, and why one that is there is not taken.
+
+    Raises:
+        InputError: a table is damaged, or the search is in int8, which no carried table serves.
+        MachineError: this machine cannot say what it is.
+    """
+    found, passed_over = carried.find(request.target) if request.carried else (None, "")
+    if found is None or found.table.conditions.machine == _fingerprint(request, device):
+        return None, passed_over
+    if request.target.precision.mode == "int8":
+        raise InputError(NEEDS_DEVICE)
+    return found, ""
+
+
 def table(
-    traced: Trace, request: Request, device: Device, folder: RunFolder, progress: Progress
+    traced: Trace,
+    request: Request,
+    source: tuple[Carried | None, str],
+    device: Device,
+    folder: RunFolder,
+    progress: Progress,
 ) -> tuple[LatencyModel, StandIn]:
     """The latency model of a run and whose table it is made of; what lacks is measured now.
+
+    Args:
+        traced: The network.
+        request: What is wanted.
+        source: What :func:`carried_for` found.
+        device: Where the table is measured, where none was carried.
+        folder: The run folder.
+        progress: Called as each step goes on.
 
     Raises:
         InputError: a carried table does not know the network, or this run was begun with another.
         MachineError: the device cannot measure.
     """
     network = blocks.to_network(traced)
-    found, passed_over = carried.find(request.target) if request.carried else (None, "")
-    if found and found.table.conditions.machine != _fingerprint(request, device):
+    found, passed_over = source
+    if found:
         model = carried.model_of(found, network, request.target, request.model.name)
         known = stand_in("carried", model, found.table.conditions, found.origin)
     else:
@@ -106,7 +135,7 @@ def dense_latency(made: Timing, dense: nn.Module, int8: Int8 | None, folder: Run
     if isinstance(known, list) and len(known) == 3:
         return float(known[1])
     measured = made.ratio(dense, None)
-    if measured is None:
+    if measured is None:  # refused before: no carried table serves int8
         raise InputError(NEEDS_DEVICE)
     folder.record(dense_int8_latency=list(measured))
     return measured.mid

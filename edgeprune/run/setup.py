@@ -166,6 +166,8 @@ def set_up(
         MachineError: the device cannot measure.
     """
     time, passed = time or TimeBudget(), passed or Passed()
+    device = connect(request.device)
+    source = latency.carried_for(request, device)
     images = passed.images or datasets.load(
         request.source, size=request.size, normalisation=request.normalisation, progress=progress
     )
@@ -184,9 +186,8 @@ def set_up(
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
     exported = Exported(dense, to_onnx(dense, images.input_shape))
-    device = connect(request.device)
     int8 = _int8(request, device, images, folder)
-    predicted, stand_in = latency.table(traced, request, device, folder, progress)
+    predicted, stand_in = latency.table(traced, request, source, device, folder, progress)
     timing = latency.timing(request, device, exported, images, int8, (predicted, stand_in))
     problem = pose(
         traced,

@@ -516,6 +516,14 @@ def test_a_named_device_keeps_carried_tables_out_and_another_network_is_refused(
 ):
     options = SearchOptions(target="here", device="local://").request()
     assert not options.carried and SearchOptions(target="here").request().carried
+    plain = request_.target.model_dump(by_alias=True) | {"precision": {"mode": "int8"}}
+    in_int8 = TargetProfile.model_validate(plain)
+    content = json.loads(carried_table.path.read_text())
+    content["conditions"]["dtype"] = "u8s8"
+    (carried_table.path.with_name("int8.json")).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="only the device can time both: name it with --device"):
+        run_search(replace(request_, carried=True, target=in_int8, out=Path("larger")))
+    carried_table.path.with_name("int8.json").unlink()
     larger = replace(request_, carried=True, model=ModelSpec("resnet20"), out=Path("larger"))
     with pytest.raises(InputError, match="does not know resnet20 at this input and grid"):
         run_search(larger)
