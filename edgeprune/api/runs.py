@@ -31,7 +31,8 @@ class Run:
             the network that model.onnx was quantised from.
         report: The verdict on every budget, as of ``edgeprune.check``.
         folder: The run folder: model.onnx, dense.onnx, model.pt, report.html and the records.
-        rows: Accuracy (%), MACs, params, bytes and measured latency (ms), dense against slim.
+        rows: Accuracy (%), MACs, params, bytes and measured latency (ms), dense against slim; of a
+            device that is not here "predicted latency" in its place.
         notes: What must be known beside it.
     """
 
