@@ -7,12 +7,10 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
@@ -21,7 +19,6 @@ from edgeprune.export import blocks
 from edgeprune.export.exported import Exported
 from edgeprune.export.exporter import to_onnx
 from edgeprune.export.int8 import Int8, Int8Model, int8_for
-from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.export.sealed_file import sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
@@ -85,20 +82,12 @@ class RunContext:
         """The dense model in int8, the control of every int8 result; None in fp32."""
         if self.int8 is None:
             return None
-        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim()))
+        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim(self.int8)))
 
-    def aim(self) -> Aim:
+    def aim(self, int8: Int8) -> Aim:
         """When an int8 network of this run has won back enough: on validation images."""
         allowed = self.request.budget.accuracy_drop
-        return Aim(
-            lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
-            allowed=float("inf") if allowed is None else allowed,
-            timed=timer(self.timing.setting),
-        )
-
-    def val_int8(self, proto: ModelProto) -> float:
-        """Top-1 of an ONNX model on the validation images, 0..1."""
-        return evaluate(OnnxNetwork(proto, self.request.target.runtime), self.images.val).accuracy
+        return int8.aim(self.origin.accuracy, self.images.val, allowed, self.timing.setting)
 
     @cached_property
     def counts(self) -> CostModel:
