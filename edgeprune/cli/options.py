@@ -56,8 +56,9 @@ Images = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME or DIR",
-        help="Images: digits, cifar10, cifar100 or a folder with train/ and test/.",
+        metavar="NAME or PATH",
+        help="Images: digits, cifar10, cifar100, a folder with train/ and test/ or of classes "
+        "alone, or a CSV list.",
         autocompletion=completion.images,
         rich_help_panel=WHAT,
     ),

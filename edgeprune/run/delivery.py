@@ -117,6 +117,8 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     """What must be known beside the verdicts."""
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
+    splits = context.images.splits
+    notes += [splits.told] if splits and splits.told else []
     notes += [SEEN] if origin.seen_validation else []
     notes += context.time.told()
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)

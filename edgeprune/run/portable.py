@@ -61,7 +61,7 @@ class Portable:
         weights: Its parameters and buffers by name.
         network: Digest of the network that they must make.
         images: Training and validation images; None where they are read from their files.
-        source: Folder of the images where they are read.
+        source: Folder or list of the images where they are read.
         size: Side of an image in pixels.
         normalisation: What every batch is normalised by.
         fingerprint: Of the images.
@@ -109,9 +109,9 @@ class Portable:
 
     def _data_set(self) -> DataSet:
         if self.images is None:
-            if not Path(self.source).is_dir():
+            if not Path(self.source).exists():
                 raise MachineError(
-                    f"no folder {self.source} there: images above {datasets.LARGEST_HELD} pixels "
+                    f"no {self.source} there: images above {datasets.LARGEST_HELD} pixels "
                     "are read from their files, so every worker needs them under the same path"
                 )
             found = datasets.load(self.source, size=self.size, normalisation=self.normalisation)
@@ -145,7 +145,7 @@ def portable(problem: Problem, spec: ModelSpec, source: str) -> Portable:
     Args:
         problem: The problem; its curvature is measured here where it folds.
         spec: How its dense network is built.
-        source: Folder of its images, for those that are not held in memory.
+        source: Folder or list of its images, for those that are not held in memory.
     """
     images, statistics = problem.images, None
     if problem.fold:

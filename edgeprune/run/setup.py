@@ -22,7 +22,7 @@ from edgeprune.export.int8 import Int8, Int8Model, int8_for
 from edgeprune.export.sealed_file import sample_pixels
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images import calibration_set, datasets
+from edgeprune.prune.images import calibration_set, datasets, image_list
 from edgeprune.prune.images.datasets import DataSet, resize_rule
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
@@ -43,6 +43,7 @@ from edgeprune.run.time_budget import TimeBudget
 
 Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
+SPLIT = "images.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,10 @@ def set_up(
     found = {"origin": origin.origin, "recognised": origin.recognised}
     folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
+    if images.splits and images.splits.told:
+        folder.record(split=images.splits.told)
+        if images.splits.drawn:
+            write_whole(folder.path / SPLIT, image_list.as_text(images.splits).encode())
     dense = rewrite_shortcuts(origin.model).eval()
     traced = proven(dense, torch.zeros(1, *images.input_shape))
     if not traced.groups:

@@ -62,7 +62,10 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
         (["search", "--new-head"], "--new-head needs --weights"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
-        (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
+        (
+            ["search", "--data", "nowhere"],
+            "no folder, no list of images and no data set 'nowhere'",
+        ),
         (["search", "--max-latency-ratio", "-1"], "'--max-latency-ratio': -1 is not a positive"),
         (["search", "--strategy", "gwc"], "unknown strategy 'gwc', did you mean 'gwcs'?"),
         (["search", "--family", "0.7,half"], "'--family': '0.7,half': latency ratios"),

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from edgeprune.errors import InputError, MachineError
 from edgeprune.progress import Progress, silent
+from edgeprune.prune.images import folders, image_list
 from edgeprune.prune.images.decoding import decode, fingerprint
-from edgeprune.prune.images.folders import last_tenth, list_splits
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.names import IN_MEMORY
+from edgeprune.prune.images.splits import Splits, last_tenth
 from edgeprune.prune.images.streamed import MARGIN, StreamedImages
 from edgeprune.text import did_you_mean
 
@@ -37,6 +38,7 @@ class DataSet:
         size: Side of the square RGB images in pixels.
         normalisation: Mean and standard deviation that every batch is normalised by.
         fingerprint: Changes when an image does; part of cache keys and provenance.
+        splits: The files of each part, where there are files.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DataSet:
     size: int
     normalisation: Normalisation
     fingerprint: str
+    splits: Splits | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -78,9 +81,9 @@ def load(
     """Load a data set by name or from a folder of images.
 
     Args:
-        source: ``digits``, ``cifar10``, ``cifar100``, or a folder with ``train/CLASS/*``
-            and ``test/CLASS/*`` (``val/CLASS/*`` where present).
-        size: Side of the square input in pixels; folders above 96 are streamed.
+        source: ``digits``, ``cifar10``, ``cifar100``, a folder of class folders, or a list, as of
+            :func:`folders.list_splits` and :func:`image_list.list_splits`.
+        size: Side of the square input in pixels; files are streamed above 96.
         normalisation: Mean and standard deviation of the network's input.
         cache: Folder for downloads and decoded images; the user's cache without one.
         progress: Called with the number of images decoded so far.
@@ -99,10 +102,14 @@ def load(
     if source in NAMES:
         return _cifar(source, size, normalisation, cache)
     root = Path(source)
-    if not root.is_dir():
+    if root.is_dir():
+        splits = folders.list_splits(root)
+    elif root.is_file() and root.suffix.lower() in image_list.SUFFIXES:
+        splits = image_list.list_splits(root)
+    else:
         hint = did_you_mean(source, NAMES, otherwise=f"; known names: {', '.join(NAMES)}")
-        raise InputError(f"no folder and no data set {source!r}{hint}")
-    return _folder(root, size, normalisation, cache, progress)
+        raise InputError(f"no folder, no list of images and no data set {source!r}{hint}")
+    return _files(root, splits, size, normalisation, cache, progress)
 
 
 def sample(images: Images, count: int, *, seed: int = 0) -> Images:
@@ -185,11 +192,15 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
     return tuple(found.classes), pixels, torch.tensor(found.targets, dtype=torch.int64)
 
 
-def _folder(
-    root: Path, size: int, normalisation: Normalisation, cache: Path | None, progress: Progress
+def _files(
+    root: Path,
+    found: Splits,
+    size: int,
+    normalisation: Normalisation,
+    cache: Path | None,
+    progress: Progress,
 ) -> DataSet:
-    classes, listed = list_splits(root)
-    key = fingerprint(listed, root)
+    listed, key = found.parts, fingerprint(found.parts, root)
     splits: dict[str, Images]
     if size > LARGEST_HELD:
         splits = {
@@ -208,9 +219,10 @@ def _folder(
         }
     return DataSet(
         name=root.name,
-        classes=classes,
+        classes=found.classes,
         **splits,
         size=size,
         normalisation=normalisation,
         fingerprint=key,
+        splits=found,
     )

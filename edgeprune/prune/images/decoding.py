@@ -11,18 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 
 from edgeprune.arrays import Pixels
 from edgeprune.errors import InputError, MachineError
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress, silent
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.splits import Listing
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _CHUNK = 256  # images a thread decodes between two words of progress
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -39,7 +39,7 @@ def allowed_cores() -> int:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode one image file to RGB.
+    """Decode one image file to RGB, upright as its EXIF record says.
 
     Raises:
         InputError: The file cannot be read as an image, or holds more than 8 bits a channel,
@@ -48,7 +48,7 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             if image.mode[0] not in "IF":
-                return image.convert("RGB")
+                return ImageOps.exif_transpose(image).convert("RGB")
             mode = image.mode
     except _UNREADABLE as error:
         raise InputError(
@@ -71,19 +71,27 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return scaled.crop((left, top, left + size, top + size))
 
 
-def fingerprint(splits: dict[str, Listing], root: Path) -> str:
-    """A short hash of the names, sizes and times of every file, the same after a move."""
+def fingerprint(splits: Mapping[str, Listing], root: Path) -> str:
+    """A short hash of the names, sizes and times of every file, the same after a move.
+
+    Args:
+        splits: Which files.
+        root: Folder that they lie in, or list that names them; a list's own words count too.
+    """
     digest = hashlib.sha256()
+    if root.is_file():
+        digest.update(root.read_bytes())
+        root = root.parent
     for split, listing in splits.items():
         for path in listing.paths:
             stat = path.stat()
-            relative = path.relative_to(root).as_posix()
+            relative = Path(os.path.relpath(path, root)).as_posix()
             digest.update(f"{split}\0{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
 def decode(
-    splits: dict[str, Listing],
+    splits: Mapping[str, Listing],
     size: int,
     key: str,
     *,

@@ -11,9 +11,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.images.folders import last_tenth
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Normalisation
 from edgeprune.prune.images.names import IN_MEMORY, UNMIRRORED
+from edgeprune.prune.images.splits import last_tenth
 from edgeprune.text import error_line
 
 Source = Dataset[Any] | DataLoader[Any]
@@ -75,7 +75,9 @@ def hold(
     return DataSet(
         name=f"{IN_MEMORY}{type(first).__name__}{'' if flip else UNMIRRORED}",
         classes=_classes(first, held),
-        **held,
+        train=held["train"],
+        val=held["val"],
+        test=held["test"],
         size=size,
         normalisation=network_takes,
         fingerprint=fingerprint,

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.decoding import allowed_cores, open_image, square
-from edgeprune.prune.images.folders import Listing
 from edgeprune.prune.images.held import (
     IMAGENET,
     Batch,
@@ -21,6 +20,7 @@ from edgeprune.prune.images.held import (
     batch_indices,
     needed,
 )
+from edgeprune.prune.images.splits import Listing
 
 CPU = torch.device("cpu")
 MARGIN = 256 / 224  # as published ImageNet accuracies are measured

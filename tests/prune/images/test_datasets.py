@@ -80,9 +80,36 @@ def test_a_folder_of_large_images_is_streamed(tmp_path: Path) -> None:
     assert found.input_shape == (3, 128, 128)
 
 
+def test_a_list_gives_what_the_folders_give(tmp_path: Path) -> None:
+    root, listed = _folder(tmp_path / "pets", 12), tmp_path / "pets.csv"
+    files = sorted(root.rglob("*.png"))
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name},{path.parts[-3]}" for path in files]
+    listed.write_text("\n".join(rows))
+    cache = tmp_path / "cache"
+    wanted = datasets.load(str(root), size=8, cache=cache)
+    found = datasets.load(str(listed), size=8, cache=cache)
+    assert (found.name, found.classes) == ("pets.csv", wanted.classes)
+    for split in ("train", "val", "test"):
+        parts = _held(getattr(found, split)), _held(getattr(wanted, split))
+        assert torch.equal(parts[0].pixels, parts[1].pixels)
+        assert torch.equal(parts[0].labels, parts[1].labels)
+    listed.write_text("\n".join(row.replace("cat,", "cow,") for row in rows))
+    assert datasets.load(str(listed), size=8, cache=cache).fingerprint != found.fingerprint
+
+
+def test_class_folders_alone_are_split_and_the_split_is_known(tmp_path: Path) -> None:
+    found = datasets.load(str(_folder(tmp_path, 12) / "train"), size=8, cache=tmp_path / "cache")
+    assert [len(s) for s in (found.train, found.val, found.test)] == [14, 2, 4]
+    assert found.splits is not None
+    assert found.splits.drawn
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("digit", "did you mean 'digits'?"), ("no/such/place", "no folder and no data set")],
+    [
+        ("digit", "did you mean 'digits'?"),
+        ("no/such/place", "no folder, no list of images and no data set"),
+    ],
 )
 def test_an_unknown_source_is_refused(source: str, words: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -10,7 +10,7 @@ from PIL import Image
 from edgeprune.errors import InputError
 from edgeprune.prune.images import decoding
 from edgeprune.prune.images.decoding import decode, fingerprint, open_image, square
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.splits import Listing
 from edgeprune.prune.images.streamed import StreamedImages
 
 
@@ -94,6 +94,28 @@ def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot read the image .*broken\.png"):
         open_image(path)
+
+
+def test_a_photograph_stands_upright(tmp_path: Path) -> None:
+    stored = np.zeros((8, 16, 3), np.uint8)  # lying on its side: turned by 90 degrees when shown
+    stored[:, :8] = 255
+    record = Image.Exif()
+    record[0x0112] = 6  # orientation: turn clockwise
+    path = tmp_path / "phone.jpg"
+    Image.fromarray(stored).save(path, exif=record, quality=95)
+    shown = np.asarray(open_image(path))
+    assert shown.shape == (16, 8, 3)
+    assert shown[:6].min() > 200
+    assert shown[-6:].max() < 55
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_every_kind_of_8_bits_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("image.tif" if mode in ("CMYK", "YCbCr") else "image.png")
+    Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode).save(path)
+    found = np.asarray(open_image(path))
+    assert found.shape == (8, 8, 3)
+    assert found.min() >= 254
 
 
 @pytest.mark.parametrize("mode", ["I;16", "F"])

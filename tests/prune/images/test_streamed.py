@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.splits import Listing
 from edgeprune.prune.images.streamed import StreamedImages, _random_box
 
 
