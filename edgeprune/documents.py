@@ -68,14 +68,14 @@ def typed(kind: type[T], content: Any, where: str) -> T:
         raise InputError(f"{where} is damaged: {one_line(said)}") from None
 
 
-def read_text(path: Path, kind: str, most: int = MOST_BYTES) -> str:
-    """A file in UTF-8 of at most ``most`` bytes; ``kind`` is what it should be, for messages.
+def read_text(path: Path, kind: str, most: int | None = None) -> str:
+    """A file in UTF-8 of at most ``most`` bytes (64 MiB); ``kind`` is for messages.
 
     Raises:
         InputError: it cannot be read, is larger, or is no text.
     """
     try:
-        return contents(path, most).decode("utf-8-sig")
+        return contents(path, most or MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a {kind} file: {error}; save it as UTF-8") from None
 
