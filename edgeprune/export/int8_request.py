@@ -115,7 +115,7 @@ def _images(record: Checkpoint, source: str | None) -> DataSet:
     if found is None:
         raise InputError(f"int8 needs images to calibrate on; give those of {named} with --data")
     normalisation = Normalisation(record.mean, record.std)
-    images = datasets.load(found, size=record.input_shape[1], normalisation=normalisation)
+    images = datasets.load(found, size=record.input_shape[1:], normalisation=normalisation)
     if len(images.classes) != len(record.classes):
         raise InputError(
             f"{found} has {len(images.classes)} classes, the network {len(record.classes)}; give "

@@ -124,7 +124,7 @@ class RunContext:
         history = {
             "target": self.request.target.model_dump(mode="json", by_alias=True),
             "data": self.images.name,
-            "resize": resize_rule(self.request.source, self.images.size),
+            "resize": resize_rule(self.request.source, self.images.input_shape[1:]),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
         }

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgeprune.errors import InputError, MachineError
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images import folders, image_list
-from edgeprune.prune.images.decoding import decode, fingerprint
+from edgeprune.prune.images.decoding import MODES, Shape, Size, decode, fingerprint
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.names import IN_MEMORY
 from edgeprune.prune.images.splits import Splits, last_tenth
@@ -35,7 +35,7 @@ class DataSet:
         train: What training and calibration may see.
         val: Held out from train; what the search may see.
         test: What only the final figures may see.
-        size: Side of the square RGB images in pixels.
+        input_shape: Shape of one image, (C, H, W).
         normalisation: Mean and standard deviation that every batch is normalised by.
         fingerprint: Changes when an image does; part of cache keys and provenance.
         splits: The files of each part, where there are files.
@@ -46,34 +46,32 @@ class DataSet:
     train: Images
     val: Images
     test: Images
-    size: int
+    input_shape: Shape
     normalisation: Normalisation
     fingerprint: str
     splits: Splits | None = None
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one image: (3, size, size)."""
-        return (3, self.size, self.size)
 
-
-def resize_rule(source: str, size: int) -> str:
-    """How an image of a source comes to ``size``, in words that an application can follow."""
-    side = f"{size}x{size}"
+def resize_rule(source: str, size: Size) -> str:
+    """How an image comes to ``size``, height and width, in words an application can follow."""
+    height, width = size
+    side = f"{width}x{height}"
     if source in ("cifar10", "cifar100"):
         return f"none: images have {side} pixels"
     if source.startswith(IN_MEMORY):
         return f"none: images were passed in Python with {side} pixels"
     if source == "digits":
         return f"bilinear from 8x8 to {side}"
-    shortest = size if size <= LARGEST_HELD else round(size * MARGIN)
-    return f"short side to {shortest} pixels, bilinear; the middle {side} cut out"
+    if max(size) > LARGEST_HELD:
+        height, width = (round(length * MARGIN) for length in size)
+    covered = f"short side to {height}" if size[0] == size[1] else f"to cover {width}x{height}"
+    return f"{covered} pixels, bilinear; the middle {side} cut out"
 
 
 def load(
     source: str,
     *,
-    size: int = 32,
+    size: Size | int = 32,
     normalisation: Normalisation = IMAGENET,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -83,8 +81,10 @@ def load(
     Args:
         source: ``digits``, ``cifar10``, ``cifar100``, a folder of class folders, or a list, as of
             :func:`folders.list_splits` and :func:`image_list.list_splits`.
-        size: Side of the square input in pixels; files are streamed above 96.
-        normalisation: Mean and standard deviation of the network's input.
+        size: Height and width of the input in pixels, or the side of a square one; files are
+            streamed above 96.
+        normalisation: Mean and standard deviation of the network's input; it has as many channels
+            as they are for: grey, RGB, or RGB and opacity.
         cache: Folder for downloads and decoded images; the user's cache without one.
         progress: Called with the number of images decoded so far.
 
@@ -95,8 +95,14 @@ def load(
         InputError: No such set or folder, or something is wrong in the folder.
         MachineError: The download failed or a package is missing.
     """
-    if size < 1:
-        raise InputError(f"the image size must be at least 1 pixel, not {size}")
+    size = (size, size) if isinstance(size, int) else size
+    if min(size) < 1:
+        raise InputError(f"the image size must be at least 1 pixel, not {min(size)}")
+    if normalisation.channels not in MODES:
+        raise InputError(
+            f"image files are read with {', '.join(map(str, MODES))} channels; the network takes "
+            f"{normalisation.channels}: pass tensors to edgeprune.search in Python"
+        )
     if source == "digits":
         return _digits(size, normalisation)
     if source in NAMES:
@@ -117,7 +123,7 @@ def sample(images: Images, count: int, *, seed: int = 0) -> Images:
     return images.subset(stratified(images.labels, count, seed))
 
 
-def _digits(size: int, normalisation: Normalisation) -> DataSet:
+def _digits(size: Size, normalisation: Normalisation) -> DataSet:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -127,8 +133,9 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
     bunch = load_digits()
     # 8x8 pixels in 0..16 -> (N, 1, 8, 8) in 0..255
     scans = torch.from_numpy(bunch.images).float().mul(255 / 16).unsqueeze(1)
-    scaled = F.interpolate(scans, size=(size, size), mode="bilinear", align_corners=False)
-    pixels = scaled.round().to(torch.uint8).repeat(1, 3, 1, 1)
+    scaled = F.interpolate(scans, size=size, mode="bilinear", align_corners=False)
+    pixels = scaled.round().to(torch.uint8).repeat(1, normalisation.channels, 1, 1)
+    pixels[:, 3:] = 255  # opaque
     # A mirrored 2 is no 2: no flip.
     labels = torch.from_numpy(bunch.target).long()
     whole = HeldImages(pixels, labels, normalisation=normalisation, flip=False)
@@ -141,7 +148,7 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
         train=train,
         val=val,
         test=test,
-        size=size,
+        input_shape=(normalisation.channels, *size),
         normalisation=normalisation,
         fingerprint="digits-1",
     )
@@ -154,9 +161,12 @@ def _parted(images: HeldImages, chosen: Tensor) -> tuple[HeldImages, HeldImages]
     return images.subset(rest.nonzero().flatten()), images.subset(chosen)
 
 
-def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | None) -> DataSet:
-    if size != 32:
-        raise InputError(f"{name} has images of 32x32 pixels, the model wants {size}x{size}")
+def _cifar(name: str, size: Size, normalisation: Normalisation, cache: Path | None) -> DataSet:
+    if (normalisation.channels, *size) != (3, 32, 32):
+        raise InputError(
+            f"{name} has images of 3 channels and 32x32 pixels, the model wants "
+            f"{normalisation.channels} and {size[0]}x{size[1]}"
+        )
     folder = cache or user_cache_path("edgeprune") / "downloads"
     classes, train_pixels, train_labels = _download(name, folder, train=True)
     _, test_pixels, test_labels = _download(name, folder, train=False)
@@ -169,7 +179,7 @@ def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | Non
         train=train,
         val=val,
         test=HeldImages(test_pixels, test_labels, normalisation=normalisation),
-        size=size,
+        input_shape=(3, 32, 32),
         normalisation=normalisation,
         fingerprint=f"{name}-1",
     )
@@ -195,20 +205,21 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
 def _files(
     root: Path,
     found: Splits,
-    size: int,
+    size: Size,
     normalisation: Normalisation,
     cache: Path | None,
     progress: Progress,
 ) -> DataSet:
     listed, key = found.parts, fingerprint(found.parts, root)
     splits: dict[str, Images]
-    if size > LARGEST_HELD:
+    shape = (normalisation.channels, *size)
+    if max(size) > LARGEST_HELD:
         splits = {
             name: StreamedImages(listing=files, size=size, normalisation=normalisation)
             for name, files in listed.items()
         }
     else:
-        pixels = decode(listed, size, key, cache=cache, progress=progress)
+        pixels = decode(listed, shape, key, cache=cache, progress=progress)
         splits = {
             name: HeldImages(
                 torch.from_numpy(pixels[name]),
@@ -221,7 +232,7 @@ def _files(
         name=root.name,
         classes=found.classes,
         **splits,
-        size=size,
+        input_shape=shape,
         normalisation=normalisation,
         fingerprint=key,
         splits=found,
