@@ -85,13 +85,16 @@ class Command(_General, TyperCommand):
 def _joined(args: list[str]) -> list[str]:
     """The numbers behind ``--mean`` and ``--std``, one a channel, as the one value they are."""
     found: list[str] = []
-    channels = False
+    begun = has_value = False
     for word in args:
-        if channels and _NUMBER.fullmatch(word) and found[-1] not in _PER_CHANNEL:
+        is_number = bool(_NUMBER.fullmatch(word))
+        if is_number and has_value:
             found[-1] += f" {word}"
             continue
-        channels = word in _PER_CHANNEL or (bool(found) and found[-1] in _PER_CHANNEL)
         found.append(word)
+        name, equals, _ = word.partition("=")
+        has_value = (is_number and begun) or (name in _PER_CHANNEL and bool(equals))
+        begun = word in _PER_CHANNEL
     return found
 
 

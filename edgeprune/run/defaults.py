@@ -63,7 +63,8 @@ def normalisation_of(
             f"the target pins input.shape = {list(pinned)}, {spec.name} takes {channels} channels"
         )
     known = IMAGENET if mean and std else usual(channels)
-    found = Normalisation(mean or known.mean, std or known.std)
+    # Plain tuples: they go into model.pt, which holds no class of ours.
+    found = Normalisation(tuple(mean or known.mean), tuple(std or known.std))
     if found.channels != channels:
         raise InputError(
             f"{spec.name} takes images of {channels} channels, --mean and --std are for "

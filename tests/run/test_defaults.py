@@ -56,6 +56,16 @@ def test_the_network_says_how_many_channels(monkeypatch, channels, mean, std, fo
     assert (made.mean, made.std) == found
 
 
+def test_what_goes_into_a_file_is_of_plain_types():
+    class Numbers(tuple[float, ...]):
+        pass
+
+    made = defaults.normalisation_of(
+        ModelSpec("resnet20"), Numbers((0.5,) * 3), Numbers((1.0,) * 3)
+    )
+    assert {type(made.mean), type(made.std)} == {tuple}
+
+
 @pytest.mark.parametrize(
     ("channels", "mean", "target", "words"),
     [
