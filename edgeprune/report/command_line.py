@@ -54,7 +54,7 @@ def search_command(
         values = _at(request, "normalisation", name)
         if isinstance(values, list):
             words += [flag, *map(_text, values)]
-    words += _option("--image-size", request.get("size"))
+    words += _option("--image-size", _sides(request.get("size")))
     words += _limits(request, latency)
     strategy = strategy or request.get("strategy", "")
     words += _option("--strategy", strategy or None)
@@ -106,6 +106,13 @@ def check_command(
 def _device(request: Mapping[str, Any]) -> list[str]:
     """None where none was named: one that is named keeps tables out that were carried here."""
     return [] if request.get("carried") is True else _option("--device", request.get("device"))
+
+
+def _sides(size: Any) -> Any:
+    """``96`` or ``96x160``; earlier versions kept one side."""
+    if isinstance(size, list) and len(size) == 2:
+        return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
+    return size
 
 
 def _number_format(request: Mapping[str, Any]) -> list[str]:
