@@ -182,6 +182,7 @@ def show_probe(report: "ProbeReport") -> None:
         ("machine", f"{machine.machine}, onnxruntime {machine.onnxruntime}"),
         ("channel grid", " ".join(map(str, report.grid))),
         ("measured now", f"{report.timed_now} units, {report.doubtful} of them doubtful"),
+        ("predicted from", report.model.source),
         (
             "held-out error",
             f"mean {fit.mean_error:.1%}, largest {fit.max_error:.1%}, "

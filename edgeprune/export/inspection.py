@@ -1,19 +1,24 @@
 """Traces a named network with random weights and measures the latency table of its blocks."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.deploy.devices.device import connect
-from edgeprune.deploy.table import probe
-from edgeprune.deploy.table.probe import Probe, ProbeReport
-from edgeprune.export import blocks
+from edgeprune.deploy.table.bench import Probe
+from edgeprune.deploy.table.probe import ProbeReport, probe
+from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.slimming.proof import proven
+from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.target import TargetProfile
+
+LEARNT = 24  # networks that torch exports one by one, some seconds each
 
 
 def traced(spec: ModelSpec, size: tuple[int, int]) -> Trace:
@@ -44,5 +49,13 @@ def probed(
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
-    network = blocks.to_network(traced(spec, (side, side)))
-    return probe.probe(network, target, options)
+    return measured(slim_export(traced(spec, (side, side))), target, options)
+
+
+def measured(export: SlimExport, target: TargetProfile, options: Probe) -> ProbeReport:
+    """Measure what a latency table lacks for the networks of an export."""
+    options = replace(options, work=CostModel(export.traced).macs)
+    if export.opened is None:
+        reason = f"its graph cannot be cut ({export.reason})"
+        options = replace(options, whole=export.whole, uncut=reason, learnt=LEARNT, held_out=8)
+    return probe(export.network(), target, options)

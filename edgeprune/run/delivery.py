@@ -53,7 +53,9 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
     in_float = folder.path / (FLOAT_TWIN if recovered.int8 else "model.onnx")
-    slim_file = load_and_ship(folder.path / "model.pt", in_float, target, context.passed_module)
+    slim_file = load_and_ship(
+        folder.path / "model.pt", in_float, target, context.export, context.passed_module
+    )
     if recovered.int8:
         slim_file = _ship_int8(model, slim, slim_file, folder)
     folder.event("exported", parity=asdict(slim_file.parity))
@@ -132,6 +134,11 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
     notes += [SEEN] if origin.seen_validation else []
+    latency = context.latency
+    notes.append(
+        f"the search knew latency from {latency.source}, {latency.error:.1%} off on networks held "
+        "out; what it chose was measured"
+    )
     notes += context.time.told()
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":

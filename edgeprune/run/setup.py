@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,15 +14,17 @@ from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.trials import Aim
+from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.errors import InputError
-from edgeprune.export import blocks
 from edgeprune.export.exported import Exported
-from edgeprune.export.exporter import to_onnx
+from edgeprune.export.exporter import check_answer
+from edgeprune.export.inspection import measured
 from edgeprune.export.int8 import Int8, Int8Model, int8_for
 from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.export.sealed_file import sample_pixels
+from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import calibration_set, datasets
@@ -60,6 +62,7 @@ class RunContext:
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
+        export: From the dense network or a slim one to its ONNX model.
         latency: Predicted latency of any widths, by the measured table.
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
@@ -74,7 +77,8 @@ class RunContext:
     images: DataSet
     origin: DenseModel
     dense: Exported
-    latency: LatencyModel
+    export: SlimExport
+    latency: LatencyModel | WholeNetworks
     timing: PairedTiming
     problem: Problem
     int8: Int8 | None = None
@@ -182,11 +186,13 @@ def set_up(
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    exported = Exported(dense, to_onnx(dense, images.input_shape))
+    check_answer(dense, torch.zeros(1, *images.input_shape))
+    export = slim_export(traced)
+    exported = Exported(dense, export(dense))
     device = connect(request.device)
     int8 = _int8(request, device, images, folder)
-    latency = _latency(traced, request, device, folder, progress)
-    timing = _timing(request, device, exported, images, int8)
+    latency = _latency(export, request, device, folder, progress)
+    timing = _timing(request, device, exported, export, int8)
     problem = pose(
         traced,
         latency,
@@ -203,7 +209,7 @@ def set_up(
         model=spec.name,
         dense_latency=_dense_latency(timing, dense, int8, folder),
         elsewhere=(lambda posed: serve(portable(posed, spec, request.source))) if serve else None,
-        as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
+        as_deployed=(lambda network: int8.network(export(network))) if int8 else None,
     )
     return RunContext(
         request=request,
@@ -213,6 +219,7 @@ def set_up(
         images=images,
         origin=origin,
         dense=exported,
+        export=export,
         latency=latency,
         timing=timing,
         problem=problem,
@@ -223,7 +230,7 @@ def set_up(
 
 def pose(
     traced: Trace,
-    latency: LatencyModel,
+    latency: LatencyModel | WholeNetworks,
     images: DataSet,
     *,
     dense_latency: float = 1.0,
@@ -257,10 +264,10 @@ def _int8(request: Request, device: Device, images: DataSet, folder: RunFolder) 
 
 
 def _timing(
-    request: Request, device: Device, dense: Exported, images: DataSet, int8: Int8 | None
+    request: Request, device: Device, dense: Exported, export: SlimExport, int8: Int8 | None
 ) -> PairedTiming:
     setting = Options(device=device).setting(request.target)
-    timing = PairedTiming(dense.proto.SerializeToString(), setting, (1, *images.input_shape))
+    timing = PairedTiming(dense.proto.SerializeToString(), setting, export)
     return replace(timing, deployed=int8.quick) if int8 else timing
 
 
@@ -273,17 +280,17 @@ def _dense_latency(
     known = folder.read().get("dense_int8_latency")
     if isinstance(known, list) and len(known) == 3:
         return float(known[1])
-    measured = timing.ratio(dense, None)
-    folder.record(dense_int8_latency=list(measured))
-    return measured.mid
+    gained = timing.ratio(dense, None)
+    folder.record(dense_int8_latency=list(gained))
+    return gained.mid
 
 
 def _latency(
-    traced: Trace, request: Request, device: Device, folder: RunFolder, progress: Progress
-) -> LatencyModel:
+    export: SlimExport, request: Request, device: Device, folder: RunFolder, progress: Progress
+) -> LatencyModel | WholeNetworks:
     """The measured table of this device; what it lacks is measured now and kept."""
-    options = Probe(device=device, progress=progress)
-    model = probe(blocks.to_network(traced), request.target, options).model
+    model = measured(export, request.target, Probe(device=device, progress=progress)).model
     write_whole(folder.path / "latency.json", model.document)
-    folder.event("latency table", sha256=model.sha256, error=model.error, grid=model.grid)
+    found = {"sha256": model.sha256, "error": model.error, "grid": model.grid}
+    folder.event("latency table", **found, predicted_from=model.source)
     return model

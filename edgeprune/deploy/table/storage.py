@@ -67,7 +67,7 @@ class Table(_Record):
         networks: Timed networks, by their identity.
     """
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
+    schema_: Literal[2] = Field(default=2, alias="schema")
     conditions: Conditions
     grid: tuple[int, ...] = ()
     costs: dict[str, tuple[Time, ...]] = {}
@@ -156,12 +156,16 @@ def read(path: Path) -> Table:
     """Read a table.
 
     Raises:
-        InputError: it cannot be read, is cut off or no table.
+        InputError: it cannot be read, is cut off, no table or one of an earlier edgeprune.
     """
     try:
-        return Table.model_validate(read_json(path))
+        content = read_json(path)
     except InputError as error:
         raise InputError(f"{path} is not a latency table ({error})") from None
+    if isinstance(content, dict) and content.get("schema") == 1:
+        raise InputError(f"{path} no longer holds: an earlier edgeprune timed other blocks")
+    try:
+        return Table.model_validate(content)
     except ValidationError as error:
         detail = ": ".join(part for part in first_problem(error) if part)
         raise InputError(f"{path} is not a latency table ({detail})") from None
