@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.table.bench import Probe
@@ -12,7 +10,7 @@ from edgeprune.deploy.table.probe import ProbeReport, probe
 from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
-from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.models.zoo import ModelSpec, build, input_channels
 from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.tracing.trace import Trace
@@ -30,17 +28,12 @@ def traced(spec: ModelSpec, size: tuple[int, int]) -> Trace:
         InputError: the network cannot be built, or does not accept such an input.
     """
     model = rewrite_shortcuts(build(spec)).eval()
-    return proven(model, torch.zeros(1, _input_channels(model), *size))
-
-
-def _input_channels(model: nn.Module) -> int:
-    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
-    return 3 if first is None else first.in_channels
+    return proven(model, torch.zeros(1, input_channels(model), *size))
 
 
 def probed(
     spec: ModelSpec,
-    side: int,
+    size: tuple[int, int],
     target: TargetProfile,
     device: str,
     *,
@@ -49,7 +42,7 @@ def probed(
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
-    return measured(slim_export(traced(spec, (side, side))), target, options)
+    return measured(slim_export(traced(spec, size)), target, options)
 
 
 def measured(export: SlimExport, target: TargetProfile, options: Probe) -> ProbeReport:

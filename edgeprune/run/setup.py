@@ -7,12 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.latency_model import LatencyModel
@@ -22,12 +20,11 @@ from edgeprune.export.exported import Exported
 from edgeprune.export.exporter import check_answer
 from edgeprune.export.inspection import measured
 from edgeprune.export.int8 import Int8, Int8Model, int8_for
-from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.export.sealed_file import sample_pixels
 from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images import calibration_set, datasets
+from edgeprune.prune.images import calibration_set, datasets, image_list
 from edgeprune.prune.images.datasets import DataSet, resize_rule
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
@@ -48,6 +45,7 @@ from edgeprune.run.time_budget import TimeBudget
 
 Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
+SPLIT = "images.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +87,12 @@ class RunContext:
         """The dense model in int8, the control of every int8 result; None in fp32."""
         if self.int8 is None:
             return None
-        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim()))
+        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim(self.int8)))
 
-    def aim(self) -> Aim:
+    def aim(self, int8: Int8) -> Aim:
         """When an int8 network of this run has won back enough: on validation images."""
         allowed = self.request.budget.accuracy_drop
-        return Aim(
-            lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
-            allowed=float("inf") if allowed is None else allowed,
-            timed=timer(self.timing.setting),
-        )
-
-    def val_int8(self, proto: ModelProto) -> float:
-        """Top-1 of an ONNX model on the validation images, 0..1."""
-        return evaluate(OnnxNetwork(proto, self.request.target.runtime), self.images.val).accuracy
+        return int8.aim(self.origin.accuracy, self.images.val, allowed, self.timing.setting)
 
     @cached_property
     def counts(self) -> CostModel:
@@ -138,7 +128,7 @@ class RunContext:
         history = {
             "target": self.request.target.model_dump(mode="json", by_alias=True),
             "data": self.images.name,
-            "resize": resize_rule(self.request.source, self.images.size),
+            "resize": resize_rule(self.request.source, self.images.input_shape[1:]),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
         }
@@ -181,6 +171,10 @@ def set_up(
     found = {"origin": origin.origin, "recognised": origin.recognised}
     folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
+    if images.splits and images.splits.told:
+        folder.record(split=images.splits.told)
+        if images.splits.drawn:
+            write_whole(folder.path / SPLIT, image_list.as_text(images.splits).encode())
     dense = rewrite_shortcuts(origin.model).eval()
     traced = proven(dense, torch.zeros(1, *images.input_shape))
     if not traced.groups:

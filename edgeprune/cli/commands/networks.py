@@ -15,7 +15,7 @@ networks_app = typer.Typer()
 def channels(
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.ImageSides = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     json: options.Json = None,
 ) -> None:
@@ -25,12 +25,11 @@ def channels(
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.export.inspection import traced
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.defaults import side
+    from edgeprune.run.defaults import size_of
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
-    usual = side(model, None)
     ready(json)
-    found = traced(spec, image_size or (usual, usual))
+    found = traced(spec, size_of(model, image_size))
     plain = {"model": model, **records.channels(found)}
     tell(document("edgeprune.channels/1", plain), json, lambda: console.show_channels(found))
 
@@ -40,7 +39,7 @@ def probe(
     target: options.TargetName = "mobile-cpu",
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.Side = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     device: options.Uri = None,
     rebuild: Annotated[
@@ -60,11 +59,11 @@ def probe(
     from edgeprune.cli.progress_display import shown
     from edgeprune.export.inspection import probed
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.defaults import side
+    from edgeprune.run.defaults import size_of
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
-    size, uri = side(model, image_size, profile), device or profile.device.uri
+    size, uri = size_of(model, image_size, profile), device or profile.device.uri
     ready(json)
     with shown() as progress:
         report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)

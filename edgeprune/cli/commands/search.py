@@ -37,7 +37,7 @@ def search(
     data: options.Images = None,
     mean: options.Mean = None,
     std: options.Deviation = None,
-    image_size: options.Side = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     max_latency_ratio: options.LatencyRatio = None,
     max_macs_ratio: options.MacsRatio = None,
