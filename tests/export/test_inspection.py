@@ -21,7 +21,7 @@ def test_probing_gets_the_target_and_the_device(monkeypatch):
     monkeypatch.setattr(inspection, "probe", lambda *given: asked.append(given))
     target, told = load_target("mobile-cpu"), []
     inspection.probed(
-        ModelSpec("resnet20"), 16, target, "local://", rebuild=True, progress=told.append
+        ModelSpec("resnet20"), (16, 16), target, "local://", rebuild=True, progress=told.append
     )
     (network, profile, options), = asked  # fmt: skip
     assert profile == target
