@@ -27,11 +27,12 @@ from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.deploy.table import storage
 from edgeprune.deploy.table.assemble import assemble
+from edgeprune.deploy.table.bench import Probe, network_id
 from edgeprune.deploy.table.fitting import rank_correlation
 from edgeprune.deploy.table.network import Network
-from edgeprune.deploy.table.probe import Probe, ProbeReport, network_id, probe
+from edgeprune.deploy.table.probe import ProbeReport, probe
 from edgeprune.deploy.table.records import Timed
-from edgeprune.export.blocks import to_network
+from edgeprune.export.open_network import open_network
 from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.tracing.trace import trace
 from edgeprune.target import TargetProfile
@@ -156,7 +157,7 @@ def main() -> int:
     for name in options.models:
         kwargs = {"shortcut": "A-conv"} if name.startswith("resnet") else {}
         model = build(ModelSpec(name, 10, kwargs)).eval()
-        network = to_network(trace(model, torch.zeros(1, 3, 32, 32)))
+        network = open_network(trace(model, torch.zeros(1, 3, 32, 32))).network
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             Path("calibration").mkdir()
             start = time.perf_counter()

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.table import probe
 from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.probe import probe
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError
-from edgeprune.export import blocks
 from edgeprune.export.exporter import to_onnx
+from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
@@ -69,9 +70,14 @@ class DenseNetwork:
         return trace(self.model, self._example)
 
     @cached_property
-    def latency(self) -> LatencyModel:
+    def export(self) -> SlimExport:
+        """The dense network exported once, for all that are slimmed from it."""
+        return slim_export(self.trace)
+
+    @cached_property
+    def latency(self) -> LatencyModel | WholeNetworks:
         """The latency table; what it lacks is measured now."""
-        return probe.probe(blocks.to_network(self.trace), self.profile).model
+        return probe(self.export.network(), self.profile).model
 
     def problem(self, **options: Any) -> Problem:
         """What edgeprune's own arms look at; further fields of the problem by name."""
@@ -81,8 +87,7 @@ class DenseNetwork:
     def timing(self) -> PairedTiming:
         """How candidates of edgeprune's own arms are measured."""
         setting = replace(self.setting, max_seconds=self.profile.measure.max_seconds)
-        shape = (1, *self.images.input_shape)
-        return PairedTiming(self.proto.SerializeToString(), setting, shape)
+        return PairedTiming(self.proto.SerializeToString(), setting, self.export)
 
     @cached_property
     def setting(self) -> Setting:

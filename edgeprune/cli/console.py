@@ -188,6 +188,7 @@ def show_probe(report: "ProbeReport", known: str, commands: Sequence[str]) -> No
         ("machine", f"{machine.machine}, onnxruntime {machine.onnxruntime}"),
         ("channel grid", f"{' '.join(map(str, report.grid))}; {known}"),
         ("measured now", f"{report.timed_now} units, {report.doubtful} of them doubtful"),
+        ("predicted from", report.model.source),
         (
             "held-out error",
             f"mean {fit.mean_error:.1%}, largest {fit.max_error:.1%}, "

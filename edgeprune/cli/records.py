@@ -46,6 +46,7 @@ def probe(report: "ProbeReport") -> dict[str, Any]:
         "grid": list(report.grid),
         "timed_now": report.timed_now,
         "doubtful": report.doubtful,
+        "predicted_from": report.model.source,
         "error": {"mean": fit.mean_error, "largest": fit.max_error, "rank": fit.rank},
         "measured_again": report.dropped or None,
     }

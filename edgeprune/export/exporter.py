@@ -56,11 +56,11 @@ def to_onnx(
             at this opset.
         MachineError: the installed exporter writes another opset than our own.
     """
-    network = rewrite_shortcuts(_plain(model))
+    network = rewrite_shortcuts(plain(model))
     inputs = _example(example, at_least=2 if dynamic_batch else 1)
-    _check_answer(network, inputs)
-    program = strip_paths(_exported(network, inputs, dynamic_batch, opset))
-    proto: onnx.ModelProto = pooled(program)[0]
+    check_answer(network, inputs)
+    program = exported(network, inputs, dynamic_batch=dynamic_batch, opset=opset)
+    proto: onnx.ModelProto = pooled(strip_paths(program.model_proto))[0]
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     if opsets == {"": opset}:
@@ -85,7 +85,7 @@ def parity_samples(
     small = thumbnail(pixels)
     inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
     with torch.inference_mode():
-        logits = _plain(model).double()(inputs)
+        logits = plain(model).double()(inputs)
     return pack(small, logits.numpy())
 
 
@@ -114,7 +114,7 @@ def parity(
     if not len(images):
         raise InputError("parity needs at least one image")
     content = onnx_file if isinstance(onnx_file, bytes) else onnx_file.read_bytes()
-    network = _plain(model)
+    network = plain(model)
     inputs = images.detach().cpu().float()
     with torch.inference_mode():
         expected = torch.cat([network(part) for part in torch.split(inputs, 64)]).numpy()
@@ -132,8 +132,12 @@ def parity(
     )
 
 
-def _plain(model: nn.Module) -> nn.Module:
-    """A copy as the file stands for it: evaluation mode, float32, on the CPU."""
+def plain(model: nn.Module) -> nn.Module:
+    """A copy as the file stands for it: evaluation mode, float32, on the CPU.
+
+    Raises:
+        InputError: it has layers without weights, or answers by the images beside an image.
+    """
     if any(map(is_lazy, model.parameters())):
         raise InputError("the model has lazy layers without weights; run it on one image first")
     for name, module in model.named_modules():
@@ -154,7 +158,8 @@ def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:
     return torch.zeros(max(shape[0], at_least), *shape[1:])
 
 
-def _check_answer(network: nn.Module, inputs: Tensor) -> None:
+def check_answer(network: nn.Module, inputs: Tensor) -> None:
+    """Refuse a network that does not take ``inputs``, or does not return logits."""
     shape = tuple(inputs.shape)
     try:
         with torch.inference_mode():
@@ -167,11 +172,22 @@ def _check_answer(network: nn.Module, inputs: Tensor) -> None:
         raise InputError(f"the model must return logits (N, classes), it returns {found}")
 
 
-def _exported(
-    network: nn.Module, inputs: Tensor, dynamic_batch: bool, opset: int
-) -> onnx.ModelProto:
+def exported(
+    network: nn.Module,
+    inputs: Tensor,
+    *,
+    dynamic_batch: bool = False,
+    opset: int = OPSET,
+    optimize: bool = True,
+) -> torch.onnx.ONNXProgram:
+    """What torch's exporter makes of a network, input ``input`` and output ``logits``.
+
+    Raises:
+        InputError: it refuses the network.
+        MachineError: it returned nothing.
+    """
     try:
-        with _silent():
+        with quiet():
             program = torch.onnx.export(
                 network,
                 (inputs,),
@@ -181,17 +197,18 @@ def _exported(
                 input_names=["input"],
                 output_names=["logits"],
                 dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
+                optimize=optimize,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = _root(error).splitlines()[0]
         raise InputError(f"the model cannot be exported to ONNX: {reason}") from None
     if program is None:
         raise MachineError("the exporter returned no program; update torch and onnxscript")
-    return program.model_proto
+    return program
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's warnings and log lines from the user; they name its own internals."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -6,7 +6,6 @@ from typing import Any
 
 import onnx
 import torch
-from torch import nn
 
 from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.provenance import Quantisation
@@ -22,7 +21,6 @@ from edgeprune.deploy.precision.trials import Aim, Quantiser
 from edgeprune.deploy.table.stopwatch import machine_of
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
-from edgeprune.export.exporter import to_onnx
 from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.calibration_set import CalibrationSet
@@ -96,9 +94,9 @@ class Int8:
         """Quantise without winning anything back: enough to be timed, or to rank networks."""
         return plainly(proto, self.quantiser)
 
-    def network(self, network: nn.Module, shape: Sequence[int]) -> OnnxNetwork:
-        """A network as it answers in int8; ``shape`` is that of its input."""
-        return OnnxNetwork(self.quick(to_onnx(network, shape)), self.target.runtime)
+    def network(self, proto: onnx.ModelProto) -> OnnxNetwork:
+        """A network as it answers in int8."""
+        return OnnxNetwork(self.quick(proto), self.target.runtime)
 
     def aim(self, dense: float, images: Images, allowed: float | None, setting: Setting) -> Aim:
         """When an int8 network has won back enough: judged on labelled images.

@@ -1,5 +1,6 @@
 """Export of a model.pt to a sealed ONNX file: parity on real images, provenance, hash."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,11 @@ def _check_pin(target: TargetProfile, shape: tuple[int, ...], dynamic_batch: boo
 
 
 def load_and_ship(
-    path: Path, out: Path, target: TargetProfile, into: nn.Module | None = None
+    path: Path,
+    out: Path,
+    target: TargetProfile,
+    export: Callable[[nn.Module], onnx.ModelProto],
+    into: nn.Module | None = None,
 ) -> Shipped:
     """Rebuild the network of a model.pt that this run wrote, and ship it; see :func:`ship`.
 
@@ -75,10 +80,11 @@ def load_and_ship(
         path: The model.pt; a factory that it names was named by the user.
         out: The ONNX file; an earlier one is replaced.
         target: Profile it is exported for.
+        export: From the network in torch to its ONNX model.
         into: The dense network, where no name builds it.
     """
     model, record = load_slim(path, trust_factory=True, into=into)
-    return ship(exported(model, record, path), record, target, out, overwrite=True)
+    return ship(Exported(model, export(model), path), record, target, out, overwrite=True)
 
 
 def exported(

@@ -56,7 +56,9 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
     model_file = folder.path / "model.onnx"
     in_float = twin_of(model_file) if recovered.int8 else model_file
-    slim_file = load_and_ship(folder.path / "model.pt", in_float, target, context.passed_module)
+    slim_file = load_and_ship(
+        folder.path / "model.pt", in_float, target, context.export, context.passed_module
+    )
     if recovered.int8:
         network, proto = recovered.model, recovered.int8.quantised.float_proto
         made = Exported(network, proto, folder.path / "model.pt", recovered.int8, slim_file.sha256)

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.export.exporter import to_onnx
 from edgeprune.export.int8 import Int8, Int8Model
 from edgeprune.progress import Progress, renamed
 from edgeprune.prune.models.placement import best_device
@@ -31,14 +30,14 @@ def quantised(
         PromiseError: it answers otherwise in int8, or too much of it runs in float, here or on
             the emulated core of the target.
     """
-    shape, aim = context.images.input_shape, context.aim(int8)
+    export, aim = context.export, context.aim(int8)
     steps = renamed(progress, "quantising")
-    made = int8.recovered(to_onnx(network, shape), aim, steps)
+    made = int8.recovered(export(network), aim, steps)
     context.folder.event("quantised", lost=made.lost, steps=[asdict(s) for s in made.steps])
     if made.lost is not None and made.lost > aim.allowed:
         trained = _trained(context, int8, network, progress)
         if trained is not None:
-            again = int8.recovered(to_onnx(trained, shape), aim, steps)
+            again = int8.recovered(export(trained), aim, steps)
             kept = again.lost is not None and again.lost < made.lost
             plain = [asdict(step) for step in again.steps]
             context.folder.event("trained under rounding", lost=again.lost, kept=kept, steps=plain)

@@ -9,20 +9,21 @@ from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import carried
+from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.carried import Carried
 from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.probe import probe
 from edgeprune.deploy.table.stand_in import StandIn, kind_of, stand_in
 from edgeprune.deploy.table.stopwatch import machine_of
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
-from edgeprune.export import blocks
 from edgeprune.export.exported import Exported
+from edgeprune.export.inspection import with_whole
 from edgeprune.export.int8 import Int8
+from edgeprune.export.slim_export import SlimExport
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.tracing.trace import Trace
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.known_grid import of_search
 from edgeprune.run.measured_search import PairedTiming, Timing, Untimed
@@ -51,17 +52,17 @@ def carried_for(request: Request, device: Device) -> tuple[Carried | None, str]:
 
 
 def table(
-    traced: Trace,
+    export: SlimExport,
     request: Request,
     source: tuple[Carried | None, str],
     device: Device,
     folder: RunFolder,
     progress: Progress,
-) -> tuple[LatencyModel, StandIn]:
+) -> tuple[LatencyModel | WholeNetworks, StandIn]:
     """The latency model of a run and whose table it is made of; what lacks is measured now.
 
     Args:
-        traced: The network.
+        export: Exports the network and those slimmed from it.
         request: What is wanted.
         source: What :func:`carried_for` found.
         device: Where the table is measured, where none was carried.
@@ -72,13 +73,14 @@ def table(
         InputError: a carried table does not know the network, or this run was begun with another.
         MachineError: the device cannot measure.
     """
-    network = blocks.to_network(traced)
     found, passed_over = source
+    options = with_whole(export, Probe(device=device, progress=progress))
     if found:
-        model = carried.model_of(found, network, request.target, request.model.name)
+        name = request.model.name
+        model = carried.model_of(found, export.network(), request.target, name, options)
         known = stand_in("carried", model, found.table.conditions, found.origin)
     else:
-        report = probe(network, request.target, Probe(device=device, progress=progress))
+        report = probe(export.network(), request.target, options)
         model, conditions = report.model, report.conditions
         kind = kind_of(request.target, request.device, conditions.machine)
         stands_for = (request.target.proxy_for or "") if kind == "this machine" else ""
@@ -89,9 +91,8 @@ def table(
     _refuse_another(folder, known)
     write_whole(folder.path / "latency.json", model.document)
     folder.record(**{KNOWN: known.to_plain()})
-    folder.event(
-        "latency table", sha256=model.sha256, error=model.error, grid=model.grid, of=known.kind
-    )
+    what = {"sha256": model.sha256, "error": model.error, "grid": model.grid}
+    folder.event("latency table", **what, of=known.kind, predicted_from=model.source)
     return model, known
 
 
@@ -113,9 +114,9 @@ def timing(
     request: Request,
     device: Device,
     dense: Exported,
-    images: DataSet,
+    export: SlimExport,
     int8: Int8 | None,
-    known: tuple[LatencyModel, StandIn],
+    known: tuple[LatencyModel | WholeNetworks, StandIn],
 ) -> Timing:
     """How candidates are timed: on the device, or not at all where only its table is here."""
     setting = Options(device=device).setting(request.target)
@@ -123,7 +124,7 @@ def timing(
     if whose.kind == "carried":
         full = np.array([model.network.full])  # (1, G)
         return Untimed(setting, float(model.predict(full)[0]), whose.machine)
-    made = PairedTiming(dense.proto.SerializeToString(), setting, (1, *images.input_shape))
+    made = PairedTiming(dense.proto.SerializeToString(), setting, export)
     return replace(made, deployed=int8.quick) if int8 else made
 
 

@@ -23,8 +23,7 @@ def write(context: RunContext, folder: RunFolder, widths: Widths) -> None:
     """
     problem, latency = context.problem, context.latency
     dense, slim = latency.by_block(problem.space.full), latency.by_block(widths)  # (B + 1,) each
-    names = [*(block.name for block in latency.network.blocks), "beyond the blocks"]
-    times = zip(names, dense.tolist(), slim.tolist(), strict=True)
+    times = zip(latency.names, dense.tolist(), slim.tolist(), strict=True)
     content = {
         "schema": SCHEMA,
         "groups": _groups(problem, widths),

@@ -14,7 +14,6 @@ from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import MachineError, PromiseError
-from edgeprune.export.exporter import to_onnx
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.budget import Limits
@@ -90,13 +89,13 @@ class PairedTiming:
     Attributes:
         dense: The dense model as exported, serialised.
         setting: Device, clock and runtime.
-        shape: Shape of the input, (N, C, H, W).
+        export: From a network in torch to its ONNX model.
         deployed: From a network in fp32 to the one that runs on the device.
     """
 
     dense: bytes
     setting: Setting
-    shape: tuple[int, ...]
+    export: Callable[[nn.Module], ModelProto]
     deployed: Callable[[ModelProto], ModelProto] = lambda proto: proto
 
     def ratio(self, network: nn.Module, limit: float | None) -> Interval:
@@ -105,7 +104,7 @@ class PairedTiming:
         Raises:
             MachineError: the device was too slow or too busy for two epochs.
         """
-        content = self.deployed(to_onnx(network, self.shape)).SerializeToString()
+        content = self.deployed(self.export(network)).SerializeToString()
         compared = protocol.compare(content, self.dense, self.setting, limit=limit)
         if compared.interval is None:
             raise MachineError(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,11 +13,13 @@ from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.stand_in import StandIn
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.errors import InputError
 from edgeprune.export.exported import Exported
-from edgeprune.export.exporter import to_onnx
+from edgeprune.export.exporter import check_answer
 from edgeprune.export.int8 import Int8, Int8Model, int8_for
 from edgeprune.export.sealed_file import sample_pixels
+from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import calibration_set, datasets, image_list
@@ -57,6 +59,7 @@ class RunContext:
         images: Train, validation and test images.
         origin: Where the dense model came from and what it scores.
         dense: The dense model with its shortcuts rewritten, and as exported.
+        export: From the dense network or a slim one to its ONNX model.
         latency: Predicted latency of any widths, by the measured table.
         stand_in: Whose table that is.
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
@@ -72,7 +75,8 @@ class RunContext:
     images: DataSet
     origin: DenseModel
     dense: Exported
-    latency: LatencyModel
+    export: SlimExport
+    latency: LatencyModel | WholeNetworks
     stand_in: StandIn
     timing: Timing
     problem: Problem
@@ -179,10 +183,12 @@ def set_up(
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    exported = Exported(dense, to_onnx(dense, images.input_shape))
+    check_answer(dense, torch.zeros(1, *images.input_shape))
+    export = slim_export(traced)
+    exported = Exported(dense, export(dense))
     int8 = _int8(request, device, images, folder)
-    predicted, stand_in = latency.table(traced, request, source, device, folder, progress)
-    timing = latency.timing(request, device, exported, images, int8, (predicted, stand_in))
+    predicted, stand_in = latency.table(export, request, source, device, folder, progress)
+    timing = latency.timing(request, device, exported, export, int8, (predicted, stand_in))
     problem = pose(
         traced,
         predicted,
@@ -199,7 +205,7 @@ def set_up(
         model=spec.name,
         dense_latency=latency.dense_latency(timing, dense, int8, folder),
         elsewhere=(lambda posed: serve(portable(posed, spec, request.source))) if serve else None,
-        as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
+        as_deployed=(lambda network: int8.network(export(network))) if int8 else None,
     )
     return RunContext(
         request=request,
@@ -209,6 +215,7 @@ def set_up(
         images=images,
         origin=origin,
         dense=exported,
+        export=export,
         latency=predicted,
         stand_in=stand_in,
         timing=timing,
@@ -220,7 +227,7 @@ def set_up(
 
 def pose(
     traced: Trace,
-    latency: LatencyModel,
+    latency: LatencyModel | WholeNetworks,
     images: DataSet,
     *,
     dense_latency: float = 1.0,

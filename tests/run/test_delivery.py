@@ -12,6 +12,7 @@ def context(*, seen=False):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
         images=SimpleNamespace(splits=None),
+        latency=SimpleNamespace(source="the sum of 3 blocks", error=0.0123),
         request=SimpleNamespace(strategy="joint"),
         time=TimeBudget(),
     )
@@ -36,9 +37,15 @@ MISSED = SimpleNamespace(name="accuracy_drop", outcome="missed", value=2.5, limi
     ],
 )
 def test_what_must_be_known_is_noted(seen, verdicts, accuracy, words):
-    notes = delivery._notes(context(seen=seen), report(*verdicts), accuracy)
+    every = delivery._notes(context(seen=seen), report(*verdicts), accuracy)
+    notes = [note for note in every if not note.startswith("the search knew latency from")]
     assert len(notes) == len(words)
     assert all(part in note for part, note in zip(words, notes, strict=True))
+
+
+def test_how_latency_was_known_is_always_noted():
+    (note,) = delivery._notes(context(), report(), KEPT)
+    assert "from the sum of 3 blocks, 1.2% off on networks held out" in note
 
 
 def test_the_steps_to_the_lowest_latency_are_one_note():

@@ -31,10 +31,8 @@ def test_widths_damage_and_predicted_time_are_kept_for_the_report(tmp_path, know
     if known:  # as a cached property that the search has asked for
         damages = ([9.0, 4.0, 2.0, np.inf, 0.0], [3.0, 1.0, 0.0])
         problem.orders = [SimpleNamespace(damage=np.array(each)) for each in damages]
-    network = SimpleNamespace(blocks=[SimpleNamespace(name="stem")])
-    context = SimpleNamespace(
-        problem=problem, latency=SimpleNamespace(network=network, by_block=by_block)
-    )
+    latency = SimpleNamespace(names=("stem", "beyond the blocks"), by_block=by_block)
+    context = SimpleNamespace(problem=problem, latency=latency)
     layers.write(context, RunFolder(tmp_path), np.array([2, 2]))
     found = json.loads((tmp_path / "layers.json").read_text())
     assert found["groups"] == [

@@ -47,7 +47,10 @@ def test_the_basis_changes_with_the_images_and_with_any_weight():
     def basis(model, count=40):
         dense = SimpleNamespace(model=model)
         parts = dict.fromkeys(
-            ("request", "folder", "progress", "device", "origin", "latency", "stand_in", "timing")
+            (
+                *("request", "folder", "progress", "device", "origin", "export", "latency"),
+                *("stand_in", "timing"),
+            )
         )
         return RunContext(**parts, images=images(count), dense=dense, problem=None).basis
 

@@ -39,15 +39,17 @@ def in_int8(unit: bytes, scheme: Scheme) -> bytes:
 
 def _unfold(proto: onnx.ModelProto) -> None:
     """Real weights in place of the ConstantOfShape nodes: the quantiser looks for those."""
-    sizes = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     kept, weights = [], []
     for node in proto.graph.node:
         if node.op_type != "ConstantOfShape":
             kept.append(node)
             continue
         value = numpy_helper.to_array(node.attribute[0].t)[0]
-        full = np.full(tuple(sizes[node.input[0]]), value, np.float32)
+        shape = numpy_helper.to_array(tensors.pop(node.input[0]))
+        full = np.full(tuple(shape), value, np.float32)
         weights.append(numpy_helper.from_array(full, node.output[0]))
+    weights += tensors.values()  # sizes and limits
     del proto.graph.node[:], proto.graph.initializer[:]
     proto.graph.node.extend(kept)
     proto.graph.initializer.extend(weights)

@@ -10,9 +10,11 @@ from pathlib import Path
 from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.precision.scheme import scheme_for
 from edgeprune.deploy.table import probe, storage
+from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.records import Conditions, Origin, Table, conditions_of
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.target import TargetProfile, load_target
@@ -73,7 +75,9 @@ def find(profile: TargetProfile) -> tuple[Carried | None, str]:
     return None, reasons[0] if reasons else ""
 
 
-def model_of(found: Carried, network: Network, profile: TargetProfile, name: str) -> LatencyModel:
+def model_of(
+    found: Carried, network: Network, profile: TargetProfile, name: str, options: Probe
+) -> LatencyModel | WholeNetworks:
     """The latency model of a network from a carried table alone.
 
     Args:
@@ -81,6 +85,7 @@ def model_of(found: Carried, network: Network, profile: TargetProfile, name: str
         network: The network as blocks.
         profile: The target.
         name: Name of the network, for the message.
+        options: How whole networks would be timed where blocks do not add up.
 
     Raises:
         InputError: the table does not know this network, and the device is not here to be asked.
@@ -89,7 +94,7 @@ def model_of(found: Carried, network: Network, profile: TargetProfile, name: str
     grid = found.table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
     try:
         if grid:
-            return probe.model_of(found.table, network, grid)
+            return probe.known_model(found.table, network, grid, options.uncut, options.work)
     except KeyError:
         pass
     raise InputError(

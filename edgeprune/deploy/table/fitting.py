@@ -1,10 +1,11 @@
 """Fits how block latencies add up to a network's, by least squares on whole timed networks."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune.arrays import Floats
 from edgeprune.deploy.table.latency_model import Fit, LatencyModel
@@ -45,7 +46,7 @@ def fitted(
         blocks=tuple(tables_of(network, [families]) for families in blocks),
     )
     model = replace(model, fit=_best_fit(model, nets.fitted))
-    return replace(model, fit=_judged(model, nets.held_out))
+    return replace(model, fit=judged(model.fit, model.predict, nets.held_out))
 
 
 def _best_fit(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
@@ -75,13 +76,15 @@ def _solved(fit: Fit, sums: Floats, times: Floats) -> tuple[float, Fit]:
     return left, replace(fit, scale=scale, more=more, offset=offset)
 
 
-def _judged(model: LatencyModel, timed: Sequence[Timed]) -> Fit:
-    """The fit with its errors on networks it has not seen."""
-    predicted = model.predict(np.array([widths for widths, _ in timed])) / model.fit.reference_ms
+def judged(
+    fit: Fit, predict: Callable[[NDArray[np.integer]], Floats], timed: Sequence[Timed]
+) -> Fit:
+    """A fit with the errors of what it predicts, in ms, on networks it has not seen."""
+    predicted = predict(np.array([widths for widths, _ in timed])) / fit.reference_ms
     times = np.array([time for _, time in timed])
     errors = np.abs(predicted / times - 1)
     return replace(
-        model.fit,
+        fit,
         mean_error=float(errors.mean()),
         max_error=float(errors.max()),
         rank=rank_correlation(predicted, times),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeprune.arrays import Floats, Ints
-from edgeprune.deploy.table.network import Block, Op, Width
+from edgeprune.deploy.table.graph import Width
+from edgeprune.deploy.table.network import Block
 
 BYTES = 4  # of a float32
 
@@ -47,16 +48,16 @@ class Footprint:
 def weights_of(block: Block, groups: Sequence[int]) -> Footprint:
     """Bytes of the fp32 weights of a block; groups that are not among ``groups`` are 0 wide."""
     places = {group: place for place, group in enumerate(groups)}
-    widths = {block.input: block.input_width}
     parts: dict[tuple[int, ...], float] = defaultdict(float)
-    for op in block.ops:
-        reads = widths[op.inputs[0]]
-        widths[op.output] = op.width
-        if op.kind in ("Conv", "Gemm"):
-            scale, left, right = _factors(op, reads)
-            for one, a in _terms(left, places):
-                for other, b in _terms(right, places):
-                    parts[tuple(sorted(one + other))] += scale * a * b  # at most two places
+    for constant in (one for op in block.ops if op.is_weighted for one in op.constants):
+        if not constant.is_weight or len(constant.shape) < 2:
+            continue
+        open_ = [width for width in constant.shape if width.terms]
+        taps = math.prod(width.fixed for width in constant.shape if not width.terms)
+        left, right = (*open_, Width(1), Width(1))[:2]  # channels that go out, and that come in
+        for one, a in _terms(left, places):
+            for other, b in _terms(right, places):
+                parts[tuple(sorted(one + other))] += BYTES * taps * a * b
     return Footprint(dict(parts))
 
 
@@ -64,12 +65,3 @@ def _terms(width: Width, places: dict[int, int]) -> list[tuple[tuple[int, ...], 
     """A width as (place of its group, times); its fixed part has no place."""
     terms = [((places[group],), times) for group, times in width.terms if group in places]
     return [((), width.fixed), *terms]
-
-
-def _factors(op: Op, reads: Width) -> tuple[float, Width, Width]:
-    """Bytes of a weight are the product of these."""
-    kernel = dict(op.attributes).get("kernel_shape", ())
-    taps = math.prod(kernel) if isinstance(kernel, tuple) else 1
-    if op.grouping.terms:  # the channels of a group stay, their number does not
-        return BYTES * taps * reads.terms[0][1] / op.grouping.terms[0][1], Width(1), op.width
-    return BYTES * taps / op.grouping.fixed, reads, op.width

@@ -10,30 +10,32 @@ from functools import cache
 
 import numpy as np
 
-from edgeprune.deploy.table.assemble import assemble, in_context
-from edgeprune.deploy.table.network import Block, Network, Op, Width
+from edgeprune.deploy.table.assemble import assemble, convolution, in_context
+from edgeprune.deploy.table.graph import Op, Width
+from edgeprune.deploy.table.network import Block, Network
 
 LARGEST = 64  # wider layers continue the last step
 LEAST_SAVING = 0.03  # of the time at the last width that is rewarded
 LEAST_SHARE = 0.2  # of the share of channels that a width gives away
-_CONVOLUTION = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
 
 
 def residual_block(stream: int, inner: int, side: int) -> Block:
     """A basic residual block on ``stream`` channels of side x side pixels."""
-    wide, narrow = Width(stream), Width(inner)
+    wide, narrow, square = Width(stream), Width(inner), (side, side)
+    shape = Width(1), wide, Width(side), Width(side)
+    inside = Width(1), narrow, Width(side), Width(side)
     return Block(
         name="residual",
         ops=(
-            Op(kind="Conv", inputs=("in",), output="a", width=narrow, attributes=_CONVOLUTION),
-            Op(kind="Relu", inputs=("a",), output="b", width=narrow),
-            Op(kind="Conv", inputs=("b",), output="c", width=wide, attributes=_CONVOLUTION),
-            Op(kind="Add", inputs=("c", "in"), output="d", width=wide),
-            Op(kind="Relu", inputs=("d",), output="out", width=wide),
+            convolution(("in", wide), ("a", narrow), square),
+            Op(kind="Relu", inputs=("a",), outputs=("b",), shapes=(inside,)),
+            convolution(("b", narrow), ("c", wide), square),
+            Op(kind="Add", inputs=("c", "in"), outputs=("d",), shapes=(shape,)),
+            Op(kind="Relu", inputs=("d",), outputs=("out",), shapes=(shape,)),
         ),
         input="in",
-        input_width=wide,
-        spatial=(side, side),
+        shape=shape,
+        output="out",
     )
 
 

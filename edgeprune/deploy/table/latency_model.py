@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.arrays import Floats
-from edgeprune.deploy.table.grid import levels
+from edgeprune.deploy.table.columns import Columns
 from edgeprune.deploy.table.lookup import Tables
 from edgeprune.deploy.table.network import Network
-from edgeprune.errors import InputError
 
 _CHUNK = 1 << 14  # rows at once: bounds the memory that a large population takes
 
@@ -92,10 +91,24 @@ class LatencyModel:
         """Hash of the measurements."""
         return hashlib.sha256(self.document).hexdigest()
 
+    @cached_property
+    def columns(self) -> Columns:
+        """The widths that can be predicted."""
+        return Columns(self.network, self.grid)
+
     def levels(self, group: int) -> tuple[int, ...]:
-        """Widths of a group that can be predicted, ascending; 0 first where it can be dropped."""
-        dropped = (0,) if group in self.network.droppable else ()
-        return (*dropped, *levels(self.network, group, self.grid))
+        """Widths of a group that can be predicted, see :meth:`Columns.levels`."""
+        return self.columns.levels(group)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What :meth:`by_block` lists."""
+        return (*(block.name for block in self.network.blocks), "beyond the blocks")
+
+    @property
+    def source(self) -> str:
+        """What predictions are made of."""
+        return f"the sum of {len(self.network.blocks)} blocks"
 
     def predict(self, widths: NDArray[np.integer]) -> Floats:
         """Predicted latencies (P,) in ms at widths (P, G); refuses what :meth:`sums` refuses."""
@@ -118,16 +131,14 @@ class LatencyModel:
         Raises:
             InputError: not G widths, or a width that is not on the grid.
         """
-        population = np.atleast_2d(np.asarray(widths))
-        if population.shape[1] != len(self.network.full):
-            raise InputError(f"{population.shape[1]} widths for {len(self.network.full)} groups")
+        population = self.columns.population(widths)
         total = np.empty((len(population), len(self.constant)))  # (P, 3)
         for start in range(0, len(population), _CHUNK):
             self._sum(population[start : start + _CHUNK], total[start : start + _CHUNK])
         return total
 
     def _sum(self, widths: NDArray[np.integer], total: Floats) -> None:
-        columns = self._columns(widths)
+        columns = self.columns.places(widths)
         total[:] = self.constant
         for keys, table in self.tables:
             # Places in the table, flattened: ((a * B) + b) * C + c for columns (P,) each.
@@ -135,38 +146,3 @@ class LatencyModel:
             for key, size in zip(keys[1:], table.shape[1:], strict=False):
                 flat = flat * size + columns[key]
             total += table.reshape(-1, table.shape[-1]).take(flat, axis=0)
-
-    def _columns(self, widths: NDArray[np.integer]) -> list[NDArray[np.int32]]:
-        """Levels of the groups, then flags of the dropped branches, each (P,)."""
-        columns = [self._places(group, widths[:, group]) for group in range(widths.shape[1])]
-        for branch in self.network.branches:
-            gone = np.minimum.reduce([columns[group] for group in branch]) == 0
-            if len(branch) > 1:
-                for group in branch:  # one group at 0 takes the others with it
-                    columns[group] = np.where(gone, np.int32(0), columns[group])
-            columns.append(gone.astype(np.int32))  # (P,), 1 where the branch is dropped
-        return columns
-
-    def _places(self, group: int, widths: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Place (P,) of each width among the levels of its group."""
-        full = self.network.full[group]
-        inside = np.where((widths < 0) | (widths > full), full + 1, widths)
-        found = self._place_of_width[group].take(inside)
-        if found.min(initial=0) < 0:
-            wrong = int(widths[int(found.argmin())])
-            raise InputError(
-                f"width {wrong} of group {group} was not measured; it may be one of "
-                + ", ".join(map(str, self.levels(group)))
-            )
-        return found
-
-    @cached_property
-    def _place_of_width(self) -> list[NDArray[np.int32]]:
-        """For every group, the place (full + 2,) of each width among its levels, -1 for none."""
-        tables = []
-        for group, full in enumerate(self.network.full):
-            known = self.levels(group)
-            places = np.full(full + 2, -1, np.int32)
-            places[list(known)] = np.arange(len(known), dtype=np.int32)
-            tables.append(places)
-        return tables

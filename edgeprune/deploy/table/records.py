@@ -13,7 +13,7 @@ from edgeprune.deploy.timing.setting import Setting
 from edgeprune.target import NAME
 from edgeprune.text import one_line
 
-FORMAT = 1  # "schema" of the file
+FORMAT = 2  # "schema" of the file
 DIGITS = 5  # a clock resolves no more, and the same measurements give the same bytes
 
 Time = Annotated[float, Field(allow_inf_nan=False)]
@@ -92,7 +92,7 @@ class Table(_Record):
         networks: Timed networks, by their identity.
     """
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
+    schema_: Literal[2] = Field(default=2, alias="schema")
     conditions: Conditions
     origin: Origin | None = None
     grid: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.records import Conditions, Origin
+from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.target import TargetProfile
 
 Kind = Literal["device", "this machine", "carried"]
@@ -23,6 +24,7 @@ class StandIn:
         mean_error: Mean relative error on networks that the fit had not seen, there.
         max_error: Largest such error.
         held_out: Number of these networks.
+        predicted_from: What predictions are made of, in words.
         stands_for: What the target says that this machine stands in for.
         passed_over: Why a table that was carried here does not hold; empty where there is none.
         grid: Widths that the search may use; wider layers continue the last step.
@@ -37,6 +39,7 @@ class StandIn:
     mean_error: float
     max_error: float
     held_out: int
+    predicted_from: str = ""
     stands_for: str = ""
     passed_over: str = ""
     grid: tuple[int, ...] = ()
@@ -67,9 +70,10 @@ class StandIn:
     @property
     def error(self) -> str:
         """The error of the table on the machine that was measured, in words."""
+        made = f"predicted from {self.predicted_from}, " if self.predicted_from else ""
         return (
-            f"there off by {self.mean_error:.1%} on average and {self.max_error:.1%} at most on "
-            f"{self.held_out} networks that its fit had not seen"
+            f"{made}there off by {self.mean_error:.1%} on average and {self.max_error:.1%} at "
+            f"most on {self.held_out} networks that its fit had not seen"
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -90,7 +94,7 @@ def kind_of(profile: TargetProfile, uri: str, machine: str) -> Kind:
 
 
 def stand_in(
-    kind: Kind, model: LatencyModel, conditions: Conditions, origin: Origin | None
+    kind: Kind, model: LatencyModel | WholeNetworks, conditions: Conditions, origin: Origin | None
 ) -> StandIn:
     """Describe the table behind a latency model."""
     return StandIn(
@@ -102,5 +106,6 @@ def stand_in(
         mean_error=model.fit.mean_error,
         max_error=model.fit.max_error,
         held_out=model.fit.held_out,
+        predicted_from=model.source,
         grid=model.grid,
     )

@@ -58,12 +58,14 @@ def read(path: Path) -> Table:
     """Read a table.
 
     Raises:
-        InputError: it cannot be read, is cut off or no table.
+        InputError: it cannot be read, is cut off, no table or one of an earlier edgeprune.
     """
     try:
         content = read_json(path)
     except InputError as error:
         raise InputError(f"{path} is not a latency table ({error})") from None
+    if isinstance(content, dict) and content.get("schema") == 1:
+        raise InputError(f"{path} no longer holds: an earlier edgeprune timed other blocks")
     if isinstance(content, dict) and content.get("schema", FORMAT) != FORMAT:
         found = one_line(repr(content["schema"]))[:40]
         raise InputError(

@@ -35,7 +35,6 @@ class Family:
         levels: Widths of each of these groups, ascending, without 0.
         dropped: Groups of its branch that are 0 here.
         leads: Whether it is the first block, which reads the network's input.
-        batch: Images per run.
     """
 
     block: Block
@@ -43,14 +42,13 @@ class Family:
     levels: tuple[tuple[int, ...], ...]
     dropped: tuple[int, ...]
     leads: bool
-    batch: int
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for families whose blocks cost the same at the same local widths."""
         order = self.block.groups
         dropped = tuple(order.index(group) for group in self.dropped)
-        return self.block.signature, self.levels, dropped, self.leads, self.batch
+        return self.block.signature, self.levels, dropped, self.leads
 
     @property
     def shape(self) -> Shape:
@@ -90,7 +88,7 @@ class Family:
     def units(self) -> dict[str, Block]:
         """What to time, by key: blocks in their context, and their contexts alone."""
         pairs = (self._pair(self.at(point)) for point in self.points)
-        return {self._key(block): block for pair in pairs for block in pair}
+        return {block.key: block for pair in pairs for block in pair}
 
     def pieces(self, times: Mapping[str, tuple[float, float]]) -> tuple[Additive, ...]:
         """What a block of the family adds to a network, see :data:`PIECES`.
@@ -100,7 +98,7 @@ class Family:
         own = np.zeros((len(self.points), 2))  # in the cache and out of it, context taken off
         for row, point in zip(own, self.points, strict=True):
             for sign, block in zip((1, -1), self._pair(self.at(point)), strict=False):
-                row += sign * np.array(times[self._key(block)])
+                row += sign * np.array(times[block.key])
         hot, cold = own.T
         return (
             learn(self.shape, self.points, hot),
@@ -112,10 +110,9 @@ class Family:
         """The unit, and what has to be taken off it; nothing where no operator is left."""
         if not block.ops:
             return ()
-        return (block,) if self.leads else (in_context(block), in_context(replace(block, ops=())))
-
-    def _key(self, block: Block) -> str:
-        return f"{self.batch}x{block.key}"
+        if self.leads:
+            return (block,)
+        return in_context(block), in_context(replace(block, ops=(), output=block.input))
 
 
 def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:
@@ -133,7 +130,6 @@ def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...],
             levels=tuple(levels(network, group, grid) for group in groups),
             dropped=dropped,
             leads=block is network.blocks[0],
-            batch=network.batch,
         )
 
     branches = [tuple(g for g in block.groups if g in droppable) for block in network.blocks]

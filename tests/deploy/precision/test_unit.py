@@ -25,6 +25,6 @@ def test_a_residual_block_runs_on_integers(widths: tuple[int, int]) -> None:
 
 def test_a_context_alone_is_a_unit_too() -> None:
     block = residual_block(16, 16, 8)
-    alone = Block(name="alone", ops=(), input="in", input_width=block.input_width, spatial=(8, 8))
+    alone = Block(name="alone", ops=(), input="in", shape=block.shape, output="in")
     proto = onnx.ModelProto.FromString(in_int8(assemble(in_context(alone)), Scheme()))
     assert kernels_on(Local(), proto, Runtime()).integer == 1

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import onnx
 import pytest
 
 from edgeprune.deploy.devices.job import Job, Line
-from edgeprune.deploy.table.assemble import assemble
-from edgeprune.deploy.table.network import Block, Network, Op, Width
+from edgeprune.deploy.table.assemble import assemble, convolution
+from edgeprune.deploy.table.graph import Width
+from edgeprune.deploy.table.network import Block, Network
+from tests.open_ops import linear, op, shape, width
 
 MACHINE = {
     "arch": "x86_64",
@@ -105,43 +107,32 @@ class Simulated:
         return sum(max(0, len(job.models) - 2) for job in self.jobs)
 
 
-def attributes(kernel: int, stride: int) -> tuple[tuple[str, Any], ...]:
-    sizes = (("kernel_shape", (kernel,) * 2), ("pads", (kernel // 2,) * 4))
-    return (*sizes, ("strides", (stride,) * 2))
-
-
-def width(group: int) -> Width:
-    return Width(0, ((group, 1),))
-
-
-def convolution(source: str, output: str, group: int, how: tuple[tuple[str, Any], ...]) -> Op:
-    return Op(kind="Conv", inputs=(source,), output=output, width=width(group), attributes=how)
-
-
 def residual(name: str, source: str, groups: tuple[int, int, int], side: int) -> Block:
-    before, inner, after = groups
+    before, inner, after = map(width, groups)
     stride = 1 if before == after else 2
+    small = side // stride
+    square, made = (small, small), shape(after, small)
     ops = [
-        convolution(source, f"{name}.a", inner, attributes(3, stride)),
-        Op(kind="Relu", inputs=(f"{name}.a",), output=f"{name}.b", width=width(inner)),
-        convolution(f"{name}.b", f"{name}.c", after, attributes(3, 1)),
-        convolution(source, f"{name}.s", after, attributes(1, stride)),
-        Op(kind="Add", inputs=(f"{name}.c", f"{name}.s"), output=f"{name}.d", width=width(after)),
-        Op(kind="Relu", inputs=(f"{name}.d",), output=name, width=width(after)),
+        convolution((source, before), (f"{name}.a", inner), square, stride=stride),
+        op("Relu", f"{name}.a", f"{name}.b", shape(inner, small)),
+        convolution((f"{name}.b", inner), (f"{name}.c", after), square),
+        op("Add", f"{name}.c {source}", f"{name}.d", made),
+        op("Relu", f"{name}.d", name, made),
     ]
-    if stride == 1:
-        del ops[3]
-        ops[3] = replace(ops[3], inputs=(f"{name}.c", source))
-    return Block(
-        name=name, ops=tuple(ops), input=source, input_width=width(before), spatial=(side, side)
-    )
+    if stride == 2:
+        reads = (source, before)
+        ops[3:4] = [
+            convolution(reads, (f"{name}.s", after), square, kernel=1, stride=2),
+            op("Add", f"{name}.c {name}.s", f"{name}.d", made),
+        ]
+    return Block(name=name, ops=tuple(ops), input=source, shape=shape(before, side), output=name)
 
 
 def resnet(depth: int = 2) -> Network:
     """Streams 16, 32, 64 at 16x16, 8x8, 4x4 with ``depth`` residual blocks each."""
-    stem = Op(kind="Conv", inputs=("in",), output="c", width=width(0), attributes=attributes(3, 1))
-    ops = (stem, Op(kind="Relu", inputs=("c",), output="stem", width=width(0)))
-    blocks = [Block(name="stem", ops=ops, input="in", input_width=Width(3), spatial=(16, 16))]
+    stem = convolution(("in", Width(3)), ("c", width(0)), (16, 16))
+    ops = (stem, op("Relu", "c", "stem", shape(width(0), 16)))
+    blocks = [Block(name="stem", ops=ops, input="in", shape=shape(Width(3), 16), output="stem")]
     full = [16, 32, 64]
     stream, source = 0, "stem"
     for stage in range(3):
@@ -152,14 +143,14 @@ def resnet(depth: int = 2) -> Network:
             blocks.append(residual(f"{stage}.{number}", source, groups, side))
             source, stream = blocks[-1].name, stage
     head = (
-        Op(kind="GlobalAveragePool", inputs=(source,), output="p", width=width(2)),
-        Op(kind="Flatten", inputs=("p",), output="f", width=width(2), attributes=(("axis", 1),)),
-        Op(kind="Gemm", inputs=("f",), output="logits", width=Width(10)),
+        op("GlobalAveragePool", source, "p", shape(width(2), 1)),
+        op("Flatten", "p", "f", shape(width(2)), axis=1),
+        linear(("f", width(2)), ("logits", Width(10))),
     )
-    blocks.append(Block(name="head", ops=head, input=source, input_width=width(2), spatial=(4, 4)))
+    last = Block(name="head", ops=head, input=source, shape=shape(width(2), 4), output="logits")
     branches = tuple((group,) for group in range(3, len(full)))
     return Network(
-        blocks=tuple(blocks), full=tuple(full), branches=branches, input_shape=(1, 3, 16, 16)
+        blocks=(*blocks, last), full=tuple(full), branches=branches, input_shape=(1, 3, 16, 16)
     )
 
 

@@ -1,6 +1,6 @@
 """Blocks at fixed widths as ONNX files: they run, they are small, they repeat."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -8,11 +8,13 @@ import onnxruntime
 import pytest
 
 from edgeprune.deploy.devices.job import IR_VERSION, OPSET
-from edgeprune.deploy.table.assemble import assemble, in_context
+from edgeprune.deploy.table.assemble import assemble, in_context, with_weights
+from edgeprune.deploy.table.graph import Constant, Shape, Value, Width, sizes_of
 from edgeprune.deploy.table.grid import residual_block
-from edgeprune.deploy.table.network import Block, Op, Width
+from edgeprune.deploy.table.network import Block
+from tests.open_ops import linear, op, shape
 
-CONV = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
+EIGHT = Width(8)
 
 
 def run(model: bytes) -> np.ndarray:
@@ -21,10 +23,11 @@ def run(model: bytes) -> np.ndarray:
     return session.run(None, {"x": np.ones(shape, np.float32)})[0]
 
 
-def one(kind: str, made: int, spatial: tuple[int, ...], **how: Any) -> Block:
-    """A block of one operator on 8 channels."""
-    op = Op(kind=kind, inputs=("in",), output="out", width=Width(made), **how)
-    return Block(name="one", ops=(op,), input="in", input_width=Width(8), spatial=spatial)
+def one(kind: str, made: Shape, *constants: Constant, **attributes: Value) -> Block:
+    """A block of one operator on 8 channels of 4x4 pixels."""
+    alone = op(kind, "in", "out", made, **attributes)
+    alone = replace(alone, inputs=("in", *constants))
+    return Block(name="one", ops=(alone,), input="in", shape=shape(EIGHT, 4), output="out")
 
 
 @pytest.mark.parametrize("widths", [(8, 16, 24), (3, 5, 7), (8, 0, 16)])
@@ -33,31 +36,66 @@ def test_a_block_is_a_file_that_runs(downsampling: Block, widths: tuple[int, int
     model = assemble(block)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     assert run(model).shape == (1, widths[2], 4, 4)
-    assert run(assemble(in_context(block), batch=2)).shape == (2, widths[2], 4, 4)
+    assert run(assemble(in_context(block))).shape == (1, widths[2], 4, 4)
     assert np.isfinite(run(model)).all()
 
 
+def test_the_batch_is_that_of_the_shapes() -> None:
+    made = shape(EIGHT, 4, batch=2)
+    ops = (op("Relu", "in", "out", made),)
+    block = Block(name="two", ops=ops, input="in", shape=made, output="out")
+    assert run(assemble(in_context(block))).shape == (2, 8, 4, 4)
+
+
+def weight(*sizes: int) -> Constant:
+    return Constant(shape=tuple(map(Width, sizes)))
+
+
+CONV = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}
+LIMIT = Constant(shape=(), content=np.float32(6).tobytes())
+SIZES = Constant(shape=(Width(2),), dtype="int64", sizes=(Width(1), Width(128)))
+MADE = shape(EIGHT, 4)
+
+
 @pytest.mark.parametrize(
-    ("kind", "made", "how", "shape"),
+    "block",
     [
-        ("Clip", 8, {"attributes": (("max", 6.0), ("min", 0.0))}, (1, 8, 4, 4)),
-        ("BatchNormalization", 8, {}, (1, 8, 4, 4)),
-        ("Conv", 8, {"attributes": CONV, "grouping": Width(8)}, (1, 8, 4, 4)),  # depthwise
-        ("Conv", 6, {"attributes": CONV, "grouping": Width(2)}, (1, 6, 4, 4)),
-        ("Flatten", 128, {"attributes": (("axis", 1),)}, (1, 128)),
-        ("GlobalAveragePool", 8, {}, (1, 8, 1, 1)),
+        one("Clip", MADE, LIMIT, LIMIT),
+        one("BatchNormalization", MADE, *[weight(8)] * 4),
+        one("Conv", MADE, weight(8, 1, 3, 3), group=EIGHT, **CONV),  # depthwise
+        one("Conv", shape(Width(6), 4), weight(6, 4, 3, 3), group=Width(2), **CONV),
+        one("Flatten", shape(Width(128)), axis=1),
+        one("Reshape", shape(Width(128)), SIZES),
+        one("GlobalAveragePool", shape(EIGHT, 1)),
+        one("MatMul", (*MADE[:3], Width(5)), weight(4, 5)),
+        one("HardSwish", MADE),
+        one("LayerNormalization", MADE, weight(4), weight(4)),
     ],
+    ids=lambda block: block.ops[0].kind,
 )
-def test_every_operator_runs(
-    kind: str, made: int, how: dict[str, Any], shape: tuple[int, ...]
-) -> None:
-    block = one(kind, made, (4, 4), **how)
-    assert run(assemble(block)).shape == shape
-    assert run(assemble(in_context(block))).shape == shape
+def test_every_operator_runs(block: Block) -> None:
+    expected = sizes_of(block.ops[0].shape)
+    assert run(assemble(block)).shape == expected
+    assert run(assemble(in_context(block))).shape == expected
 
 
 def test_a_flat_tensor_has_a_context_too() -> None:
-    assert run(assemble(in_context(one("Gemm", 10, ())))).shape == (1, 10)
+    head = linear(("in", EIGHT), ("out", Width(10)))
+    block = Block(name="head", ops=(head,), input="in", shape=shape(EIGHT), output="out")
+    assert run(assemble(in_context(block))).shape == (1, 10)
+
+
+def test_the_weights_of_a_network_go_in_by_name() -> None:
+    head = linear(("in", EIGHT), ("out", Width(2)))
+    named = [replace(one, name=name) for one, name in zip(head.constants, "wb", strict=True)]
+    head = replace(head, inputs=("in", *named))
+    block = Block(name="head", ops=(head,), input="in", shape=shape(EIGHT), output="out")
+    weights = {"w": np.arange(16, dtype=np.float32).reshape(2, 8), "b": np.ones(2, np.float32)}
+    model = with_weights(block, weights)
+    assert [node.name for node in model.graph.node] == ["node_out"]
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run(None, {"in": np.ones((1, 8), np.float32)})
+    assert found.tolist() == [[29.0, 93.0]]
 
 
 def test_weights_are_unfolded_and_no_two_are_equal() -> None:

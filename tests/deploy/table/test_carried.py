@@ -124,7 +124,8 @@ def changed(content: dict[str, Any], *keys: str, to: Any) -> None:
         (("origin", "machine", "cpu"), "emulated cortex-a76", "it was changed by hand"),
         (("origin",), None, "names no device and no day"),
         (("networks",), {}, "holds no network that judges it"),
-        (("schema",), 2, "not a latency table of format 1, which this version reads, but of 2"),
+        (("schema",), 3, "not a latency table of format 2, which this version reads, but of 3"),
+        (("schema",), 1, "no longer holds: an earlier edgeprune timed other blocks"),
         (("origin", "target"), "../board", "is not a latency table (origin.target"),
     ],
 )

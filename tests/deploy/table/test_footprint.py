@@ -1,15 +1,16 @@
 """Bytes of weights as a form in the widths: by hand, and against the file itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edgeprune.deploy.table.assemble import assemble
 from edgeprune.deploy.table.footprint import weights_of
-from edgeprune.deploy.table.network import Block, Op, Width
-
-CONV = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
+from edgeprune.deploy.table.graph import Constant, Width
+from edgeprune.deploy.table.network import Block
+from tests.open_ops import op, shape, width
 
 
 def test_a_residual_block_by_hand(downsampling: Block) -> None:
@@ -26,9 +27,13 @@ def test_groups_of_a_dropped_branch_are_0_wide(downsampling: Block) -> None:
 
 
 def test_a_depthwise_convolution_is_linear_in_its_width() -> None:
-    width = Width(0, ((0, 1),))
-    op = Op(kind="Conv", inputs=("in",), output="o", width=width, attributes=CONV, grouping=width)
-    block = Block(name="dw", ops=(op,), input="in", input_width=width, spatial=())
+    channels = width(0)
+    weight = Constant(shape=(channels, Width(1), Width(3), Width(3)))
+    depthwise = replace(
+        op("Conv", "in", "o", shape(channels, 8), group=channels), inputs=("in", weight)
+    )
+    made = shape(channels, 8)
+    block = Block(name="dw", ops=(depthwise,), input="in", shape=made, output="o")
     assert weights_of(block, (0,)).parts[0,] == 36
 
 
@@ -38,8 +43,8 @@ def test_the_parts_add_up_to_the_file(
 ) -> None:
     form = weights_of(downsampling, (0, 1, 2))
     total = form.constant
-    for place, width in enumerate(widths):
-        total += form.curve(place, np.array([width]))[0]
+    for place, own in enumerate(widths):
+        total += form.curve(place, np.array([own]))[0]
     for a, b in ((0, 1), (1, 2), (0, 2)):
         total += form.joint((a, b), np.array([widths[a]]), np.array([widths[b]]))[0, 0]
     assert total == weight_bytes(assemble(downsampling.at(widths)))

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.grid import levels, rewarded
-from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.probe import probe
 from edgeprune.target import Channels, TargetProfile
 
 Make = Callable[..., Any]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from edgeprune.deploy.table.bench import draw
 from edgeprune.deploy.table.footprint import Footprint
 from edgeprune.deploy.table.latency_model import Fit, LatencyModel
 from edgeprune.deploy.table.lookup import tables_of
 from edgeprune.deploy.table.network import Network
-from edgeprune.deploy.table.probe import draw
 from edgeprune.deploy.table.units import Family, variants
 
 GRID = (8, 16, 32)

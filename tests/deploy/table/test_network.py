@@ -5,34 +5,24 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 
-from edgeprune.deploy.table.assemble import assemble
+from edgeprune.deploy.table.assemble import assemble, convolution
+from edgeprune.deploy.table.graph import Constant, Op, Width
 from edgeprune.deploy.table.grid import residual_block
-from edgeprune.deploy.table.network import Block, Network, Op, Width
-
-CONV = (("kernel_shape", (3, 3)), ("pads", (1, 1, 1, 1)), ("strides", (1, 1)))
-HALF = (("kernel_shape", (1, 1)), ("pads", (0, 0, 0, 0)), ("strides", (2, 2)))
-
-
-def width(group: int) -> Width:
-    return Width(0, ((group, 1),))
+from edgeprune.deploy.table.network import Block, Network
+from tests.open_ops import op, shape, width
 
 
 def downsampling(stream: int = 0, inner: int = 1, out: int = 2) -> Block:
+    reads, narrow, wide = width(stream), width(inner), width(out)
     ops = (
-        Op(
-            kind="Conv",
-            inputs=("in",),
-            output="a",
-            width=width(inner),
-            attributes=(*CONV[:2], ("strides", (2, 2))),
-        ),
-        Op(kind="Relu", inputs=("a",), output="b", width=width(inner)),
-        Op(kind="Conv", inputs=("b",), output="c", width=width(out), attributes=CONV),
-        Op(kind="Conv", inputs=("in",), output="s", width=width(out), attributes=HALF),
-        Op(kind="Add", inputs=("c", "s"), output="d", width=width(out)),
-        Op(kind="Relu", inputs=("d",), output="out", width=width(out)),
+        convolution(("in", reads), ("a", narrow), (4, 4), stride=2),
+        op("Relu", "a", "b", shape(narrow, 4)),
+        convolution(("b", narrow), ("c", wide), (4, 4)),
+        convolution(("in", reads), ("s", wide), (4, 4), kernel=1, stride=2),
+        op("Add", "c s", "d", shape(wide, 4)),
+        op("Relu", "d", "out", shape(wide, 4)),
     )
-    return Block(name="down", ops=ops, input="in", input_width=width(stream), spatial=(8, 8))
+    return Block(name="down", ops=ops, input="in", shape=shape(reads, 8), output="out")
 
 
 def run(model: bytes) -> np.ndarray:
@@ -49,12 +39,12 @@ def test_a_width_is_a_fixed_part_and_multiples_of_groups() -> None:
 def test_dropping_the_branch_leaves_the_shortcut_and_the_relu_after_it() -> None:
     kinds = [op.kind for op in downsampling().at((8, 0, 16)).ops]
     assert kinds == ["Conv", "Relu"]
-    assert downsampling().at((8, 0, 16)).ops[0].width == Width(16)
+    assert downsampling().at((8, 0, 16)).ops[0].shape[1] == Width(16)
 
 
 def test_a_relu_after_a_relu_goes_with_the_branch() -> None:
     block = residual_block(16, 8, 8)
-    gone = replace(block, ops=tuple(_inner(op, Width(0)) for op in block.ops))
+    gone = without_branch(block)
     assert [op.kind for op in gone.at(()).ops] == ["Relu"]
     assert replace(gone, rectified=True).at(()).ops == ()
     assert replace(gone, rectified=True).signature != gone.signature
@@ -63,43 +53,61 @@ def test_a_relu_after_a_relu_goes_with_the_branch() -> None:
 
 def test_a_dropped_branch_on_an_identity_shortcut_leaves_the_input() -> None:
     block = residual_block(16, 8, 8)
-    without = replace(block, ops=block.ops[:-1])  # no ReLU after the sum
-    gone = replace(without, ops=tuple(_inner(op, Width(0)) for op in without.ops)).at(())
+    without = replace(block, ops=block.ops[:-1], output="d")  # no ReLU after the sum
+    gone = without_branch(without).at(())
     assert gone.ops == ()
     assert gone.output == gone.input
 
 
-def _inner(op: Op, inner: Width) -> Op:
-    return replace(op, width=inner) if op.output in ("a", "b") else op
+def without_branch(block: Block) -> Block:
+    """The block with the tensors between its convolutions at width 0."""
+    ops = [
+        replace(op, shapes=(shape(Width(0), 8),)) if op.output in ("a", "b") else op
+        for op in block.ops
+    ]
+    return replace(block, ops=tuple(ops))
 
 
 def test_what_nobody_reads_any_more_is_gone() -> None:
     """In a bottleneck with its second width 0 the first convolution has no reader."""
+    stream, first, second = map(width, range(3))
     ops = (
-        Op(kind="Conv", inputs=("in",), output="a", width=width(1), attributes=CONV),
-        Op(kind="Conv", inputs=("a",), output="b", width=width(2), attributes=CONV),
-        Op(kind="Conv", inputs=("b",), output="c", width=width(0), attributes=CONV),
-        Op(kind="Add", inputs=("c", "in"), output="out", width=width(0)),
+        convolution(("in", stream), ("a", first), (8, 8)),
+        convolution(("a", first), ("b", second), (8, 8)),
+        convolution(("b", second), ("c", stream), (8, 8)),
+        op("Add", "c in", "out", shape(stream, 8)),
     )
-    block = Block(name="neck", ops=ops, input="in", input_width=width(0), spatial=(8, 8))
+    block = Block(name="neck", ops=ops, input="in", shape=shape(stream, 8), output="out")
     assert block.at((16, 8, 0)).ops == ()
 
 
 def test_a_concatenation_keeps_what_is_left() -> None:
+    stream, more, both = width(0), width(1), Width(0, ((0, 1), (1, 1)))
     ops = (
-        Op(kind="Conv", inputs=("in",), output="a", width=width(1), attributes=CONV),
-        Op(
-            kind="Concat",
-            inputs=("in", "a"),
-            output="cat",
-            width=Width(0, ((0, 1), (1, 1))),
-            attributes=(("axis", 1),),
-        ),
-        Op(kind="Conv", inputs=("cat",), output="out", width=Width(4), attributes=CONV),
+        convolution(("in", stream), ("a", more), (4, 4)),
+        op("Concat", "in a", "cat", shape(both, 4), axis=1),
+        convolution(("cat", both), ("out", Width(4)), (4, 4)),
     )
-    block = Block(name="dense", ops=ops, input="in", input_width=width(0), spatial=(4, 4))
+    block = Block(name="dense", ops=ops, input="in", shape=shape(stream, 4), output="out")
     assert [op.kind for op in block.at((8, 0)).ops] == ["Conv"]
     assert run(assemble(block.at((8, 8)))).shape == (1, 4, 4, 4)
+
+
+def test_a_split_keeps_the_pieces_that_are_left() -> None:
+    left, right = width(0), width(1)
+    sizes = Constant(shape=(Width(2),), dtype="int64", sizes=(left, right))
+    split = Op(
+        kind="Split",
+        inputs=("in", sizes),
+        outputs=("a", "b"),
+        shapes=(shape(left, 4), shape(right, 4)),
+        attributes=(("axis", 1),),
+    )
+    ops = (split, op("Sigmoid", "a", "c", shape(left, 4)))
+    both = Width(0, ((0, 1), (1, 1)))
+    block = Block(name="split", ops=ops, input="in", shape=shape(both, 4), output="c")
+    assert run(assemble(block.at((3, 5)))).shape == (1, 3, 4, 4)
+    assert run(assemble(block.at((3, 0)))).shape == (1, 3, 4, 4)
 
 
 def test_equal_keys_are_equal_work() -> None:
@@ -118,12 +126,19 @@ def test_groups_that_an_operator_joins() -> None:
 
 
 def test_a_network_is_its_blocks_in_a_row() -> None:
-    second = replace(downsampling(2, 3, 4), input="out")
+    names = {"in": "out", "out": "late"}
+    second = downsampling(2, 3, 4)
     renamed = tuple(
-        replace(op, inputs=tuple(_late(n) for n in op.inputs), output=_late(op.output))
+        replace(
+            op,
+            inputs=tuple(_late(one, names) for one in op.inputs),
+            outputs=(names.get(op.output, f"late.{op.output}"),),
+            shapes=tuple((*made[:2], Width(2), Width(2)) for made in op.shapes),
+        )
         for op in second.ops
     )
-    second = replace(second, ops=renamed, spatial=(4, 4))
+    made = shape(width(2), 4)
+    second = replace(second, ops=renamed, input="out", shape=made, output="late")
     net = Network(
         blocks=(downsampling(), second),
         full=(8, 8, 16, 16, 24),
@@ -135,5 +150,5 @@ def test_a_network_is_its_blocks_in_a_row() -> None:
     assert [op.kind for op in net.at((8, 0, 16, 0, 24)).ops] == ["Conv", "Relu"] * 2
 
 
-def _late(name: str) -> str:
-    return "out" if name == "in" else f"late.{name}"
+def _late(one: str | Constant, names: dict[str, str]) -> str | Constant:
+    return names.get(one, f"late.{one}") if isinstance(one, str) else one

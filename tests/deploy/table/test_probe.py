@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from edgeprune.deploy.table.assemble import assemble
+from edgeprune.deploy.table.bench import Probe, draw
 from edgeprune.deploy.table.fitting import rank_correlation
-from edgeprune.deploy.table.probe import Probe, draw, probe
+from edgeprune.deploy.table.probe import probe
 from edgeprune.errors import InputError
 from edgeprune.target import Channels, Runtime, TargetProfile
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from edgeprune.deploy.table import storage
-from edgeprune.deploy.table.probe import Probe, probe
+from edgeprune.deploy.table.bench import Probe
+from edgeprune.deploy.table.probe import probe
 from edgeprune.errors import InputError
 from edgeprune.target import Channels, Runtime, TargetProfile
 
@@ -86,7 +87,7 @@ def test_another_machine_has_a_table_of_its_own(simulated: Make, residual_net: M
         lambda text: text[: len(text) // 2],
         lambda text: b"",
         lambda text: b"\x80\x02not json",
-        lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
+        lambda text: text.replace(b'"schema": 2', b'"schema": 9'),
         lambda text: text.replace(b'"units"', b'"unit"'),
         lambda text: text.replace(b'"threads": 1', b'"threads": "many"'),
     ],
@@ -101,6 +102,15 @@ def test_a_damaged_table_is_one_line(
     assert "is not a latency table" in str(error.value)
     assert "run `edgeprune probe --rebuild` for this target and model" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_table_of_an_earlier_edgeprune_no_longer_holds(
+    simulated: Make, residual_net: Make
+) -> None:
+    path = probe(residual_net(1), PINNED, Probe(device=simulated())).path
+    path.write_bytes(path.read_bytes().replace(b'"schema": 2', b'"schema": 1'))
+    with pytest.raises(InputError, match=r"no longer holds: an earlier .* probe --rebuild"):
+        probe(residual_net(1), PINNED, Probe(device=simulated()))
 
 
 def test_what_another_process_wrote_meanwhile_stays(simulated: Make, residual_net: Make) -> None:

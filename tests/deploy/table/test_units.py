@@ -59,7 +59,3 @@ def test_the_first_block_reads_the_input_and_has_no_context(family: Family) -> N
     leading = replace(family, leads=True)
     assert len(leading.units()) == len(leading.points)
     assert len(family.units()) > len(family.points)
-
-
-def test_the_batch_is_part_of_a_units_key(family: Family) -> None:
-    assert not family.units().keys() & replace(family, batch=4).units().keys()
