@@ -13,6 +13,7 @@ from edgeprune.text import shortened
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
+    from edgeprune.prune.space.selection import LeftWhole
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family, Member
     from edgeprune.run.listing import Listed
@@ -54,20 +55,24 @@ def show_runs(runs: "Sequence[Listed]") -> None:
             _console().print(shortened(f"{run.folder}: {run.reason}", " ..."), soft_wrap=True)
 
 
-def show_channels(trace: "Trace") -> None:
-    """Print one row a channel group, and one line for each place that could not be followed."""
+def show_channels(trace: "Trace", left: "LeftWhole", notes: Sequence[str]) -> None:
+    """Print one row a channel group, what was left whole, and what could not be followed."""
     rows = [
         (
             group.name,
             str(group.width),
             str(group.stage),
             group.block or "",
-            "yes" if group.droppable else "",
+            "yes" if group.droppable and group.block not in left.branches else "",
             str(len(group.slices)),
+            *(["whole" if group.name in left.groups else ""] if notes else []),
         )
         for group in trace.groups
     ]
-    table(("group", "width", "stage", "block", "droppable", "tensors"), rows)
+    headings = ("group", "width", "stage", "block", "droppable", "tensors")
+    table((*headings, *(["left"] if notes else [])), rows)
+    for note in notes:
+        _console().print(note, soft_wrap=True)
     for place in trace.unfollowed:
         line = f"kept whole: {place.node} ({place.source}): {place.reason}"
         _console().print(line, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.export.sealed_file import Shipped
+    from edgeprune.prune.space.selection import LeftWhole
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family
     from edgeprune.run.finetune import FinetuneResult
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
     from edgeprune.target import TargetProfile
 
 
-def channels(trace: "Trace") -> dict[str, Any]:
-    """The channel groups of a network, and the places that could not be followed."""
+def channels(trace: "Trace", left: "LeftWhole") -> dict[str, Any]:
+    """The channel groups of a network, what is left whole, and what could not be followed."""
     groups = [
         {
             "name": group.name,
             "width": group.width,
             "stage": group.stage,
             "block": group.block,
-            "droppable": group.droppable,
+            "droppable": group.droppable and group.block not in left.branches,
             "tensors": len(group.slices),
+            "left_whole": left.groups.get(group.name),
         }
         for group in trace.groups
     ]

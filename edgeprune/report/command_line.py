@@ -54,6 +54,7 @@ def search_command(
         if isinstance(values, list):
             words += [flag, *map(_text, values)]
     words += _option("--image-size", request.get("size"))
+    words += _named(request)
     words += _limits(request, latency)
     strategy = strategy or request.get("strategy", "")
     words += _option("--strategy", strategy or None)
@@ -95,6 +96,16 @@ def _number_format(request: Mapping[str, Any]) -> list[str]:
     """Said where it is not the usual one: the profile of that name may run another."""
     mode = _at(request, "target", "precision", "mode")
     return ["--precision", "int8"] if mode == "int8" else []
+
+
+def _named(request: Mapping[str, Any]) -> list[str]:
+    """Layers that stay whole, or that alone are pruned."""
+    words = []
+    for name in ("keep", "only"):
+        globs = request.get(name)
+        for glob in globs if isinstance(globs, list) else ():
+            words += [f"--{name}", _text(glob)]
+    return words
 
 
 def _limits(request: Mapping[str, Any], latency: float | None) -> list[str]:

@@ -20,9 +20,9 @@ from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.training.evaluation import kept_answers, paired, top1
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
-from edgeprune.run.setup import RunContext
 from edgeprune.target import Budget
 
 FLOAT_TWIN = "model-fp32.onnx"
@@ -132,6 +132,8 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
     notes += [SEEN] if origin.seen_validation else []
+    space = context.problem.space
+    notes += space.left.notes(context.request.selection, len(space.groups))
     notes += context.time.told()
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":
@@ -194,7 +196,7 @@ def _records(
         replace(record, history={**history, **dense_counts}),
         replace(
             record,
-            plan=chosen.plan(record.model).to_plain(),
+            plan=context.plan(chosen).to_plain(),
             state_dict=model.recovered.model.state_dict(),
             history=slim_history,
         ),

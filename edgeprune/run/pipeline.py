@@ -11,6 +11,7 @@ from edgeprune.progress import Progress, silent
 from edgeprune.report.command import write_report
 from edgeprune.run import folder as run_folder
 from edgeprune.run import layers
+from edgeprune.run.context import RunContext
 from edgeprune.run.delivery import deliver
 from edgeprune.run.family import Family, make_family, recall_family
 from edgeprune.run.folder import RunFolder
@@ -19,7 +20,7 @@ from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Passed, Request, refuse_other
-from edgeprune.run.setup import RunContext, Serve, set_up
+from edgeprune.run.setup import Serve, set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
 
@@ -155,7 +156,7 @@ def _single(pruner: Pruner) -> Outcome:
     budget = request.judged_by()
     if request.only_accuracy:
         model = fastest_that_keeps_accuracy(pruner)
-        plan = model.chosen.choice.plan(context.problem.model)
+        plan = context.plan(model.chosen.choice)
         layers.write(context, context.folder, model.chosen.choice.widths)
         context.folder.write("plan.json", plan.to_plain())  # each step has its own in its folder
     elif request.latency_ms is not None:

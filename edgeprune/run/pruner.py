@@ -23,11 +23,11 @@ from edgeprune.prune.training.loop import Setting, train, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
 from edgeprune.run import front_csv, layers, measured_search, tried_csv
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.int8_recovery import quantised
 from edgeprune.run.measured_search import Candidate, Search, UnreachedError
 from edgeprune.run.outcome import PrunedModel, Recovered
-from edgeprune.run.setup import RunContext
 from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
@@ -104,7 +104,7 @@ class Pruner:
         chosen = found[-1]
         self._write_front(found, limits, reached=True)
         layers.write(context, folder, chosen.choice.widths)
-        plan = chosen.choice.plan(context.problem.model)
+        plan = context.plan(chosen.choice)
         folder.write("plan.json", plan.to_plain())
         folder.record(chosen=_plain(chosen))
         return chosen
@@ -136,7 +136,7 @@ class Pruner:
     def _recovered(self, chosen: Candidate, folder: RunFolder, progress: Progress) -> Recovered:
         """Slim, recalibrate, distil; an interrupted training goes on."""
         context, images = self.context, self.context.images
-        plan = chosen.choice.plan(context.problem.model)
+        plan = context.plan(chosen.choice)
         start = self._compensated(plan)
         before = evaluate(start.model, images.val).accuracy
         recipe = self._affordable(folder)

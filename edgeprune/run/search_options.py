@@ -74,6 +74,8 @@ class SearchOptions:
     finalists: int | None = None
     wavelet: str = "haar"
     genome: GenomeKind = "widths"
+    keep: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     time_budget: float | None = None
     seed: int = 0
     compensate: Method | Literal["auto"] = "auto"
@@ -151,6 +153,8 @@ class SearchOptions:
             strategy=strategy,
             compensate=self.compensate,
             genome=self.genome,
+            keep=self.keep,
+            only=self.only,
             family=self.family,
             latency_ms=self.max_latency_ms,
             time_budget=self.time_budget,

@@ -51,6 +51,22 @@ def test_channels_are_shown_as_a_table(run):
     assert row[:5] == ["layer1.0.conv1", "16", "0", "layer1.0", "yes"]
 
 
+def test_channels_show_what_names_would_leave_whole(run):
+    words = ("--keep", "layer2.0.conv2", "--only", "layer2", "--json", "c.json")
+    code, out, _ = run("channels", *words)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    ends = {line[0]: line[-1] for line in lines[:13] if line}
+    assert (ends["layer2"], ends["layer3"], ends["layer2.1.conv1"]) == ("whole", "whole", "6")
+    assert "layer2 stays whole: keep names layer2.0.conv2, coupled with layer2.1.conv2" in out
+    groups = {g["name"]: g for g in json.loads(Path("c.json").read_text())["groups"]}
+    assert groups["layer3"]["left_whole"] == "only does not name it"
+    assert (
+        groups["layer2.1.conv1"] | {"left_whole": None, "droppable": True}
+        == (groups["layer2.1.conv1"])
+    )
+
+
 UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "none"]
 
 
@@ -61,6 +77,11 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--weights", "w.pt"], "--weights without --data"),
         (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
         (["search", "--new-head"], "--new-head needs --weights"),
+        (
+            ["channels", "--keep", "layr1"],
+            "keep 'layr1' names no layer of resnet20; near it: layer1",
+        ),
+        (["search", "--only", "layer1.conv"], "near it: layer3.1.conv2"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
         (["search", "--max-latency-ratio", "-1"], "'--max-latency-ratio': -1 is not a positive"),

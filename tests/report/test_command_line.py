@@ -18,6 +18,7 @@ CASES = [
     "--max-latency-ms 3.5 --model vgg11 --device ssh://pi@host --image-size 64",
     "--model torchvision/resnet18 --model-arg width_per_group=64 --model-arg zero=true",
     "--weights w.pt --new-head --data digits --mean 0.5 0.5 0.5 --std 0.2 0.2 0.2",
+    "--keep 'layer1.*' --keep conv1 --only 'layer?' --only conv1",
     "--lr 0.01 --batch 32 --kd-temperature 2 --kd-weight 0.5 --label-smoothing 0.1 --ema 0.99",
 ]
 

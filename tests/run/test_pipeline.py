@@ -314,6 +314,33 @@ def test_the_front_of_a_strategy_without_one_is_what_it_chose(outcome, here):
     assert float(lines[0]["predicted_loss"]) > 0
 
 
+def test_a_kept_layer_is_whole_in_everything_that_a_run_writes(outcome, request_, here):
+    wanted = replace(request_, keep=("3.conv1",), out=Path("kept"), strategy="uniform")
+    found = run_search(wanted)
+    plan = json.loads((here / "kept" / "plan.json").read_text())
+    assert list(plan["left_whole"]) == ["3.conv1"]
+    assert plan["kept"]["3.conv1"] == list(range(16)) != plan["kept"]["5.conv1"]
+    model, record = load_slim(here / "kept" / "model.pt", trust_factory=True)
+    assert model.get_submodule("3.conv1").out_channels == 16
+    assert record.plan["left_whole"] == plan["left_whole"]
+    known = json.loads((here / "kept" / "run.json").read_text())
+    assert (known["left_whole"], known["request"]["keep"]) == (plan["left_whole"], ["3.conv1"])
+    assert known["not_dropped"] == {"3": "keep names 3.conv1"}
+    said = "keep 3.conv1: left whole 1 of 3 channel groups (3.conv1); not dropped: 3"
+    assert said in found.notes
+    page = (here / "kept" / "report.html").read_text()
+    assert said in page and "--keep 3.conv1" in page
+    with pytest.raises(InputError, match=r"keep was .*3\.conv1.*, now it is"):
+        run_search(replace(wanted, keep=("5.conv1",), resume=True))
+    tight = replace(wanted, budget=RelativeBudget(latency=0.01), out=Path("kept-tight"))
+    with pytest.raises(PromiseError, match="with 1 channel groups left whole"):
+        run_search(tight)
+    nothing = replace(request_, only=("3.conv2",), out=Path("nothing"))
+    with pytest.raises(InputError, match="leave nothing to prune"):
+        run_search(nothing)
+    assert not (here / "nothing").exists()
+
+
 def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, here, counted):
     wanted = replace(
         request_, family=(0.97, 0.9, 0.05), out=Path("family"), strategy="joint", effort=SMALL

@@ -9,9 +9,10 @@ from edgeprune.errors import InputError
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.tracing.trace import trace
 from edgeprune.run import setup
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.request import Request
-from edgeprune.run.setup import RunContext, pose, set_up
+from edgeprune.run.setup import pose, set_up
 from edgeprune.target import RelativeBudget, load_target
 from tests.images import grey_noise
 from tests.models import NETS, lively

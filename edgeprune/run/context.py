@@ -1,0 +1,130 @@
+"""The context of one run: all that its steps share, once it is set up."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from edgeprune.deploy.devices.device import Device
+from edgeprune.deploy.precision.exclusion import timer
+from edgeprune.deploy.precision.trials import Aim
+from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.export.exported import Exported
+from edgeprune.export.int8 import Int8, Int8Model
+from edgeprune.export.onnx_network import OnnxNetwork
+from edgeprune.export.sealed_file import sample_pixels
+from edgeprune.progress import Progress
+from edgeprune.prune.images.datasets import DataSet, resize_rule
+from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.prune.space.choice import Choice
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import PruningPlan
+from edgeprune.prune.training.dense import DenseModel, dense_record
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.run.folder import RunFolder
+from edgeprune.run.measured_search import PairedTiming
+from edgeprune.run.request import Request
+from edgeprune.run.time_budget import TimeBudget
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """All that the steps of one run share.
+
+    Attributes:
+        request: What is wanted.
+        folder: The run folder.
+        progress: Called as each step goes on.
+        device: Where the table, the candidates and the result are measured.
+        images: Train, validation and test images.
+        origin: Where the dense model came from and what it scores.
+        dense: The dense model with its shortcuts rewritten, and as exported.
+        latency: Predicted latency of any widths, by the measured table.
+        timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
+        problem: What strategies look at.
+        int8: How networks become int8; None where the target runs fp32.
+        time: What is left of the time budget.
+    """
+
+    request: Request
+    folder: RunFolder
+    progress: Progress
+    device: Device
+    images: DataSet
+    origin: DenseModel
+    dense: Exported
+    latency: LatencyModel
+    timing: PairedTiming
+    problem: Problem
+    int8: Int8 | None = None
+    time: TimeBudget = field(default_factory=TimeBudget)
+
+    @cached_property
+    def dense_int8(self) -> Int8Model | None:
+        """The dense model in int8, the control of every int8 result; None in fp32."""
+        if self.int8 is None:
+            return None
+        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim()))
+
+    def aim(self) -> Aim:
+        """When an int8 network of this run has won back enough: on validation images."""
+        allowed = self.request.budget.accuracy_drop
+        return Aim(
+            lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
+            allowed=float("inf") if allowed is None else allowed,
+            timed=timer(self.timing.setting),
+        )
+
+    def val_int8(self, proto: ModelProto) -> float:
+        """Top-1 of an ONNX model on the validation images, 0..1."""
+        return evaluate(OnnxNetwork(proto, self.request.target.runtime), self.images.val).accuracy
+
+    @cached_property
+    def counts(self) -> CostModel:
+        """Exact MACs and parameters of widths."""
+        return CostModel(self.problem.trace)
+
+    @cached_property
+    def basis(self) -> str:
+        """Digest of the images and the dense weights: what an unfinished run rests on."""
+        found = hashlib.sha256(self.images.fingerprint.encode())
+        for name, tensor in self.dense.model.state_dict().items():
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
+
+    def plan(self, choice: Choice) -> PruningPlan:
+        """A choice as the plan that this run writes, with what its user left whole."""
+        return choice.plan(self.problem.model).model_copy(
+            update={"left_whole": self.problem.space.left.groups}
+        )
+
+    @property
+    def passed_module(self) -> nn.Module | None:
+        """A copy of the module that was passed in Python; None where a name builds it."""
+        return self.origin.model if self.request.model.is_instance else None
+
+    @cached_property
+    def dense_right(self) -> Tensor:
+        """The dense model's :meth:`test_right`; the images are read when it is first asked for."""
+        return self.test_right(self.dense.model)
+
+    def test_right(self, network: nn.Module) -> Tensor:
+        """Which test images a network gets right, (N,) of bool; nothing may be decided by it."""
+        return evaluate(network, self.images.test).right
+
+    @property
+    def record(self) -> Checkpoint:
+        """What is known of the dense model, for its file and for that of the slim one."""
+        history = {
+            "target": self.request.target.model_dump(mode="json", by_alias=True),
+            "data": self.images.name,
+            "resize": resize_rule(self.request.source, self.images.size),
+            "baseline": self.origin.origin,
+            "baseline_saw_validation": self.origin.seen_validation,
+        }
+        record = dense_record(self.request.model, self.images, self.dense.model)
+        return replace(record, history=history, images=sample_pixels(self.images))
