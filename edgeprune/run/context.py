@@ -1,6 +1,5 @@
 """The context of one run: all that its steps share, once it is set up."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -24,6 +23,7 @@ from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.training.dense import DenseModel, dense_record
 from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.run.basis import Basis, Earlier
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.request import Request
@@ -39,28 +39,26 @@ class RunContext:
         folder: The run folder.
         progress: Called as each step goes on.
         device: Where the table, the candidates and the result are measured.
-        images: Train, validation and test images.
-        origin: Where the dense model came from and what it scores.
-        dense: The dense model with its shortcuts rewritten, and as exported.
+        basis: Images and dense model, which no device changes.
         latency: Predicted latency of any widths, by the measured table.
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
         int8: How networks become int8; None where the target runs fp32.
         time: What is left of the time budget.
+        beside: The searches for other targets before this one.
     """
 
     request: Request
     folder: RunFolder
     progress: Progress
     device: Device
-    images: DataSet
-    origin: DenseModel
-    dense: Exported
+    basis: Basis
     latency: LatencyModel
     timing: PairedTiming
     problem: Problem
     int8: Int8 | None = None
     time: TimeBudget = field(default_factory=TimeBudget)
+    beside: tuple[Earlier, ...] = ()
 
     @cached_property
     def dense_int8(self) -> Int8Model | None:
@@ -87,14 +85,20 @@ class RunContext:
         """Exact MACs and parameters of widths."""
         return CostModel(self.problem.trace)
 
-    @cached_property
-    def basis(self) -> str:
-        """Digest of the images and the dense weights: what an unfinished run rests on."""
-        found = hashlib.sha256(self.images.fingerprint.encode())
-        for name, tensor in self.dense.model.state_dict().items():
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()[:16]
+    @property
+    def images(self) -> DataSet:
+        """Train, validation and test images."""
+        return self.basis.images
+
+    @property
+    def origin(self) -> DenseModel:
+        """Where the dense model came from and what it scores."""
+        return self.basis.origin
+
+    @property
+    def dense(self) -> Exported:
+        """The dense model with its shortcuts rewritten, and as exported."""
+        return self.basis.dense
 
     def plan(self, choice: Choice) -> PruningPlan:
         """A choice as the plan that this run writes, with what its user left whole."""
@@ -107,10 +111,10 @@ class RunContext:
         """A copy of the module that was passed in Python; None where a name builds it."""
         return self.origin.model if self.request.model.is_instance else None
 
-    @cached_property
+    @property
     def dense_right(self) -> Tensor:
         """The dense model's :meth:`test_right`; the images are read when it is first asked for."""
-        return self.test_right(self.dense.model)
+        return self.basis.dense_right
 
     def test_right(self, network: nn.Module) -> Tensor:
         """Which test images a network gets right, (N,) of bool; nothing may be decided by it."""

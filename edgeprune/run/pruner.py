@@ -114,7 +114,9 @@ class Pruner:
         folder.record(time=self.context.time.to_plain())
         if evaluator := vars(problem).get("evaluator"):  # a strategy that scores has made one
             asked = problem.effort.evaluations
-            folder.record(evaluations={"asked": asked, "scored": evaluator.evaluated})
+            counts = {"asked": asked, "scored": evaluator.evaluated}
+            by_kind = {"by score": evaluator.tally} if self.context.beside else {}
+            folder.record(evaluations=counts | by_kind)
         made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
         front_csv.add(folder.path, self.search, made)
         tried_csv.write(folder.path, problem)
@@ -140,7 +142,7 @@ class Pruner:
         start = self._compensated(plan)
         before = evaluate(start.model, images.val).accuracy
         recipe = self._affordable(folder)
-        task = {"plan": digest(plan.model_dump_json()), "basis": context.basis}
+        task = {"plan": digest(plan.model_dump_json()), "basis": context.basis.digest}
         setting = Setting(
             teacher=context.dense.model,
             progress=renamed(progress, "fine-tuning"),

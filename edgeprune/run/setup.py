@@ -5,39 +5,35 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.deploy.table.probe import Probe, probe
-from edgeprune.errors import InputError
 from edgeprune.export import blocks
 from edgeprune.export.exported import Exported
-from edgeprune.export.exporter import to_onnx
 from edgeprune.export.int8 import Int8, int8_for
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images import calibration_set, datasets
+from edgeprune.prune.images import calibration_set
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.models.shortcuts import rewrite_shortcuts
-from edgeprune.prune.models.zoo import build
+from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.evaluation.scores import Answers
-from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space import widths
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
-from edgeprune.prune.space.selection import LeftWhole, left_whole, refuse_unmatched
+from edgeprune.prune.space.selection import LeftWhole, left_whole
 from edgeprune.prune.tracing.trace import Trace
-from edgeprune.prune.training.dense import given, obtain
+from edgeprune.run.basis import Shared
 from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.portable import Portable, portable
-from edgeprune.run.request import Passed, Request
+from edgeprune.run.request import Request
 from edgeprune.run.time_budget import TimeBudget
+from edgeprune.text import digest
 
 Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
@@ -48,8 +44,8 @@ def set_up(
     folder: RunFolder,
     progress: Progress,
     time: TimeBudget | None = None,
-    passed: Passed | None = None,
     serve: Serve | None = None,
+    shared: Shared | None = None,
 ) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
 
@@ -58,41 +54,29 @@ def set_up(
         folder: The run folder.
         progress: Called as each step goes on.
         time: What is left of the time budget; unlimited by default.
-        passed: A module, images or both in place of those that the request names.
         serve: Makes what computes scores in place of this process.
+        shared: What was passed in Python, and what searches for other targets have found out.
 
     Raises:
         InputError: images and model do not fit, or nothing of the model can be pruned.
         MachineError: the device cannot measure.
     """
-    time, passed = time or TimeBudget(), passed or Passed()
-    images = passed.images or datasets.load(
-        request.source, size=request.size, normalisation=request.normalisation, progress=progress
-    )
-    spec = replace(request.model, num_classes=len(images.classes))
-    if request.selection:  # before a dense model is trained for what cannot be
-        refuse_unmatched(request.selection, passed.module or build(spec), spec.name)
-    if passed.module is not None:
-        origin = given(passed.module, spec, images)
-    else:
-        weights, new_head = request.weights, request.new_head
-        origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+    time, shared = time or TimeBudget(), shared or Shared()
+    basis = shared.basis(request, progress)
+    images, origin, traced = basis.images, basis.origin, basis.trace
     found = {"origin": origin.origin, "recognised": origin.recognised}
     folder.event("baseline", **found, val_accuracy=origin.accuracy)
     folder.record(baseline_saw_validation=origin.seen_validation)
-    dense = rewrite_shortcuts(origin.model).eval()
-    traced = proven(dense, torch.zeros(1, *images.input_shape))
-    if not traced.groups:
-        reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
-        raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
     whole = left_whole(traced, request.selection)
     if request.selection:
         folder.record(left_whole=dict(whole.groups), not_dropped=dict(whole.branches))
-    exported = Exported(dense, to_onnx(dense, images.input_shape))
     device = connect(request.device)
     int8 = _int8(request, device, images, folder)
     latency = _latency(traced, request, device, folder, progress)
-    timing = _timing(request, device, exported, images, int8)
+    timing = _timing(request, device, basis.dense, images, int8)
+    elsewhere, spec, source = None, basis.spec, request.source
+    if serve:
+        elsewhere = partial(_elsewhere, serve, spec, source)
     problem = pose(
         traced,
         latency,
@@ -108,24 +92,31 @@ def set_up(
         left=time.search_left,
         left_to_choose=time.choosing_left,
         model=spec.name,
-        dense_latency=_dense_latency(timing, dense, int8, folder),
-        elsewhere=(lambda posed: serve(portable(posed, spec, request.source))) if serve else None,
+        dense_latency=_dense_latency(timing, basis.dense.model, int8, folder),
+        elsewhere=elsewhere,
         as_deployed=partial(int8.network, shape=images.input_shape) if int8 else None,
+        deployed_as=_deployed_as(int8) if int8 else "",
+        statistics=lambda: basis.curvature,
+        others=shared.files(request),
+        known=shared.networks(request, traced),
     )
     return RunContext(
         request=request,
         folder=folder,
         progress=progress,
         device=device,
-        images=images,
-        origin=origin,
-        dense=exported,
+        basis=basis,
         latency=latency,
         timing=timing,
         problem=problem,
         int8=int8,
         time=time,
+        beside=tuple(shared.earlier),
     )
+
+
+def _elsewhere(serve: Serve, spec: ModelSpec, source: str, problem: Problem) -> Answers:
+    return serve(portable(problem, spec, source))
 
 
 def pose(
@@ -162,6 +153,13 @@ def _int8(request: Request, device: Device, images: DataSet, folder: RunFolder) 
     calibration = calibration_set.drawn(images, precision.calibration_images, request.search.seed)
     write_whole(folder.path / CALIBRATION, calibration[0].to_json())
     return int8_for(request.target, device, calibration)
+
+
+def _deployed_as(int8: Int8) -> str:
+    """Digest of all that a quantised network depends on beside its float one."""
+    target, quantiser = int8.target, int8.quantiser
+    parts = target.precision.model_dump_json(), target.runtime.model_dump_json()
+    return digest(repr((*parts, quantiser.scheme, quantiser.sqnr_db, int8.calibration.sha256)))
 
 
 def _timing(

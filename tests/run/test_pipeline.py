@@ -28,7 +28,7 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.run import lowest_latency, pipeline, pruner, setup
+from edgeprune.run import basis, lowest_latency, pipeline, pruner
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pipeline import run_search
@@ -288,7 +288,7 @@ def counted(monkeypatch):
         loaded.append(replace(images, test=Counted(images.test)))
         return loaded[-1]
 
-    monkeypatch.setattr(setup, "datasets", SimpleNamespace(load=load))
+    monkeypatch.setattr(basis, "datasets", SimpleNamespace(load=load))
     return loaded
 
 

@@ -17,6 +17,7 @@ from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan
 
 _NEAR = 0.05  # limits tightened after measuring move by a few percent, other limits by more
+_ALIKE = 1.2  # times a limit, and its share: networks between are of about the size looked for
 _STEPS = {"refit": "refitting candidates", "F2": "distilling finalists"}
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
@@ -34,6 +35,7 @@ class Archive:
         allowed: Networks that may be scored for the last limits.
         before: Networks that were scored before these limits.
         seconds: Time that scoring took.
+        shared: Scores that were taken over from searches for other targets.
     """
 
     problem: Problem
@@ -44,6 +46,7 @@ class Archive:
     allowed: int = 0
     before: int = 0
     seconds: float = 0.0
+    shared: int = 0
     _best: tuple[float, float] | None = None  # loss and predicted latency within the limits
 
     def losses(self, genomes: Genomes) -> Floats:
@@ -59,6 +62,31 @@ class Archive:
                 self._tell(genome)
                 began = monotonic()
         return _comparable([self.scores[key].loss for key, _ in asked])
+
+    def adopt(self, limits: Limits) -> None:
+        """Take over networks near some limits that searches for other targets have scored.
+
+        They cost nothing, and count as scored for the first limits; at most half of the effort
+        is spent so, best first, so that the search still looks for what this device rewards.
+        """
+        if not self.problem.known:
+            return
+        widths = np.array(self.problem.known, np.int64)  # (N, G)
+        genomes = self.encoding.genomes(widths)
+        ours = (self.encoding.widths(genomes) == widths).all(1)  # on the grid of this device
+        # Without limits nothing is near them: no network is outside of looser or tighter ones.
+        within = self.excess(genomes, limits.loosened(_ALIKE)) == 0
+        size = self.excess(genomes, limits.loosened(1 / _ALIKE)) > 0
+        near = np.unique(genomes[ours & within & size], axis=0)  # (M, 2 G)
+        over = self.excess(near, limits) > 0
+        found = []
+        for genome, misses in zip(near, over, strict=True):
+            score = self.problem.evaluator.remembered(self.encoding.plan(genome))
+            if score is not None and tuple(genome.tolist()) not in self.scores:
+                found.append((bool(misses), score.loss, tuple(genome.tolist())))
+        taken = sorted(found)[: self.problem.effort.evaluations // 2]
+        self.losses(np.array([genome for *_, genome in taken]).reshape(-1, genomes.shape[1]))
+        self.shared += len(taken)
 
     def begin(self, limits: Limits) -> int:
         """Begin with other limits: how many networks may be scored for them.
@@ -85,9 +113,10 @@ class Archive:
         """How many more networks may be scored for these limits, in number and in time."""
         more = max(0, self.before + self.allowed - len(self.scores))
         left = self.problem.left()
-        if math.isinf(left) or not self.seconds:
+        computed = len(self.scores) - self.shared
+        if math.isinf(left) or not (self.seconds and computed):
             return more
-        return max(0, min(more, int(left * len(self.scores) / self.seconds)))
+        return max(0, min(more, int(left * computed / self.seconds)))
 
     def _tell(self, genome: Ints) -> None:
         """Progress after one more score, with the best network so far."""

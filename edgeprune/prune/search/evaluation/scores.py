@@ -48,6 +48,7 @@ class Scored:
         score: How the network did.
         seconds: Time since the evaluator was made.
         rule: Name of the pruning rule that made the network; empty where a search did.
+        shared: Whether the search of another target computed it.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Scored:
     score: Score
     seconds: float
     rule: str
+    shared: bool = False
 
 
 class Answers(Protocol):
