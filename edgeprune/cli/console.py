@@ -1,5 +1,6 @@
 """Prints tables and summaries in a terminal."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
+    from edgeprune.run.targets import Targets
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -148,6 +150,35 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
     _console().print("\n".join(["", *lines]), soft_wrap=True)
 
 
+def show_targets(found: "Targets", targets: Sequence[str]) -> None:
+    """Print one line a model of each target, what was shared, and how each is checked again."""
+    rows, lines, following = list[tuple[str, ...]](), list[str](), list[str]()
+    for run, target in zip(found.runs, targets, strict=True):
+        for member in run.members:
+            where = str(member.folder.relative_to(found.folder))
+            rows.append((run.name, *_member_cells(member)[:-1], where))
+            if member.outcome is None:
+                lines.append(f"{run.name} {member.latency:g}x not reached: {member.reason}")
+                continue
+            verdicts = member.outcome.report.verdicts
+            lines += [f"{run.name} {v.message}" for v in verdicts if v.outcome != "met"]
+            own = run.request.within(member.latency) if run.request.family else run.request
+            following.append(f"  {next_steps.check(member.outcome, own, target)}")
+        if run.found is None:
+            rows.append((run.name, *[""] * 7, "failed", run.name))
+            lines.append(f"{run.name} failed: {run.reason}")
+        lines += [f"note: {run.name}: {said}" for said in run.shared]
+    headings = ("target", "asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict")
+    table((*headings, "folder"), rows)
+    met = [run for run in found.runs if run.found and run.exit_code == 0]
+    lines += [
+        f"verdict: {len(met)} of {len(found.runs)} targets met; the run lies in {found.folder}",
+        *_drawn(found.folder),
+        *(["next:", *following] if following else []),
+    ]
+    _console().print("\n".join(["", *lines]), soft_wrap=True)
+
+
 def _drawn(folder: Path) -> list[str]:
     """Where the report is, if it could be drawn."""
     path = folder / "report.html"
@@ -161,15 +192,16 @@ def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
 
 
 def _member_cells(member: "Member") -> tuple[str, ...]:
-    asked, folder = f"{member.latency:g}x", member.folder.name
+    asked = "" if math.isinf(member.latency) else f"{member.latency:g}x"
+    folder = member.folder.name
     if member.outcome is None:
         return (asked, "", "", "", "", "", "", "not reached", folder)
     row = {row.name: row for row in member.outcome.rows}
     latency, accuracy = row["latency"], row["accuracy"]
-    verdicts = {verdict.name: verdict for verdict in member.outcome.report.verdicts}
+    judged = {verdict.name: verdict.value for verdict in member.outcome.report.verdicts}
     return (
         asked,
-        f"{verdicts['latency'].value:.3f}x",
+        f"{judged.get('latency', latency.slim / latency.dense):.3f}x",
         f"{latency.slim:.3f} ms",
         f"{accuracy.slim:.2f} %",
         f"{accuracy.dense - accuracy.slim:.2f}",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeprune.run.finetune import FinetuneResult
     from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome
+    from edgeprune.run.targets import Targets
     from edgeprune.target import TargetProfile
 
 
@@ -107,6 +108,22 @@ def family(found: "Family") -> dict[str, Any]:
         known = {"latency": member.latency, "reason": member.reason or None}
         members.append({**known, "verdict": "not reached", **own, "exit_code": member.exit_code})
     return {"folder": str(found.folder), "exit_code": found.exit_code, "members": members}
+
+
+def targets_run(found: "Targets") -> dict[str, Any]:
+    """What a search for several targets came to."""
+    from edgeprune.run.family import Family
+
+    runs = []
+    for run in found.runs:
+        own: dict[str, Any] = {"verdict": "failed", "reason": run.reason}
+        if isinstance(run.found, Family):
+            own = family(run.found)
+        elif run.found is not None:
+            own = outcome(run.found)
+        known = {"target": run.name, "device": run.request.device, "shared": list(run.shared)}
+        runs.append({**known, **own, "exit_code": run.exit_code})
+    return {"folder": str(found.folder), "exit_code": found.exit_code, "targets": runs}
 
 
 def export(shipped: "Shipped") -> dict[str, Any]:
