@@ -93,7 +93,7 @@ def search(
     """Search, slim, fine-tune, export and measure, as ``edgeprune search`` does.
 
     Options that are not listed here are those of the command, with its defaults. One model a
-    call: ``--family`` is the command's.
+    call: ``--family`` and several targets are the command's.
 
     Args:
         model: A name as of ``--model``, or a module, which is copied and left as it is: its

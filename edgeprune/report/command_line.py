@@ -91,9 +91,10 @@ def _common(
             for name, limit in budget.items()
             if _mapping(other, "budget").get(name, math.nan) == limit
         }
-        for name in ("size", "target"):
-            if other.get(name) != found.get(name):
-                found[name] = None
+        if other.get("size") != found.get("size"):
+            found["size"] = None
+        if not _number_format(other):
+            found["target"] = None  # its name is not asked for here
     return found
 
 

@@ -71,6 +71,11 @@ def _folder(request: Request) -> RunFolder:
     """A new run folder, or the one of the run that is to go on."""
     if request.resume:
         folder = run_folder.reopen(request.out)
+        if several := folder.read().get("requests"):
+            raise InputError(
+                f"{folder.path} holds a run for several targets ({', '.join(several)}); name all "
+                "of them to go on"
+            )
         refuse_other(request, folder.read()["request"], folder.path)
         return folder
     return run_folder.create(

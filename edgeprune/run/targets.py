@@ -116,7 +116,7 @@ def _status(result: Targets) -> dict[str, str]:
     """Done, unless a machine failed: then the same command may still come to more."""
     stopped = [run for run in result.runs if run.failed > PromiseError.exit_code]
     if not stopped:
-        return {"status": "done"}
+        return {"status": "done", "reason": ""}
     said = "; ".join(f"{run.name}: {run.reason}" for run in stopped)
     return {"status": "failed", "reason": said}
 

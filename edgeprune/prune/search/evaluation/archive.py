@@ -85,7 +85,8 @@ class Archive:
             if score is not None and tuple(genome.tolist()) not in self.scores:
                 found.append((bool(misses), score.loss, tuple(genome.tolist())))
         taken = sorted(found)[: self.problem.effort.evaluations // 2]
-        self.losses(np.array([genome for *_, genome in taken]).reshape(-1, genomes.shape[1]))
+        chosen = np.array([genome for *_, genome in taken], np.int64)
+        self.losses(chosen.reshape(-1, genomes.shape[1]))
         self.shared += len(taken)
 
     def begin(self, limits: Limits) -> int:
