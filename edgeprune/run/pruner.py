@@ -10,6 +10,7 @@ from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.documents import read_json, typed
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.search.evaluation.scores import tally
 from edgeprune.prune.search.strategies import names, registry
 from edgeprune.prune.search.strategies.controls import Uniform
 from edgeprune.prune.slimming.compensation import Compensated, compensate
@@ -115,7 +116,7 @@ class Pruner:
         if evaluator := vars(problem).get("evaluator"):  # a strategy that scores has made one
             asked = problem.effort.evaluations
             counts = {"asked": asked, "scored": evaluator.evaluated}
-            by_kind = {"by score": evaluator.tally} if self.context.beside else {}
+            by_kind = {"by score": tally(evaluator.scored)} if self.context.beside else {}
             folder.record(evaluations=counts | by_kind)
         made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
         front_csv.add(folder.path, self.search, made)

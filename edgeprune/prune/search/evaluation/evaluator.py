@@ -125,20 +125,6 @@ class Evaluator:
         """Number of networks that F1 was asked for, each counted once, remembered or not."""
         return len(self._asked)
 
-    @property
-    def tally(self) -> dict[Kind, dict[str, int]]:
-        """By kind of score the networks asked for, and those that another target's search scored.
-
-        A network that is distilled for longer counts again.
-        """
-        asked = {(s.kind, tuple(s.kept.items()), s.steps, s.score): s.shared for s in self.scored}
-        found: dict[Kind, dict[str, int]] = {}
-        for (kind, *_), shared in asked.items():
-            counts = found.setdefault(kind, {"scored": 0, "shared": 0})
-            counts["scored"] += 1
-            counts["shared"] += shared
-        return found
-
     def remembered(self, plan: PruningPlan) -> Score | None:
         """F1 of a network where it is known already; it does not count as asked for."""
         given = self._given(Task("F1", _plain(plan)))
