@@ -230,6 +230,20 @@ def test_images_of_another_size_share_nothing_and_it_is_said(both, calls):
     )
 
 
+def test_int8_shares_what_is_of_the_float_network(both):
+    one, two = pair(out=Path("int8"))
+    table = {"mode": "int8", "calibration_images": 32, "min_integer_conv_fraction": 0.5}
+    plain = two.target.model_dump(by_alias=True) | {"precision": table}
+    plain["parity"] |= {"agreement": 0.5, "sqnr_db": 5.0}
+    # Whether so small a network gains by int8 is not asked here: MACs are the limit.
+    target, budget = TargetProfile.model_validate(plain), RelativeBudget(latency=1.5, macs=0.8)
+    one = replace(one, budget=RelativeBudget(latency=0.97, macs=0.8))
+    found = search_targets((one, replace(two, target=target, budget=budget)))
+    counted = record("int8/phone")["evaluations"]["by score"]
+    assert counted["F1"]["shared"] > 0 == counted["F2"]["shared"]
+    assert "int8 networks are shared among equal" in found.runs[1].shared[1]
+
+
 def test_a_family_of_each_target(both):
     requests = pair(out=Path("families"), family=(0.97, 0.93), budget=RelativeBudget())
     found = search_targets(requests)

@@ -17,8 +17,8 @@ TargetNames = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Name or path of a target profile; `edgeprune targets` lists the names. Several make "
-        "a model each from one search, which shares what it scores.",
+        help="Name or path of a target profile; `edgeprune targets` lists the names. May be "
+        "given several times: a model for each, from one search that shares what it scores.",
         autocompletion=completion.targets,
         rich_help_panel=options.WHAT,
     ),
@@ -29,7 +29,8 @@ Uris = Annotated[
         "--device",
         metavar="URI or TARGET=URI",
         help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND (that starts "
-        "Python); the target's by default, else local://. Given several times with TARGET=.",
+        "Python); the target's by default, else local://. TARGET=URI is for one of several "
+        "targets; may be given several times.",
         autocompletion=completion.devices,
         rich_help_panel=options.DEVICE,
     ),
