@@ -71,10 +71,9 @@ def _folder(request: Request) -> RunFolder:
     """A new run folder, or the one of the run that is to go on."""
     if request.resume:
         folder = run_folder.reopen(request.out)
-        if several := folder.read().get("requests"):
+        if "requests" in folder.read():
             raise InputError(
-                f"{folder.path} holds a run for several targets ({', '.join(several)}); name all "
-                "of them to go on"
+                f"{folder.path} holds a run for several targets; name all of them to go on"
             )
         refuse_other(request, folder.read()["request"], folder.path)
         return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import __version__
+from edgeprune.documents import typed
 from edgeprune.errors import EdgepruneError, InputError, MachineError, PromiseError
 from edgeprune.interrupt import interrupt
 from edgeprune.progress import Progress, prefixed, silent
@@ -128,10 +129,10 @@ def _folder(requests: Sequence[Request]) -> RunFolder:
         name = f"{len(requests)}-targets"
         return run_folder.create(first.out, first.model.name, name, overwrite=first.overwrite)
     folder = run_folder.reopen(first.out)
-    earlier = folder.read().get("requests")
-    names = [request.target.name for request in requests]
-    if not isinstance(earlier, dict):
+    names, record = [request.target.name for request in requests], folder.read()
+    if "requests" not in record:
         raise InputError(f"{folder.path} holds a run for one target; ask for that alone")
+    earlier = typed(dict[str, dict[str, Any]], record["requests"], str(folder.path / "run.json"))
     if list(earlier) != names:
         raise InputError(
             f"{folder.path} holds a run for the targets {', '.join(earlier)}, now it is "
@@ -233,6 +234,13 @@ def _requests(shared: Shared) -> list[Request]:
     return [one.request for one in shared.earlier]
 
 
+def _counted(request: Request) -> dict[str, dict[str, int]]:
+    """By kind of score how many were asked for and how many of them shared; none before that."""
+    found = RunFolder(_out(request)).read().get("evaluations")
+    counts = found.get("by score", {}) if isinstance(found, dict) else {}
+    return typed(dict[str, dict[str, int]], counts, str(_out(request) / "run.json"))
+
+
 def _told(request: Request, shared: Shared) -> tuple[str, ...]:
     """What a search has from those before it, and what it could not have."""
     if not shared.earlier:
@@ -246,9 +254,9 @@ def _told(request: Request, shared: Shared) -> tuple[str, ...]:
     ]
     if not alike:
         return tuple(said)
-    counted = RunFolder(_out(request)).read().get("evaluations", {}).get("by score", {})
     counts = [
-        f"of {count['scored']} {kind} scores {count['shared']}" for kind, count in counted.items()
+        f"of {count['scored']} {kind} scores {count['shared']}"
+        for kind, count in _counted(request).items()
     ]
     scores = f"; {', '.join(counts)}" if counts else "; no scores, as none were asked for"
     said.append(f"shared with {', '.join(alike)}: images, dense model and statistics{scores}")

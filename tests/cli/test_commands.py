@@ -69,6 +69,12 @@ def test_channels_show_what_names_would_leave_whole(run):
     )
 
 
+@pytest.mark.parametrize("value", ['"layer2.0.conv2"', '["layer2.0.conv2"]'])
+def test_a_project_names_layers_too(run, tmp_path, value):
+    (tmp_path / "edgeprune.toml").write_text(f"[channels]\nkeep = {value}\n")
+    assert "keep layer2.0.conv2: left whole 1 of 12" in run("channels")[1]
+
+
 UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "none"]
 
 
