@@ -107,6 +107,12 @@ class RunContext:
         )
 
     @property
+    def left_whole(self) -> tuple[str, ...]:
+        """What its user left whole, a line each."""
+        space = self.problem.space
+        return space.left.notes(self.request.selection, len(space.groups))
+
+    @property
     def passed_module(self) -> nn.Module | None:
         """A copy of the module that was passed in Python; None where a name builds it."""
         return self.origin.model if self.request.model.is_instance else None

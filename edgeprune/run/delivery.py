@@ -132,8 +132,7 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
     notes += [SEEN] if origin.seen_validation else []
-    space = context.problem.space
-    notes += space.left.notes(context.request.selection, len(space.groups))
+    notes += context.left_whole
     notes += context.time.told()
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":

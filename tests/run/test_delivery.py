@@ -8,11 +8,12 @@ from edgeprune.run import delivery
 from edgeprune.run.time_budget import TimeBudget
 
 
-def context(*, seen=False):
+def context(*, seen=False, left_whole=()):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
         request=SimpleNamespace(strategy="joint"),
         time=TimeBudget(),
+        left_whole=left_whole,
     )
 
 
@@ -38,6 +39,11 @@ def test_what_must_be_known_is_noted(seen, verdicts, accuracy, words):
     notes = delivery._notes(context(seen=seen), report(*verdicts), accuracy)
     assert len(notes) == len(words)
     assert all(part in note for part, note in zip(words, notes, strict=True))
+
+
+def test_what_was_left_whole_is_noted():
+    found = delivery._notes(context(left_whole=("keep conv1: ...",)), report(), KEPT)
+    assert found == ("keep conv1: ...",)
 
 
 def test_the_steps_to_the_lowest_latency_are_one_note():
