@@ -126,6 +126,8 @@ def _row(param: Any, context: typer.Context) -> str:
     flag = getattr(param, "is_flag", False)
     kind = "" if flag else _value(param, context)
     value = getattr(param.default, "value", param.default)
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
     unsaid = flag or value is None or callable(value)
     default = "required" if param.required else "" if unsaid else f"`{value}`"
     help_text = " ".join((param.help or "").split()).replace("|", "\\|")

@@ -166,3 +166,15 @@ def write(folder, **files):
         elif each is not None:
             path.write_text(json.dumps(each))
     return folder
+
+
+def several(folder, *names):
+    """A run folder for several targets, with a run of each; the last has of the others."""
+    requests = {name: REQUEST | {"target": {**REQUEST["target"], "name": name}} for name in names}
+    for name, request in requests.items():
+        write(folder / name, run=record(request=request))
+    lines = [{"target": name, "folder": name, "shared": []} for name in names]
+    lines[-1]["shared"] = ["of 9 F1 scores 5"]
+    whole = {"schema": "edgeprune.run/1", "status": "done", "requests": requests, "targets": lines}
+    (folder / "run.json").write_text(json.dumps(whole))
+    return folder

@@ -1,6 +1,6 @@
 """Networks in Python: ``edgeprune.load`` and ``edgeprune.slim``; both need torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,6 +43,8 @@ def slim(
     ratio: float | None = None,
     images: "Tensor | None" = None,
     order: Literal["wavelet", "l1"] | None = None,
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
 ) -> "nn.Module":
     """A slim copy of a network, to be trained further by the caller; nothing is measured.
 
@@ -58,18 +60,30 @@ def slim(
             to a multiple of 8; no branch is dropped. One of ``widths`` and ``ratio`` is needed.
         images: Some hundred images (N, C, H, W) as the network takes them; labels are not used.
         order: ``wavelet`` or ``l1``, whatever there is.
+        keep: Globs of names of modules, such as ``layer1.*``: every channel that these layers
+            make stays, with all that are coupled with it, and their branches are not dropped.
+        only: Globs of the only layers that are pruned; a group of coupled layers is, where all
+            of those that make its channels are named.
 
     Returns:
         The slim network, on the device and in the mode of ``model``; nothing is shared with it.
 
     Raises:
-        InputError: neither or both of ``widths`` and ``ratio``, or one that cannot be.
+        InputError: neither or both of ``widths`` and ``ratio``, or one that cannot be, or
+            ``keep`` or ``only`` name no layer, or leave nothing to prune.
         MachineError: torch or PyWavelets is not installed.
     """
     needs_search("edgeprune.slim", ("torch", "pywt"))
     from edgeprune.prune.slimming.by_widths import slim_to
+    from edgeprune.prune.space.selection import Selection
 
     wanted = ratio if widths is None else widths
     if wanted is None or (widths is not None and ratio is not None):
         raise InputError("slim takes one of widths= (by group) and ratio= (share of channels)")
-    return slim_to(model, example, wanted, images, order)
+    selection = Selection(keep=globs(keep), only=globs(only))
+    return slim_to(model, example, wanted, images, order, selection)
+
+
+def globs(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One glob or several as a tuple."""
+    return (given,) if isinstance(given, str) else tuple(given)

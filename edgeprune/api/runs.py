@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
+from edgeprune.api.networks import globs
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.names import IN_MEMORY
 from edgeprune.prune.models.names import INSTANCE
@@ -70,6 +71,8 @@ def search(
     finalists: int | None = None,
     wavelet: str = "haar",
     genome: Literal["widths", "bits"] = "widths",
+    keep: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
     time_budget: float | None = None,
     seed: int = 0,
     compensate: Literal["auto", "refit", "fold", "none"] = "auto",
@@ -91,7 +94,7 @@ def search(
     """Search, slim, fine-tune, export and measure, as ``edgeprune search`` does.
 
     Options that are not listed here are those of the command, with its defaults. One model a
-    call: ``--family`` is the command's.
+    call: ``--family`` and several targets are the command's.
 
     Args:
         model: A name as of ``--model``, or a module, which is copied and left as it is: its
@@ -126,6 +129,8 @@ def search(
         finalists: Number of networks to distil before one is chosen.
         wavelet: Wavelet of the wavelet criterion.
         genome: What the strategy gwcs evolves.
+        keep: Globs of names of modules that stay whole, as of ``edgeprune.slim``.
+        only: Globs of the only layers that are pruned, likewise.
         time_budget: Longest time of the whole run in seconds.
         seed: Seed of every random choice.
         compensate: How layers that stay take over what was removed.
@@ -177,6 +182,8 @@ def search(
         finalists=finalists,
         wavelet=wavelet,
         genome=genome,
+        keep=globs(keep),
+        only=globs(only),
         time_budget=time_budget,
         seed=seed,
         compensate=compensate,

@@ -49,8 +49,20 @@ def root(context: typer.Context) -> None:
     except InputError as error:  # the reports that the command line names hear of it
         report_usage(sys.argv[1:], str(error), error.exit_code)
         raise
+    _listed(context.command, found)
     context.default_map = found
     context.obj = Configuration(file)
+
+
+def _listed(group: Any, tables: dict[str, Any]) -> None:
+    """A text for an option that may be given several times is one of them."""
+    for name, command in group.commands.items():
+        table = tables.get(name, {})
+        for param in command.params:
+            if getattr(param, "multiple", False) and isinstance(table.get(param.name), str):
+                table[param.name] = [table[param.name]]
+        if hasattr(command, "commands"):
+            _listed(command, table)
 
 
 def _options(group: Any, path: str = "") -> Iterator[tuple[str, set[str]]]:

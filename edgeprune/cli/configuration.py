@@ -49,9 +49,11 @@ def rows(context: Any) -> list[tuple[str, str, str]]:
 
 
 def _profile(target: Any) -> dict[str, Any]:
-    """The profile as plain content; empty where a command has none."""
+    """The profile as plain content; empty where a command has none, or several."""
     from edgeprune.target import load_target
 
+    if isinstance(target, list) and len(target) == 1:
+        target = target[0]
     return load_target(target).model_dump(by_alias=True) if isinstance(target, str) else {}
 
 

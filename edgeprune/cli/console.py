@@ -1,5 +1,6 @@
 """Prints tables and summaries in a terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ from edgeprune.text import shortened
 
 if TYPE_CHECKING:
     from edgeprune.deploy.table.probe import ProbeReport
+    from edgeprune.prune.space.selection import LeftWhole
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family, Member
     from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome, Row
     from edgeprune.run.request import Request
+    from edgeprune.run.targets import Targets
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -54,20 +57,24 @@ def show_runs(runs: "Sequence[Listed]") -> None:
             _console().print(shortened(f"{run.folder}: {run.reason}", " ..."), soft_wrap=True)
 
 
-def show_channels(trace: "Trace") -> None:
-    """Print one row a channel group, and one line for each place that could not be followed."""
+def show_channels(trace: "Trace", left: "LeftWhole", notes: Sequence[str]) -> None:
+    """Print one row a channel group, what was left whole, and what could not be followed."""
     rows = [
         (
             group.name,
             str(group.width),
             str(group.stage),
             group.block or "",
-            "yes" if group.droppable else "",
+            "yes" if group.droppable and group.block not in left.branches else "",
             str(len(group.slices)),
+            *(["whole" if group.name in left.groups else ""] if notes else []),
         )
         for group in trace.groups
     ]
-    table(("group", "width", "stage", "block", "droppable", "tensors"), rows)
+    headings = ("group", "width", "stage", "block", "droppable", "tensors")
+    table((*headings, *(["left"] if notes else [])), rows)
+    for note in notes:
+        _console().print(note, soft_wrap=True)
     for place in trace.unfollowed:
         line = f"kept whole: {place.node} ({place.source}): {place.reason}"
         _console().print(line, soft_wrap=True)
@@ -143,6 +150,35 @@ def show_family(family: "Family", request: "Request", target: str) -> None:
     _console().print("\n".join(["", *lines]), soft_wrap=True)
 
 
+def show_targets(found: "Targets", targets: Sequence[str]) -> None:
+    """Print one line a model of each target, what was shared, and how each is checked again."""
+    rows, lines, following = list[tuple[str, ...]](), list[str](), list[str]()
+    for run, target in zip(found.runs, targets, strict=True):
+        for member in run.members:
+            where = str(member.folder.relative_to(found.folder))
+            rows.append((run.name, *_member_cells(member)[:-1], where))
+            if member.outcome is None:
+                lines.append(f"{run.name} {member.latency:g}x not reached: {member.reason}")
+                continue
+            verdicts = member.outcome.report.verdicts
+            lines += [f"{run.name} {v.message}" for v in verdicts if v.outcome != "met"]
+            own = run.request.within(member.latency) if run.request.family else run.request
+            following.append(f"  {next_steps.check(member.outcome, own, target)}")
+        if run.found is None:
+            rows.append((run.name, *[""] * 7, "failed", run.name))
+            lines.append(f"{run.name} failed: {run.reason}")
+        lines += [f"note: {run.name}: {said}" for said in run.shared]
+    headings = ("target", "asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict")
+    table((*headings, "folder"), rows)
+    met = [run for run in found.runs if run.found and run.exit_code == 0]
+    lines += [
+        f"verdict: {len(met)} of {len(found.runs)} targets met; the run lies in {found.folder}",
+        *_drawn(found.folder),
+        *(["next:", *following] if following else []),
+    ]
+    _console().print("\n".join(["", *lines]), soft_wrap=True)
+
+
 def _drawn(folder: Path) -> list[str]:
     """Where the report is, if it could be drawn."""
     path = folder / "report.html"
@@ -161,16 +197,18 @@ def _latency(rows: "Mapping[str, Row]") -> "Row":
 
 
 def _member_cells(member: "Member") -> tuple[str, ...]:
-    asked, folder = f"{member.latency:g}x", member.folder.name
+    asked = "" if math.isinf(member.latency) else f"{member.latency:g}x"
+    folder = member.folder.name
     if member.outcome is None:
         return (asked, "", "", "", "", "", "", "not reached", folder)
     row = {row.name: row for row in member.outcome.rows}
     latency, accuracy = _latency(row), row["accuracy"]
-    verdicts = {verdict.name: verdict for verdict in member.outcome.report.verdicts}
-    ratio = verdicts["latency"].value
+    judged = {verdict.name: verdict.value for verdict in member.outcome.report.verdicts}
+    ratio, predicted = judged.get("latency"), "" if "latency" in row else " predicted"
+    ratio = latency.slim / latency.dense if ratio is None else ratio
     return (
         asked,
-        f"{latency.slim / latency.dense:.3f}x predicted" if ratio is None else f"{ratio:.3f}x",
+        f"{ratio:.3f}x{predicted}",
         f"{latency.slim:.3f} ms",
         f"{accuracy.slim:.2f} %",
         f"{accuracy.dense - accuracy.slim:.2f}",

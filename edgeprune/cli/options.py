@@ -72,6 +72,24 @@ Classes = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Names of layers that stay whole, such as 'layer1.*'; may be given several times. "
+        "Layers whose channels are coupled with theirs stay whole, too.",
+        rich_help_panel=WHAT,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Names of the only layers that are pruned; may be given several times. Coupled "
+        "layers are, where all of them are named.",
+        rich_help_panel=WHAT,
+    ),
+]
 Precision = Annotated[
     choices.NumberFormat | None,
     typer.Option(

@@ -8,24 +8,27 @@ if TYPE_CHECKING:
     from edgeprune.deploy.table.carried import Carried
     from edgeprune.deploy.table.probe import ProbeReport
     from edgeprune.export.sealed_file import Shipped
+    from edgeprune.prune.space.selection import LeftWhole
     from edgeprune.prune.tracing.trace import Trace
     from edgeprune.run.family import Family
     from edgeprune.run.finetune import FinetuneResult
     from edgeprune.run.listing import Listed
     from edgeprune.run.outcome import Outcome
+    from edgeprune.run.targets import Targets
     from edgeprune.target import TargetProfile
 
 
-def channels(trace: "Trace") -> dict[str, Any]:
-    """The channel groups of a network, and the places that could not be followed."""
+def channels(trace: "Trace", left: "LeftWhole") -> dict[str, Any]:
+    """The channel groups of a network, what is left whole, and what could not be followed."""
     groups = [
         {
             "name": group.name,
             "width": group.width,
             "stage": group.stage,
             "block": group.block,
-            "droppable": group.droppable,
+            "droppable": group.droppable and group.block not in left.branches,
             "tensors": len(group.slices),
+            "left_whole": left.groups.get(group.name),
         }
         for group in trace.groups
     ]
@@ -123,6 +126,22 @@ def family(found: "Family") -> dict[str, Any]:
         known = {"latency": member.latency, "reason": member.reason or None}
         members.append({**known, "verdict": "not reached", **own, "exit_code": member.exit_code})
     return {"folder": str(found.folder), "exit_code": found.exit_code, "members": members}
+
+
+def targets_run(found: "Targets") -> dict[str, Any]:
+    """What a search for several targets came to."""
+    from edgeprune.run.family import Family
+
+    runs = []
+    for run in found.runs:
+        own: dict[str, Any] = {"verdict": "failed", "reason": run.reason}
+        if isinstance(run.found, Family):
+            own = family(run.found)
+        elif run.found is not None:
+            own = outcome(run.found)
+        known = {"target": run.name, "device": run.request.device, "shared": list(run.shared)}
+        runs.append({**known, **own, "exit_code": run.exit_code})
+    return {"folder": str(found.folder), "exit_code": found.exit_code, "targets": runs}
 
 
 def export(shipped: "Shipped") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeprune.errors import InputError, MachineError
 from edgeprune.files import write_whole
 from edgeprune.report.records import Run
-from edgeprune.report.run_files import read_run
+from edgeprune.report.run_files import read_runs
 from edgeprune.text import one_line
 
 NAME = "report.html"
@@ -36,7 +36,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise MachineError(
             f'a report needs {missing[0]}, which is not installed: pip install "edgeprune[search]"'
         )
-    runs = _told_apart([read_run(folder) for folder in folders])
+    runs = _told_apart([run for folder in folders for run in read_runs(folder)])
     inside = folders[0] / NAME if len(folders) == 1 else Path(COMPARISON)
     path = output or inside
     _refuse_other(path)

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeprune.prune.search.strategies.names import LEAST
@@ -28,7 +28,11 @@ RULES = ("uniform", "l1", "bn", "taylor", "depth")
 
 
 def search_command(
-    request: Mapping[str, Any], *, strategy: str = "", latency: float | None = None
+    request: Mapping[str, Any],
+    *,
+    strategy: str = "",
+    latency: float | None = None,
+    together: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The ``edgeprune search`` that asks for the same again.
 
@@ -40,9 +44,12 @@ def search_command(
         request: ``request`` of run.json; what it lacks is left out.
         strategy: Another strategy in place of the request's.
         latency: Another limit on the latency ratio; the family and milliseconds give way.
+        together: The requests for all targets of one run, this one among them.
     """
+    request = _common(request, together)
     words = ["edgeprune", "search"]
-    words += _option("--target", _at(request, "target", "name"))
+    for one in together or (request,):
+        words += _option("--target", _at(one, "target", "name"))
     words += _number_format(request)
     words += _option("--model", _at(request, "model", "name"))
     for name, value in _mapping(request, "model", "kwargs").items():
@@ -50,11 +57,9 @@ def search_command(
     words += _option("--weights", request.get("weights"))
     words += ["--new-head"] if request.get("new_head") is True else []
     words += _option("--data", request.get("source"))
-    for flag, name in (("--mean", "mean"), ("--std", "std")):
-        values = _at(request, "normalisation", name)
-        if isinstance(values, list):
-            words += [flag, *map(_text, values)]
+    words += _normalisation(request)
     words += _option("--image-size", _sides(request.get("size")))
+    words += _named(request)
     words += _limits(request, latency)
     strategy = strategy or request.get("strategy", "")
     words += _option("--strategy", strategy or None)
@@ -71,8 +76,36 @@ def search_command(
     for name, flag in RECIPE.items():
         words += _option(flag, _at(request, "recovery", name))
     words += _option("--seed", _at(request, "search", "seed"))
-    words += _device(request)
+    words += _devices(together) if together else _device(request)
     return search_call(words) if has_no_command(words) else shlex.join(words)
+
+
+def _common(
+    request: Mapping[str, Any], together: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """What the requests for several targets have in common; the rest is from their profiles."""
+    found = dict(request)
+    for other in together:
+        budget = _mapping(found, "budget")
+        found["budget"] = {
+            name: limit
+            for name, limit in budget.items()
+            if _mapping(other, "budget").get(name, math.nan) == limit
+        }
+        if other.get("size") != found.get("size"):
+            found["size"] = None
+        if not _number_format(other):
+            found["target"] = None  # its name is not asked for here
+    return found
+
+
+def _devices(together: Sequence[Mapping[str, Any]]) -> list[str]:
+    words = []
+    for one in together:
+        if _device(one):
+            name, device = _at(one, "target", "name"), one.get("device")
+            words += ["--device", f"{name}={device}"]
+    return words
 
 
 def check_command(
@@ -119,6 +152,25 @@ def _number_format(request: Mapping[str, Any]) -> list[str]:
     """Said where it is not the usual one: the profile of that name may run another."""
     mode = _at(request, "target", "precision", "mode")
     return ["--precision", "int8"] if mode == "int8" else []
+
+
+def _normalisation(request: Mapping[str, Any]) -> list[str]:
+    words = []
+    for name in ("mean", "std"):
+        values = _at(request, "normalisation", name)
+        if isinstance(values, list):
+            words += [f"--{name}", *map(_text, values)]
+    return words
+
+
+def _named(request: Mapping[str, Any]) -> list[str]:
+    """Layers that stay whole, or that alone are pruned."""
+    words = []
+    for name in ("keep", "only"):
+        globs = request.get(name)
+        for glob in globs if isinstance(globs, list) else ():
+            words += [f"--{name}", _text(glob)]
+    return words
 
 
 def _limits(request: Mapping[str, Any], latency: float | None) -> list[str]:

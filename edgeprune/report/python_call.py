@@ -55,6 +55,8 @@ def _value(name: str, values: Sequence[str]) -> str:
     if name == "model_arg":
         pairs = (value.partition("=") for value in values)
         return "{" + ", ".join(f"{key!r}: {_plain(value)}" for key, _, value in pairs) + "}"
+    if name in ("keep", "only"):
+        return repr(tuple(values))
     if name == "image_size":
         values = values[0].split("x")
     if len(values) > 1 or name in ("mean", "std"):

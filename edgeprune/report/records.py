@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.table.stand_in import StandIn
 from edgeprune.deploy.timing.samples import PairedEpoch
+from edgeprune.target import NAME
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Attempts = tuple[tuple[PairedEpoch, ...], ...]
@@ -56,6 +57,13 @@ class Step(_Record):
     lost_points: Finite | None = None
 
 
+class Searched(_Record):
+    """One line of a run for several targets; its folder lies in the run's."""
+
+    target: str
+    shared: tuple[str, ...] = ()
+
+
 class Record(_Record):
     """run.json."""
 
@@ -71,6 +79,8 @@ class Record(_Record):
     family: tuple[Member, ...] = ()
     walk: tuple[Step, ...] = ()
     stand_in: StandIn | None = None
+    requests: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any]] = {}
+    targets: tuple[Searched, ...] = ()
     reason: str = ""
 
 
@@ -161,6 +171,8 @@ class Run:
         ended: Time of the last.
         lacking: One line for each file that is missing or damaged.
         files: Names of the files in the folder.
+        together: Of a run for several targets the requests of all, in order.
+        shared: What it has from the searches for other targets, a line each.
     """
 
     name: str
@@ -173,6 +185,8 @@ class Run:
     ended: str
     lacking: tuple[str, ...]
     files: tuple[str, ...]
+    together: tuple[dict[str, Any], ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def request(self) -> dict[str, Any]:

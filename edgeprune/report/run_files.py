@@ -19,6 +19,20 @@ MOST_ROWS = 20_000
 T = TypeVar("T")
 
 
+def read_runs(folder: Path) -> list[Run]:
+    """Read a run folder; of one for several targets the folder of each.
+
+    Raises:
+        InputError: it is no run folder.
+    """
+    run = read_run(folder)
+    found = []
+    for name in run.record.requests:
+        if (folder / name / "run.json").is_file():
+            found.append(read_run(folder / name))
+    return found or [run]
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder.
 
@@ -36,6 +50,7 @@ def read_run(folder: Path) -> Run:
     if (folder / "tried.csv").exists():  # a pruning rule scores nothing, and leaves none
         tried = _optional(folder, "tried.csv", _tried, lacking) or ()
     times = _optional(folder, "events.jsonl", _times, lacking) or ("", "")
+    whole = _whole(folder, record)
     return Run(
         name=one_line(folder.resolve().name),
         path=folder,
@@ -47,7 +62,22 @@ def read_run(folder: Path) -> Run:
         ended=times[1],
         lacking=tuple(lacking),
         files=tuple(sorted(path.name for path in folder.iterdir() if path.is_file())[:100]),
+        together=tuple(whole.requests.values()),
+        shared=next((t.shared for t in whole.targets if t.target == folder.resolve().name), ()),
     )
+
+
+def _whole(folder: Path, record: Record) -> Record:
+    """The record of the run for several targets that a folder lies in; else its own."""
+    folder = folder.resolve()
+    if (folder.parent / "run.json").is_file():
+        try:
+            above = _record(folder.parent)
+        except InputError:
+            return record
+        if above.requests.get(folder.name, {}).get("target") == record.request.get("target"):
+            return above
+    return record
 
 
 def _record(folder: Path) -> Record:

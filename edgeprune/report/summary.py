@@ -133,7 +133,8 @@ def _of_several(runs: Sequence[Run]) -> Headline:
     machines = {_machine(made.check) for run in runs for made in run.models if made.check}
     if len(machines) > 1:
         detail += " They were measured on different machines: compare ratios, not milliseconds."
-    return Headline(outcome="", title=f"{len(runs)} runs compared", detail=detail)
+    kind = "targets" if all(len(run.together) > 1 for run in runs) else "runs"
+    return Headline(outcome="", title=f"{len(runs)} {kind} compared", detail=detail)
 
 
 def tiles(run: Run) -> tuple[Tile, ...]:
@@ -154,9 +155,7 @@ def tiles(run: Run) -> tuple[Tile, ...]:
         found.append(Tile(name="Test accuracy", value=f"{accuracy.slim:.2f} %", detail=points))
     for name in ("MACs", "params", "file size"):
         if (row := results.get(name)) and row.dense > 0:
-            label = (
-                "File size" if name == "file size" else name.capitalize().replace("Macs", "MACs")
-            )
+            label = name if name == "MACs" else name.capitalize()
             found.append(Tile(name=label, value=_times(row), detail=_counts(row)))
     return tuple(found)
 
@@ -218,6 +217,7 @@ def notes(runs: Sequence[Run]) -> tuple[str, ...]:
         if made.check and made.check.health:
             found += [before + doubt for doubt in made.check.health.doubts]
     for run in runs:
+        found += [f"{run.name}: {line}" for line in run.shared]
         not_reached = [m for m in run.record.family if m.reason]
         found += [f"{m.latency:g}x was not reached: {m.reason}" for m in not_reached]
     return tuple(dict.fromkeys(found))
@@ -275,7 +275,7 @@ def _health(check: Report) -> str:
 
 def commands(run: Run) -> list[tuple[str, str]]:
     """What repeats the run, and what judges its models again."""
-    found = [("Repeat this run", command_line.search_command(run.request))]
+    found = [("Repeat this run", command_line.search_command(run.request, together=run.together))]
     for made in run.models:
         if made.check:
             # A page is passed on: of the absolute path it has the name alone, as run.json has.

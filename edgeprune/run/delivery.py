@@ -23,9 +23,9 @@ from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.training.evaluation import kept_answers, paired, top1
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, PREDICTED, RESULT, Outcome, PrunedModel, Row
-from edgeprune.run.setup import RunContext
 from edgeprune.target import Budget
 
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves
@@ -142,6 +142,7 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     splits = context.images.splits
     notes += [splits.told] if splits and splits.told else []
     notes += [SEEN] if origin.seen_validation else []
+    notes += context.left_whole
     notes += context.time.told()
     lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
     if lost and lost.outcome == "missed":
@@ -204,7 +205,7 @@ def _records(
         replace(record, history={**history, **dense_counts}),
         replace(
             record,
-            plan=chosen.plan(record.model).to_plain(),
+            plan=context.plan(chosen).to_plain(),
             state_dict=model.recovered.model.state_dict(),
             history=slim_history,
         ),

@@ -186,9 +186,11 @@ def _move(folder: Path, to: Path) -> None:
 
 
 def _written(folder: Path) -> list[Path]:
-    """What runs wrote in a folder: files and folders by their names, models of a family."""
+    """What runs wrote in a folder: files and folders by their names, those of members."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    members = [p for p in inside if MEMBER.fullmatch(p.name) and (p / "run.json").is_file()]
+    targets = _known(folder).get("requests", {})
+    named = [p for p in inside if MEMBER.fullmatch(p.name) or p.name in targets]
+    members = [p for p in named if (p / "run.json").is_file()]
     return [p for p in inside if p.name in (*FILES, SEARCH)] + members
 
 

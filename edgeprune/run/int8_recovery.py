@@ -11,7 +11,7 @@ from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.loop import Setting
 from edgeprune.prune.training.quantisation_aware import train_rounded
-from edgeprune.run.setup import RunContext
+from edgeprune.run.context import RunContext
 
 
 def quantised(

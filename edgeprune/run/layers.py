@@ -6,8 +6,8 @@ import numpy as np
 
 from edgeprune.arrays import Widths
 from edgeprune.prune.search.evaluation.problem import Problem
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.setup import RunContext
 
 NAME = "layers.json"
 SCHEMA = "edgeprune.layers/1"

@@ -22,7 +22,8 @@ class Listed:
         target: Name of the target profile.
         strategy: How channels were chosen.
         verdict: ``met``, ``missed``, ``inconclusive``; of a run without one its status:
-            ``running``, ``interrupted``, ``failed``, ``damaged``. Of a family how many were met.
+            ``running``, ``interrupted``, ``failed``, ``damaged``. Of a family or of several
+            targets how many were met.
         latency: Ratio of the medians in ms, slim over dense; None where there is none.
         accuracy_drop: Percentage points lost on the test images; None where there is none.
         reason: Why it has no verdict, as far as it is known.
@@ -77,7 +78,7 @@ def _listed(path: Path) -> Listed:
 
 
 def _verdict(content: dict[str, Any]) -> str:
-    members = content.get("family")
+    members = content.get("family", content.get("targets"))
     if content.get("status") == "done" and isinstance(members, list):
         met = [m for m in members if isinstance(m, dict) and m.get("verdict") == "met"]
         return f"{len(met)} of {len(members)} met"

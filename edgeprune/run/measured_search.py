@@ -163,7 +163,7 @@ def settle(
     slow: Candidate | None = None  # one that keeps the limits with more room than it needs
     for _ in range(ATTEMPTS):
         choice = search(tight)
-        _refuse_missed_counts(choice, limits)
+        _refuse_missed_counts(choice, limits, problem)
         network = slim(problem.trace, choice.plan(problem.model))
         candidate = Candidate(choice, timing.ratio(network, limits.latency), tight)
         yield candidate
@@ -190,7 +190,7 @@ def settle(
         tight = replace(tight, latency=max(lowest, tighter))
     raise UnreachedError(
         f"strategy {name} does not reach latency {limits.latency:g}x: the best that can be had "
-        f"is {best:.3f}x (measured)",
+        f"is {best:.3f}x (measured){_held(problem)}",
         "latency",
         best,
     )
@@ -240,24 +240,34 @@ def refuse_out_of_reach(problem: Problem, limits: Limits) -> None:
     doubt = np.array([1 + problem.latency_error, 1.0, 1.0])
     for row, least, limit in zip(_COSTS, floor(problem), limits.vector() * doubt, strict=True):
         if least > limit:
-            raise _beyond(row, getattr(limits, row[1]), "no widths on the grid bring", least)
+            raise _beyond(
+                row, getattr(limits, row[1]), "no widths on the grid bring", least, problem
+            )
 
 
-def _refuse_missed_counts(choice: Choice, limits: Limits) -> None:
+def _refuse_missed_counts(choice: Choice, limits: Limits, problem: Problem) -> None:
     """Nothing is trained, or even measured, that is known to miss what was asked."""
     counted = list(zip(_COSTS, choice.ratios, limits.vector(), strict=True))[1:]
     for row, share, limit in counted:
         if share > limit:
-            raise _beyond(row, limit, "the search did not bring", share)
+            raise _beyond(row, limit, "the search did not bring", share, problem)
 
 
-def _beyond(row: tuple[str, str], limit: float, who: str, best: float) -> UnreachedError:
+def _beyond(
+    row: tuple[str, str], limit: float, who: str, best: float, problem: Problem
+) -> UnreachedError:
     return UnreachedError(
         f"{who} {row[0]} down to {limit:g}x of the dense model: the best that can be had is "
-        f"{best:.3f}x (predicted)",
+        f"{best:.3f}x (predicted){_held(problem)}",
         row[1],
         best,
     )
+
+
+def _held(problem: Problem) -> str:
+    """What of the network could not give way, as its user asked."""
+    groups = problem.space.left.groups
+    return f" with {len(groups)} channel groups left whole" if groups else ""
 
 
 def floor(problem: Problem) -> Floats:

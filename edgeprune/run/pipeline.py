@@ -11,6 +11,8 @@ from edgeprune.progress import Progress, silent
 from edgeprune.report.command import write_report
 from edgeprune.run import folder as run_folder
 from edgeprune.run import layers
+from edgeprune.run.basis import Shared
+from edgeprune.run.context import RunContext
 from edgeprune.run.delivery import deliver
 from edgeprune.run.family import Family, make_family, recall_family
 from edgeprune.run.folder import RunFolder
@@ -19,7 +21,7 @@ from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Passed, Request, refuse_other
-from edgeprune.run.setup import RunContext, Serve, set_up
+from edgeprune.run.setup import Serve, set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
 
@@ -27,7 +29,10 @@ MARGIN_MS = 0.03  # how far the median may drift between the first measurement a
 
 
 def run_search(
-    request: Request, progress: Progress = silent, passed: Passed | None = None
+    request: Request,
+    progress: Progress = silent,
+    passed: Passed | None = None,
+    shared: Shared | None = None,
 ) -> Outcome | Family:
     """Search, slim, fine-tune, export and judge.
 
@@ -35,6 +40,7 @@ def run_search(
         request: What is wanted.
         progress: Called as each step goes on.
         passed: A module, images or both in place of those that the request names.
+        shared: What searches for other targets have made ready and found out.
 
     Raises:
         InputError: something in the request does not fit; no run folder is left behind.
@@ -43,6 +49,7 @@ def run_search(
     """
     if passed and (request.workers or request.scheduler):
         raise InputError("workers cannot be given a module or images; name them, or leave workers")
+    shared = shared or Shared(passed=passed or Passed())
     folder = _folder(request)
     if request.resume and (finished := recall(folder) or recall_family(folder)):
         return finished
@@ -52,7 +59,7 @@ def run_search(
         _recorded(folder, request, time),
         _workers(request, folder, progress) as serve,
     ):
-        context = set_up(request, folder, progress, time, passed, serve)
+        context = set_up(request, folder, progress, time, serve, shared)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
@@ -64,6 +71,10 @@ def _folder(request: Request) -> RunFolder:
     """A new run folder, or the one of the run that is to go on."""
     if request.resume:
         folder = run_folder.reopen(request.out)
+        if "requests" in folder.read():
+            raise InputError(
+                f"{folder.path} holds a run for several targets; name all of them to go on"
+            )
         refuse_other(request, folder.read()["request"], folder.path)
         return folder
     return run_folder.create(
@@ -140,13 +151,13 @@ def _draw(folder: RunFolder) -> None:
 def _refuse_other_basis(context: RunContext) -> None:
     """What an unfinished run knows holds for its dense model and its images alone."""
     folder = context.folder
-    known = folder.read().get("basis", context.basis)
-    if known != context.basis:
+    known = folder.read().get("basis", context.basis.digest)
+    if known != context.basis.digest:
         raise InputError(
             f"{folder.path} holds a run on another dense model or other images; give those, or "
             "name another folder"
         )
-    folder.record(basis=context.basis)
+    folder.record(basis=context.basis.digest)
 
 
 def _single(pruner: Pruner) -> Outcome:
@@ -155,7 +166,7 @@ def _single(pruner: Pruner) -> Outcome:
     budget = request.judged_by()
     if request.only_accuracy:
         model = fastest_that_keeps_accuracy(pruner)
-        plan = model.chosen.choice.plan(context.problem.model)
+        plan = context.plan(model.chosen.choice)
         layers.write(context, context.folder, model.chosen.choice.widths)
         context.folder.write("plan.json", plan.to_plain())  # each step has its own in its folder
     elif request.latency_ms is not None:

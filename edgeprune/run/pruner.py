@@ -10,6 +10,7 @@ from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.documents import read_json, typed
 from edgeprune.progress import Progress, prefixed, renamed
 from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.search.evaluation.scores import tally
 from edgeprune.prune.search.strategies import names, registry
 from edgeprune.prune.search.strategies.controls import Uniform
 from edgeprune.prune.slimming.compensation import Compensated, compensate
@@ -23,11 +24,11 @@ from edgeprune.prune.training.loop import Setting, train, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
 from edgeprune.run import front_csv, layers, measured_search, tried_csv
+from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.int8_recovery import quantised
 from edgeprune.run.measured_search import Candidate, Search, UnreachedError
 from edgeprune.run.outcome import PrunedModel, Recovered
-from edgeprune.run.setup import RunContext
 from edgeprune.text import digest
 
 RECOVERY = "recovery.pt"
@@ -104,7 +105,7 @@ class Pruner:
         chosen = found[-1]
         self._write_front(found, limits, reached=True)
         layers.write(context, folder, chosen.choice.widths)
-        plan = chosen.choice.plan(context.problem.model)
+        plan = context.plan(chosen.choice)
         folder.write("plan.json", plan.to_plain())
         folder.record(chosen=_plain(chosen))
         return chosen
@@ -114,7 +115,9 @@ class Pruner:
         folder.record(time=self.context.time.to_plain())
         if evaluator := vars(problem).get("evaluator"):  # a strategy that scores has made one
             asked = problem.effort.evaluations
-            folder.record(evaluations={"asked": asked, "scored": evaluator.evaluated})
+            counts = {"asked": asked, "scored": evaluator.evaluated}
+            by_kind = {"by score": tally(evaluator.scored)} if self.context.beside else {}
+            folder.record(evaluations=counts | by_kind)
         made = front_csv.Attempt(limits, tuple(found), reached, self.context.request.strategy)
         front_csv.add(folder.path, self.search, made)
         tried_csv.write(folder.path, problem)
@@ -136,11 +139,11 @@ class Pruner:
     def _recovered(self, chosen: Candidate, folder: RunFolder, progress: Progress) -> Recovered:
         """Slim, recalibrate, distil; an interrupted training goes on."""
         context, images = self.context, self.context.images
-        plan = chosen.choice.plan(context.problem.model)
+        plan = context.plan(chosen.choice)
         start = self._compensated(plan)
         before = evaluate(start.model, images.val).accuracy
         recipe = self._affordable(folder)
-        task = {"plan": digest(plan.model_dump_json()), "basis": context.basis}
+        task = {"plan": digest(plan.model_dump_json()), "basis": context.basis.digest}
         setting = Setting(
             teacher=context.dense.model,
             progress=renamed(progress, "fine-tuning"),

@@ -25,6 +25,7 @@ from edgeprune.prune.search.evaluation.problem import GenomeKind
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.selection import Selection
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
@@ -60,6 +61,8 @@ class Request:
         compensate: How layers that stay take over what was removed before the fine-tuning;
             ``auto`` refits before a short one. ``none`` keeps the fold out of the search, too.
         genome: What ``gwcs`` evolves.
+        keep: Globs of layers that stay whole.
+        only: Globs of the only layers that are pruned; none lets all be.
         family: Latency ratios, falling; one model each. Empty for a single model.
         latency_ms: Median latency on the device; a limit of its own.
         time_budget: Seconds that the run may take; another may be given to go on with it.
@@ -91,6 +94,8 @@ class Request:
     strategy: str = names.DEFAULT
     compensate: Method | Literal["auto"] = "auto"
     genome: GenomeKind = "widths"
+    keep: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     family: tuple[float, ...] = ()
     latency_ms: float | None = None
     time_budget: float | None = None
@@ -120,6 +125,11 @@ class Request:
     def limits(self) -> Limits:
         """What a search has to keep."""
         return Limits(self.budget.latency, self.budget.macs, self.budget.params)
+
+    @property
+    def selection(self) -> Selection:
+        """The layers that were named to stay whole, or to be the only ones that are pruned."""
+        return Selection(keep=self.keep, only=self.only)
 
     @property
     def only_accuracy(self) -> bool:
@@ -179,6 +189,8 @@ def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> 
     asked = request.to_plain()
     _refuse_other_interface(asked, earlier, folder)
     for name in (*asked, *(name for name in earlier if name not in asked)):
+        if name not in earlier and not asked[name]:
+            continue  # not known to the version that began it, and not asked for now
         if name not in NOT_COMPARED and asked.get(name) != earlier.get(name):
             where, before, now = _difference(name, earlier.get(name), asked.get(name))
             raise InputError(

@@ -1,8 +1,8 @@
 """What a search can be asked for, with its defaults: the words of the command and of Python."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ from edgeprune.run import defaults
 from edgeprune.run.request import Request
 from edgeprune.target import load_target
 from edgeprune.target_overrides import with_precision
+from edgeprune.text import did_you_mean
 
 _Range = tuple[Callable[[float], bool], str]
 _RATIO: _Range = (
@@ -73,6 +74,8 @@ class SearchOptions:
     finalists: int | None = None
     wavelet: str = "haar"
     genome: GenomeKind = "widths"
+    keep: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     time_budget: float | None = None
     seed: int = 0
     compensate: Method | Literal["auto"] = "auto"
@@ -152,12 +155,59 @@ class SearchOptions:
             strategy=strategy,
             compensate=self.compensate,
             genome=self.genome,
+            keep=self.keep,
+            only=self.only,
             family=self.family,
             latency_ms=self.max_latency_ms,
             time_budget=self.time_budget,
             workers=self.workers,
             scheduler=self.scheduler,
         )
+
+
+def requests_of(
+    options: SearchOptions, targets: Sequence[str], devices: Sequence[str] = ()
+) -> tuple[Request, ...]:
+    """The request of a run for each of several targets, or for one.
+
+    Args:
+        options: What is asked of all of them.
+        targets: Names or paths of target profiles.
+        devices: Addresses: ``URI`` for all targets, or ``NAME=URI`` for the one of that name;
+            the others have that of their profile.
+
+    Raises:
+        InputError: a target twice, or a device of a target that is not asked for.
+    """
+    names = [load_target(target).name for target in targets]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--target {twice[0]} is given twice; each target has one search")
+    common, own = "", dict[str, str]()
+    for given in devices:
+        name, uri = _named_device(given, names)
+        if uri in ("", common) or name in own or (common and not name):
+            raise InputError(f"--device {given}: give one address, or one for each target")
+        if name:
+            own[name] = uri
+        else:
+            common = uri
+    return tuple(
+        replace(options, target=target, device=own.get(name, common) or None).request()
+        for target, name in zip(targets, names, strict=True)
+    )
+
+
+def _named_device(given: str, names: Sequence[str]) -> tuple[str, str]:
+    """The target and the address of ``NAME=URI``; of a plain address no target."""
+    name, equals, uri = given.partition("=")
+    if not equals or ":" in name:  # an address may hold the sign behind its scheme
+        return "", given
+    if name not in names:
+        raise InputError(
+            f"--device {given}: no target {name!r} is asked for{did_you_mean(name, names)}"
+        )
+    return name, uri
 
 
 def _refuse_other_than(name: str, value: str, known: tuple[Any, ...]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.files import write_whole
+from edgeprune.files import contents, write_whole
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.evaluation.scores import Scored
 
@@ -19,6 +19,7 @@ HEADINGS = (
     "predicted_latency_ratio",
     "rule",
     "seconds",
+    "shared",
     "widths",
 )
 
@@ -41,8 +42,26 @@ def write(folder: Path, problem: Problem) -> None:
     table.writerow(HEADINGS)
     for each, ratio, row in zip(scored, latency, widths.tolist(), strict=True):
         numbers = f"{each.score.loss:.4f}", f"{each.score.accuracy:.4f}", f"{ratio:.4f}"
-        seconds = f"{each.seconds:.1f}"
+        seconds, shared = f"{each.seconds:.1f}", "yes" if each.shared else ""
         table.writerow(
-            [each.kind, each.steps, *numbers, each.rule, seconds, " ".join(map(str, row))]
+            [each.kind, each.steps, *numbers, each.rule, seconds, shared, " ".join(map(str, row))]
         )
     write_whole(folder / NAME, lines.getvalue().encode())
+
+
+def scored_widths(folder: Path, groups: int) -> list[tuple[int, ...]]:
+    """Widths of the networks that the search of another run scored (F1), in order.
+
+    Args:
+        folder: Its run folder; none is known where it has no such file, or a damaged one.
+        groups: Number of channel groups.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return []
+    try:
+        table = csv.DictReader(io.StringIO(contents(path).decode(), newline=""))
+        rows = [tuple(map(int, row["widths"].split())) for row in table if row["score"] == "F1"]
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return []  # its scores are shared all the same, where both ask for the same network
+    return [row for row in rows if len(row) == groups]

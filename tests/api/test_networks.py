@@ -72,6 +72,17 @@ def test_with_images_the_wavelet_order_decides(dense, images):
     assert not torch.equal(weights["wavelet"], weights["l1"])
 
 
+def test_what_is_kept_stays_and_only_what_is_named_goes(dense):
+    small = edgeprune.slim(dense, EXAMPLE, ratio=0.5, keep="layer2.0.conv2")
+    assert small.get_submodule("layer2.1.conv2").out_channels == 32  # coupled with it
+    assert small.get_submodule("layer2.1.conv1").out_channels == 16
+    small = edgeprune.slim(dense, EXAMPLE, ratio=0.5, only=["layer3.*.conv1"])
+    found = {name: layer.out_channels for name, layer in small.named_modules() if "conv" in name}
+    assert {name for name in found if found[name] < dense.get_submodule(name).out_channels} == {
+        f"layer3.{block}.conv1" for block in range(3)
+    }
+
+
 def test_width_0_drops_a_branch(dense):
     small = edgeprune.slim(dense, EXAMPLE, widths={"layer1.1.conv1": 0})
     assert not [n for n, _ in small.named_modules() if n.startswith("layer1.1.conv")]
@@ -88,6 +99,13 @@ def test_width_0_drops_a_branch(dense):
         ({"widths": {"layer1.0.conv1": 17}}, "takes 0 to 16 channels, not 17"),
         ({"ratio": 0.5, "order": "wavelet"}, "pass images= or order='l1'"),
         ({"ratio": 0.5, "order": "bn"}, "unknown order 'bn'"),
+        ({"ratio": 0.5, "keep": "layr1.*"}, "near it: layer1.2, layer1.1, layer1.0"),
+        ({"ratio": 0.5, "only": ["layer2.0.conv2"]}, "leave nothing to prune"),
+        (
+            {"widths": {"layer2": 8}, "keep": "layer2.0.conv2"},
+            "group 'layer2' stays whole: keep names layer2.0.conv2, coupled with layer2.1.conv2",
+        ),
+        ({"widths": {"layer1.1.conv1": 0}, "keep": "layer1.1.conv2"}, "takes 1 to 16 channels"),
         ({"ratio": 0.5, "images": torch.zeros(3, 32, 32)}, "images must be (N, C, H, W)"),
     ],
 )

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgeprune.errors import InputError
 from edgeprune.run import pipeline
 from edgeprune.run.family import Family, Member
 from edgeprune.run.outcome import Outcome, Row
+from edgeprune.run.targets import TargetRun, Targets
 from edgeprune.target import RelativeBudget, load_target
 from edgeprune.target_overrides import with_budgets
 from tests.endings import refused
@@ -51,6 +53,28 @@ def test_channels_are_shown_as_a_table(run):
     assert row[:5] == ["layer1.0.conv1", "16", "0", "layer1.0", "yes"]
 
 
+def test_channels_show_what_names_would_leave_whole(run):
+    words = ("--keep", "layer2.0.conv2", "--only", "layer2", "--json", "c.json")
+    code, out, _ = run("channels", *words)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    ends = {line[0]: line[-1] for line in lines[:13] if line}
+    assert (ends["layer2"], ends["layer3"], ends["layer2.1.conv1"]) == ("whole", "whole", "6")
+    assert "layer2 stays whole: keep names layer2.0.conv2, coupled with layer2.1.conv2" in out
+    groups = {g["name"]: g for g in json.loads(Path("c.json").read_text())["groups"]}
+    assert groups["layer3"]["left_whole"] == "only does not name it"
+    assert (
+        groups["layer2.1.conv1"] | {"left_whole": None, "droppable": True}
+        == (groups["layer2.1.conv1"])
+    )
+
+
+@pytest.mark.parametrize("value", ['"layer2.0.conv2"', '["layer2.0.conv2"]'])
+def test_a_project_names_layers_too(run, tmp_path, value):
+    (tmp_path / "edgeprune.toml").write_text(f"[channels]\nkeep = {value}\n")
+    assert "keep layer2.0.conv2: left whole 1 of 12" in run("channels")[1]
+
+
 UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "none"]
 
 
@@ -61,6 +85,11 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         (["search", "--weights", "w.pt"], "--weights without --data"),
         (["search", "--weights", "none.pt", "--data", "digits"], "none.pt does not exist"),
         (["search", "--new-head"], "--new-head needs --weights"),
+        (
+            ["channels", "--keep", "layr1"],
+            "keep 'layr1' names no layer of resnet20; near it: layer1",
+        ),
+        (["search", "--only", "layer1.conv"], "near it: layer3.1.conv2"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
         (
             ["search", "--data", "nowhere"],
@@ -317,6 +346,78 @@ def test_a_family_is_one_table_and_its_worst_exit_code(run, monkeypatch):
     assert "runs/a/0.60/model.onnx" in checks[1]
     assert "--budget relative.latency=0.6" in checks[1]
     assert "--budget relative.accuracy_drop=none" in checks[1]
+
+
+def test_several_targets_are_one_table_and_their_worst_exit_code(run, monkeypatch):
+    folder, asked = Path("runs/a"), []
+
+    def search(requests, progress):
+        asked.extend(requests)
+        first, second, third = requests
+        models = (member(folder / "x86-gateway/0.60", 0.6, "missed"), None)
+        short = Member(0.1, folder / "x86-gateway/0.10", None, "the best is 0.356x")
+        family = Family(folder / "x86-gateway", (models[0], short))
+        return Targets(
+            folder,
+            (
+                TargetRun(request=first, found=member(folder / "mobile-cpu", 0.5, "met").outcome),
+                TargetRun(
+                    request=replace(second, family=(0.6, 0.1)),
+                    found=family,
+                    shared=("of 64 F1 scores 31",),
+                ),
+                TargetRun(request=third, found=None, reason="it does not answer", failed=3),
+            ),
+        )
+
+    monkeypatch.setattr("edgeprune.run.targets.search_targets", search)
+    words = [f"--target={name}" for name in ("mobile-cpu", "x86-gateway", "raspberry-pi-5")]
+    code, out, _ = run(
+        "search", *words, "--device", "raspberry-pi-5=ssh://pi@host", "--json", "r.json"
+    )
+    assert code == 3
+    assert [request.device for request in asked] == ["local://", "local://", "ssh://pi@host"]
+    lines = out.splitlines()
+    rows = [line.split() for line in lines[1:5]]
+    assert rows[0][:3] == ["mobile-cpu", "0.5x", "0.611x"]
+    assert [row[-2:] for row in rows] == [
+        ["met", "mobile-cpu"],
+        ["missed", "x86-gateway/0.60"],
+        ["reached", "x86-gateway/0.10"],
+        ["failed", "raspberry-pi-5"],
+    ]
+    assert "x86-gateway 0.1x not reached: the best is 0.356x" in lines
+    assert "raspberry-pi-5 failed: it does not answer" in lines
+    assert "note: x86-gateway: of 64 F1 scores 31" in lines
+    assert "verdict: 1 of 3 targets met; the run lies in runs/a" in lines
+    checks = [line for line in lines if "edgeprune check" in line]
+    assert len(checks) == 2 and "--budget relative.latency=0.6" not in checks[0]
+    assert "runs/a/x86-gateway/0.60/model.onnx --target x86-gateway" in checks[1]
+    plain = json.loads(Path("r.json").read_text())
+    assert [line["exit_code"] for line in plain["targets"]] == [0, 1, 3]
+    assert [line["target"] for line in plain["targets"]] == [
+        "mobile-cpu", "x86-gateway", "raspberry-pi-5",
+    ]  # fmt: skip
+    assert plain["targets"][1]["members"][0]["verdict"] == "missed"
+    assert plain["targets"][2]["reason"] == "it does not answer"
+
+
+def test_a_project_names_one_target_or_several(run, monkeypatch, tmp_path):
+    seen = []
+
+    def remember(requests, progress):
+        seen.append([request.target.name for request in requests])
+        raise InputError("enough")
+
+    monkeypatch.setattr("edgeprune.run.targets.search_targets", remember)
+    monkeypatch.setattr(pipeline, "run_search", lambda request, _: remember([request], _))
+    for value in ('"x86-gateway"', '["mobile-cpu", "x86-gateway"]'):
+        (tmp_path / "edgeprune.toml").write_text(f"[search]\ntarget = {value}\n")
+        run("search")
+    run("search", "--target", "raspberry-pi-5")
+    assert seen == [["x86-gateway"], ["mobile-cpu", "x86-gateway"], ["raspberry-pi-5"]]
+    (tmp_path / "edgeprune.toml").write_text('[search]\ndevice = ["mobile-cpu=ssh://a"]\n')
+    refused(run("search"), 2, "only the command line may set this; pass --device")
 
 
 def test_a_budget_of_none_is_dropped():

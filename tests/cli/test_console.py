@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from edgeprune.cli import console
+from edgeprune.prune.space.selection import LeftWhole
 from edgeprune.prune.tracing.trace import trace
 
 
@@ -24,7 +25,7 @@ def test_a_model_without_prunable_channels_is_an_empty_table_and_the_reasons(cap
         def forward(self, x):
             return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
-    console.show_channels(trace(Opaque(), torch.zeros(1, 3, 4, 4)))
+    console.show_channels(trace(Opaque(), torch.zeros(1, 3, 4, 4)), LeftWhole(), ())
     out = capsys.readouterr().out
     assert out.splitlines()[0].split() == [
         "group", "width", "stage", "block", "droppable", "tensors"
@@ -34,7 +35,7 @@ def test_a_model_without_prunable_channels_is_an_empty_table_and_the_reasons(cap
 
 
 def test_a_model_whose_channels_are_all_outputs_says_so(capsys):
-    console.show_channels(trace(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4)))
+    console.show_channels(trace(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 4, 4)), LeftWhole(), ())
     assert "can be pruned: its channels are those of its inputs and outputs" in (
         capsys.readouterr().out
     )

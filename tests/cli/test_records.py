@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from edgeprune.cli import records
+from edgeprune.prune.space.selection import LeftWhole
 from edgeprune.prune.tracing.trace import trace
 
 
@@ -14,7 +15,7 @@ def test_channels_name_what_was_kept_whole_and_why():
         def forward(self, x):
             return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
-    found = records.channels(trace(Opaque(), torch.zeros(1, 3, 4, 4)))
+    found = records.channels(trace(Opaque(), torch.zeros(1, 3, 4, 4)), LeftWhole())
     assert found["groups"] == []
     assert set(found["kept_whole"][0]) == {"node", "source", "reason"}
 

@@ -18,6 +18,7 @@ CASES = [
     "--max-latency-ms 3.5 --model vgg11 --device ssh://pi@host --image-size 64",
     "--model torchvision/resnet18 --model-arg width_per_group=64 --model-arg zero=true",
     "--weights w.pt --new-head --data digits --mean 0.5 0.5 0.5 --std 0.2 0.2 0.2",
+    "--keep 'layer1.*' --keep conv1 --only 'layer?' --only conv1",
     "--lr 0.01 --batch 32 --kd-temperature 2 --kd-weight 0.5 --label-smoothing 0.1 --ema 0.99",
 ]
 
@@ -53,6 +54,42 @@ def test_the_command_of_a_run_asks_for_the_same_run(asked, options):
     request = asked(["edgeprune", "search", *shlex.split(options)])
     command = command_line.search_command(request)
     assert asked(shlex.split(command)) == request
+
+
+@pytest.fixture
+def asked_together(asked, monkeypatch):
+    """The requests that a command for several targets makes."""
+
+    def stop(requests, progress):
+        monkeypatch.setattr(command_line, "found", [r.to_plain() for r in requests], raising=False)
+        raise AskedError
+
+    monkeypatch.setattr("edgeprune.run.targets.search_targets", stop)
+
+    def ask(words):
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit):
+            main()
+        return command_line.found
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--max-latency-ratio 0.4 --max-accuracy-drop none --keep 'layer1.*' --image-size 64",
+        "--device x86-gateway=ssh://pi@host --family 0.7,0.5 --strategy gwcs",
+        "--max-latency-ms 3 --precision int8 --device 'exec:env A=1 python3'",
+    ],
+)
+def test_the_command_of_several_targets_asks_for_all_of_them(asked_together, options):
+    words = ["edgeprune", "search", "--target", "mobile-cpu", "--target", "x86-gateway"]
+    requests = asked_together([*words, *shlex.split(options)])
+    for request in requests:
+        command = command_line.search_command(request, together=requests)
+        assert asked_together(shlex.split(command)) == requests
 
 
 def test_another_strategy_or_latency_changes_that_alone(asked):

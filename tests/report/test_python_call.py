@@ -16,6 +16,7 @@ from edgeprune.run.search_options import SearchOptions
         {},
         {"max_latency_ratio": 0.7, "max_accuracy_drop": float("inf"), "epochs": 0, "seed": 3},
         {"max_latency_ms": 3.5, "wavelet": "none", "compensate": "none", "time_budget": 90},
+        {"keep": ("layer1.*",), "only": ("layer?", "conv1")},
         {"strategy": "gwcs", "evaluations": 8, "finalists": 2, "lr": 0.01, "precision": "int8"},
     ],
 )

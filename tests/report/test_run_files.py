@@ -1,10 +1,12 @@
 """Reading of run folders: whole, old, copied, damaged, hostile."""
 
+import json
+
 import pytest
 
 from edgeprune.errors import InputError
-from edgeprune.report.run_files import read_run
-from tests.run_folders import check, front_rows, layers, record
+from edgeprune.report.run_files import read_run, read_runs
+from tests.run_folders import REQUEST, check, front_rows, layers, record, several
 
 
 def test_everything_that_a_page_shows_is_read(run_folder):
@@ -28,6 +30,41 @@ def test_a_family_has_its_members_that_were_made(family_folder):
     assert [made.name for made in run.models] == ["0.70", "0.50", "0.10"]
     assert [made.check is not None for made in run.models] == [True, True, False]
     assert not run.lacking  # what could not be had lacks nothing
+
+
+def test_a_run_for_several_targets_has_the_run_of_each(tmp_path):
+    folder = several(tmp_path / "both", "a", "b")
+    runs = read_runs(folder)
+    assert [run.name for run in runs] == ["a", "b"]
+    assert [run.shared for run in runs] == [(), ("of 9 F1 scores 5",)]
+    assert [r["target"]["name"] for r in runs[1].together] == ["a", "b"]
+    assert read_run(folder / "b") == runs[1]  # from wherever one looks
+    assert [run.name for run in read_runs(folder / "b")] == ["b"]
+
+
+def test_a_run_for_several_targets_that_has_not_come_far_is_shown_as_it_is(tmp_path):
+    folder = several(tmp_path / "both", "a", "b")
+    (folder / "b" / "run.json").unlink()
+    assert [run.name for run in read_runs(folder)] == ["a"]
+    (folder / "a" / "run.json").unlink()
+    assert [run.name for run in read_runs(folder)] == ["both"]
+
+
+@pytest.mark.parametrize("above", ["{", record(), record(requests={"../x": {}}), {"requests": 1}])
+def test_a_folder_above_that_is_not_of_this_run_says_nothing(run_folder, above):
+    folder = run_folder()
+    text = above if isinstance(above, str) else json.dumps(above)
+    (folder.parent / "run.json").write_text(text)
+    run = read_run(folder)
+    assert (run.together, run.shared, run.lacking) == ((), (), ())
+
+
+def test_names_of_targets_lead_nowhere_else(tmp_path):
+    folder = several(tmp_path / "both", "a", "b")
+    plain = record(requests={"../both/a": REQUEST})
+    (folder / "run.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match="requests"):
+        read_runs(folder)
 
 
 def test_an_old_folder_without_later_files_and_columns_is_read(run_folder):

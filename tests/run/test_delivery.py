@@ -8,13 +8,14 @@ from edgeprune.run import delivery
 from edgeprune.run.time_budget import TimeBudget
 
 
-def context(*, seen=False):
+def context(*, seen=False, left_whole=()):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
         images=SimpleNamespace(splits=None),
         latency=SimpleNamespace(source="the sum of 3 blocks", error=0.0123),
         request=SimpleNamespace(strategy="joint"),
         time=TimeBudget(),
+        left_whole=left_whole,
     )
 
 
@@ -43,9 +44,9 @@ def test_what_must_be_known_is_noted(seen, verdicts, accuracy, words):
     assert all(part in note for part, note in zip(words, notes, strict=True))
 
 
-def test_how_latency_was_known_is_always_noted():
-    (note,) = delivery._notes(context(), report(), KEPT)
-    assert "from the sum of 3 blocks, 1.2% off on networks held out" in note
+def test_what_was_left_whole_is_noted():
+    found = delivery._notes(context(left_whole=("keep conv1: ...",)), report(), KEPT)
+    assert found == ("keep conv1: ...",)
 
 
 def test_the_steps_to_the_lowest_latency_are_one_note():

@@ -40,6 +40,15 @@ def test_runs_are_listed_with_verdict_latency_and_points_lost(runs, tmp_path):
     assert first.changed == "1970-01-01T00:00:01+00:00"
 
 
+def test_of_several_targets_it_says_how_many_were_met(runs, tmp_path):
+    lines = [{"target": "a", "verdict": "met"}, {"target": "b", "verdict": "failed"}]
+    request = {"target": {"name": "a, b"}, "model": {"name": "resnet20"}}
+    runs("both", {"schema": "edgeprune.run/1", "status": "done", "request": request,
+                  "targets": lines})  # fmt: skip
+    (found,) = runs_in(tmp_path)
+    assert (found.target, found.verdict) == ("a, b", "1 of 2 met")
+
+
 def test_a_run_folder_itself_is_listed(runs):
     folder = runs("a", record())
     assert [run.folder for run in runs_in(folder)] == [folder]

@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from edgeprune.cli import console, next_steps
 from edgeprune.deploy.artifact import seal
@@ -33,7 +30,7 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.run import delivery, lowest_latency, pipeline, pruner, setup
+from edgeprune.run import basis, delivery, lowest_latency, pipeline, pruner
 from edgeprune.run.measured_search import PairedTiming
 from edgeprune.run.outcome import PrunedModel
 from edgeprune.run.pipeline import run_search
@@ -42,46 +39,6 @@ from edgeprune.run.search_options import SearchOptions
 from edgeprune.target import RelativeBudget, Runtime, TargetProfile
 
 SMALL = Effort(evaluations=30, calibration=32, judged=64, finalists=2, rungs=((4, 1),))
-FACTORY = """
-from torch import nn
-
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-
-    def forward(self, x):
-        return (x + self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))).relu()
-
-def net(num_classes):
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        Block(), nn.MaxPool2d(2), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(16, num_classes),
-    )
-"""
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    """A working folder with a user's own network, digits 0 and 1 as PNG files, and a cache."""
-    folder = tmp_path_factory.mktemp("work")
-    (folder / "mynets.py").write_text(FACTORY)
-    scans = load_digits()
-    for label in (0, 1):
-        images = scans.images[scans.target == label]
-        for number, image in enumerate(images):
-            split = "test" if number % 4 == 0 else "train"
-            path = folder / "data" / split / f"digit{label}" / f"{number:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.repeat((image * 15).astype(np.uint8)[:, :, None], 3, 2)
-            Image.fromarray(pixels).resize((16, 16)).save(path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield folder
-    sys.modules.pop("mynets", None)
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +260,7 @@ def counted(monkeypatch):
         loaded.append(replace(images, test=Counted(images.test)))
         return loaded[-1]
 
-    monkeypatch.setattr(setup, "datasets", SimpleNamespace(load=load))
+    monkeypatch.setattr(basis, "datasets", SimpleNamespace(load=load))
     return loaded
 
 
@@ -327,6 +284,33 @@ def test_the_front_of_a_strategy_without_one_is_what_it_chose(outcome, here):
     ]
     assert 0 < float(lines[0]["predicted_latency_ratio"]) < 0.97
     assert float(lines[0]["predicted_loss"]) > 0
+
+
+def test_a_kept_layer_is_whole_in_everything_that_a_run_writes(outcome, request_, here):
+    wanted = replace(request_, keep=("3.conv1",), out=Path("kept"), strategy="uniform")
+    found = run_search(wanted)
+    plan = json.loads((here / "kept" / "plan.json").read_text())
+    assert list(plan["left_whole"]) == ["3.conv1"]
+    assert plan["kept"]["3.conv1"] == list(range(16)) != plan["kept"]["5.conv1"]
+    model, record = load_slim(here / "kept" / "model.pt", trust_factory=True)
+    assert model.get_submodule("3.conv1").out_channels == 16
+    assert record.plan["left_whole"] == plan["left_whole"]
+    known = json.loads((here / "kept" / "run.json").read_text())
+    assert (known["left_whole"], known["request"]["keep"]) == (plan["left_whole"], ["3.conv1"])
+    assert known["not_dropped"] == {"3": "keep names 3.conv1"}
+    said = "keep 3.conv1: left whole 1 of 3 channel groups (3.conv1); not dropped: 3"
+    assert said in found.notes
+    page = (here / "kept" / "report.html").read_text()
+    assert said in page and "--keep 3.conv1" in page
+    with pytest.raises(InputError, match=r"keep was .*3\.conv1.*, now it is"):
+        run_search(replace(wanted, keep=("5.conv1",), resume=True))
+    tight = replace(wanted, budget=RelativeBudget(latency=0.01), out=Path("kept-tight"))
+    with pytest.raises(PromiseError, match="with 1 channel groups left whole"):
+        run_search(tight)
+    nothing = replace(request_, only=("3.conv2",), out=Path("nothing"))
+    with pytest.raises(InputError, match="leave nothing to prune"):
+        run_search(nothing)
+    assert not (here / "nothing").exists()
 
 
 def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, here, counted):

@@ -54,6 +54,16 @@ def test_a_member_of_a_family_is_limited_by_its_own_latency():
     assert (member.limits.latency, member.budget.accuracy_drop) == (0.3, 1.0)
 
 
+def test_a_run_goes_on_with_the_same_layers_alone(tmp_path):
+    earlier = asked(keep=("conv1",)).to_plain()
+    refuse_other(asked(keep=("conv1",)), earlier, tmp_path)
+    for other in ({}, {"keep": ("conv1", "fc")}, {"keep": ("conv1",), "only": ("layer1",)}):
+        with pytest.raises(InputError, match=r"another request: (keep|only) was"):
+            refuse_other(asked(**other), earlier, tmp_path)
+    del earlier["keep"]  # of a version that knew no such option
+    refuse_other(asked(), earlier, tmp_path)
+
+
 def test_another_request_is_named_by_its_innermost_difference(tmp_path):
     earlier = asked(out=Path("a/b")).to_plain()
     refuse_other(asked(out=Path("elsewhere"), overwrite=True, workers=2), earlier, tmp_path)

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from edgeprune.errors import InputError
-from edgeprune.run.search_options import SearchOptions
+from edgeprune.run.search_options import SearchOptions, requests_of
 
 
 def test_what_is_left_open_is_as_of_the_target_and_the_data():
@@ -39,3 +39,41 @@ def test_limits_take_the_place_of_the_targets():
 def test_what_cannot_be_meant_is_one_line(options, said):
     with pytest.raises(InputError, match=said):
         SearchOptions(**options)
+
+
+TWO = ("mobile-cpu", "x86-gateway")
+
+
+@pytest.mark.parametrize(
+    ("devices", "found"),
+    [
+        ((), ("local://", "local://")),
+        (("ssh://a@b",), ("ssh://a@b", "ssh://a@b")),
+        (("x86-gateway=ssh://a@b",), ("local://", "ssh://a@b")),
+        (("ssh://a@b", "mobile-cpu=exec:sh -c A=1"), ("exec:sh -c A=1", "ssh://a@b")),
+        (("exec:env A=1 python3",), ("exec:env A=1 python3", "exec:env A=1 python3")),
+    ],
+)
+def test_each_of_several_targets_has_its_device(devices, found):
+    requests = requests_of(SearchOptions(seed=3), TWO, devices)
+    assert tuple(request.device for request in requests) == found
+    assert tuple(request.target.name for request in requests) == TWO
+    assert [request.budget.latency for request in requests] == [0.5, 0.6]
+    assert {request.search.seed for request in requests} == {3}
+
+
+@pytest.mark.parametrize(
+    ("targets", "devices", "said"),
+    [
+        (("mobile-cpu", "mobile-cpu"), (), "mobile-cpu is given twice"),
+        (TWO, ("mobile=local://",), "no target 'mobile' is asked for, did you mean 'mobile-cpu'"),
+        (TWO, ("local://", "ssh://a@b"), "give one address, or one for each"),
+        (TWO, ("mobile-cpu=local://", "mobile-cpu=ssh://a@b"), "give one address, or one for"),
+        (TWO, ("mobile-cpu=",), "give one address"),
+        (TWO, ("mobile-cpu=ftp://b",), "neither local:// nor ssh://"),
+        (("mobile-cpu", "x86"), (), "did you mean"),
+    ],
+)
+def test_targets_and_devices_that_do_not_fit_are_one_line(targets, devices, said):
+    with pytest.raises(InputError, match=said):
+        requests_of(SearchOptions(), targets, devices)

@@ -8,10 +8,11 @@ from torch import nn
 from edgeprune.errors import InputError
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.tracing.trace import trace
-from edgeprune.run import setup
+from edgeprune.run import basis
+from edgeprune.run.basis import Basis
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.request import Request
-from edgeprune.run.setup import RunContext, pose, set_up
+from edgeprune.run.setup import pose, set_up
 from edgeprune.target import RelativeBudget, load_target
 from tests.images import grey_noise
 from tests.models import NETS, lively
@@ -44,22 +45,17 @@ def test_the_problem_has_the_grid_and_the_costs_of_the_table():
 
 
 def test_the_basis_changes_with_the_images_and_with_any_weight():
-    def basis(model, count=40):
+    def digest(model, count=40):
         dense = SimpleNamespace(model=model)
-        parts = dict.fromkeys(
-            (
-                *("request", "folder", "progress", "device", "origin", "export", "latency"),
-                *("stand_in", "timing"),
-            )
-        )
-        return RunContext(**parts, images=images(count), dense=dense, problem=None).basis
+        parts = dict.fromkeys(("spec", "origin", "export", "trace", "wavelet"))
+        return Basis(**parts, images=images(count), dense=dense).digest
 
     model = nn.Linear(2, 2)
-    first = basis(model)
-    assert basis(model) == first != basis(model, 41)
+    first = digest(model)
+    assert digest(model) == first != digest(model, 41)
     with torch.no_grad():
         model.bias[1] += 1e-6
-    assert basis(model) != first
+    assert digest(model) != first
 
 
 def test_a_model_of_which_nothing_can_be_pruned_is_refused(monkeypatch, tmp_path):
@@ -74,7 +70,7 @@ def test_a_model_of_which_nothing_can_be_pruned_is_refused(monkeypatch, tmp_path
     dense = SimpleNamespace(
         model=Opaque(), accuracy=0.9, origin="trained", seen_validation=False, recognised=""
     )
-    monkeypatch.setattr(setup.datasets, "load", lambda *_, **__: images())
-    monkeypatch.setattr(setup, "obtain", lambda *_, **__: dense)
+    monkeypatch.setattr(basis.datasets, "load", lambda *_, **__: images())
+    monkeypatch.setattr(basis, "obtain", lambda *_, **__: dense)
     with pytest.raises(InputError, match="nothing of resnet20 can be pruned"):
         set_up(request(), RunFolder(tmp_path), lambda step, done, total: None)

@@ -18,6 +18,8 @@ def channels(
     classes: options.Classes = 10,
     image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
+    keep: options.Keep = None,
+    only: options.Only = None,
     json: options.Json = None,
 ) -> None:
     """Show which channels of a model must be pruned together."""
@@ -26,13 +28,18 @@ def channels(
     from edgeprune.cli.output import document, ready, tell
     from edgeprune.export.inspection import traced
     from edgeprune.prune.models.zoo import ModelSpec
+    from edgeprune.prune.space.selection import Selection, left_whole, refuse_unmatched
     from edgeprune.run.defaults import size_of
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
+    selection = Selection(keep=tuple(keep or ()), only=tuple(only or ()))
     ready(json)
     found = traced(spec, size_of(model, image_size))
-    plain = {"model": model, **records.channels(found)}
-    tell(document("edgeprune.channels/1", plain), json, lambda: console.show_channels(found))
+    refuse_unmatched(selection, found.model, model)
+    left = left_whole(found, selection)
+    plain = {"model": model, **records.channels(found, left)}
+    show = partial(console.show_channels, found, left, left.notes(selection, len(found.groups)))
+    tell(document("edgeprune.channels/1", plain), json, show)
 
 
 @networks_app.command(cls=Command)

@@ -11,11 +11,35 @@ from edgeprune.cli.command import Command
 from edgeprune.requirements import needs_search
 
 search_app = typer.Typer()
+TARGET = "mobile-cpu"
+TargetNames = Annotated[
+    list[str],
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Name or path of a target profile; `edgeprune targets` lists the names. May be "
+        "given several times: a model for each, from one search that shares what it scores.",
+        autocompletion=completion.targets,
+        rich_help_panel=options.WHAT,
+    ),
+]
+Uris = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="URI or TARGET=URI",
+        help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND (that starts "
+        "Python); the target's by default, else local://. TARGET=URI is for one of several "
+        "targets; may be given several times.",
+        autocompletion=completion.devices,
+        rich_help_panel=options.DEVICE,
+    ),
+]
 
 
 @search_app.command(cls=Command)
 def search(
-    target: options.TargetName = "mobile-cpu",
+    target: TargetNames = [TARGET],  # noqa: B006  typer wants a list, and copies it
     model: options.ModelName = "resnet20",
     weights: Annotated[
         Path | None,
@@ -39,6 +63,8 @@ def search(
     std: options.Deviation = None,
     image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
+    keep: options.Keep = None,
+    only: options.Only = None,
     max_latency_ratio: options.LatencyRatio = None,
     max_macs_ratio: options.MacsRatio = None,
     max_params_ratio: options.ParamsRatio = None,
@@ -148,7 +174,7 @@ def search(
             rich_help_panel=options.SEARCH,
         ),
     ] = "",
-    device: options.Uri = None,
+    device: Uris = None,
     precision: options.Precision = None,
     out: options.RunFolderPath = None,
     overwrite: options.Overwrite = False,
@@ -169,10 +195,11 @@ def search(
     from edgeprune.cli.progress_display import shown
     from edgeprune.run import pipeline
     from edgeprune.run.family import Family
-    from edgeprune.run.search_options import SearchOptions
+    from edgeprune.run.outcome import Outcome
+    from edgeprune.run.search_options import SearchOptions, requests_of
+    from edgeprune.run.targets import Targets, search_targets
 
-    request = SearchOptions(
-        target=target,
+    asked = SearchOptions(
         model=model,
         weights=weights,
         new_head=new_head,
@@ -181,6 +208,8 @@ def search(
         std=std,
         image_size=image_size,
         model_arg=dict(model_arg or ()),
+        keep=tuple(keep or ()),
+        only=tuple(only or ()),
         max_latency_ratio=max_latency_ratio,
         max_macs_ratio=max_macs_ratio,
         max_params_ratio=max_params_ratio,
@@ -203,22 +232,29 @@ def search(
         kd_weight=kd_weight,
         label_smoothing=label_smoothing,
         ema=ema,
-        device=device,
         precision=precision,
         out=out,
         overwrite=overwrite,
         resume=resume,
         workers=workers,
         scheduler=scheduler,
-    ).request()
+    )
+    requests = requests_of(asked, target, device or ())
     ready(json, weights)
+    found: Targets | Family | Outcome
     with shown() as progress:
-        outcome = pipeline.run_search(request, progress)
-    if isinstance(outcome, Family):
-        plain = records.family(outcome)
-        show = partial(console.show_family, outcome, request, target)
+        if len(requests) > 1:
+            found = search_targets(requests, progress)
+        else:
+            found = pipeline.run_search(requests[0], progress)
+    if isinstance(found, Targets):
+        plain = records.targets_run(found)
+        show = partial(console.show_targets, found, target)
+    elif isinstance(found, Family):
+        plain = records.family(found)
+        show = partial(console.show_family, found, requests[0], target[0])
     else:
-        plain = records.outcome(outcome)
-        show = partial(console.show_outcome, outcome, request, target)
+        plain = records.outcome(found)
+        show = partial(console.show_outcome, found, requests[0], target[0])
     tell(document("edgeprune.search/1", plain), json, show)
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(found.exit_code)

@@ -20,6 +20,7 @@ class PruningPlan(BaseModel):
         schema_: Version of this layout, ``schema`` in JSON.
         model: Name of the dense model.
         kept: Indices that stay, ascending, by group name; none drops the branch.
+        left_whole: Groups that its user left whole, each with the reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -27,6 +28,7 @@ class PruningPlan(BaseModel):
     schema_: Literal[1] = Field(default=1, alias="schema")
     model: str
     kept: Mapping[str, tuple[Annotated[NonNegativeInt, Field(strict=True)], ...]]
+    left_whole: Mapping[str, str] = Field(default_factory=dict)
 
     @classmethod
     def from_plain(cls, content: Any) -> "PruningPlan":
@@ -43,7 +45,10 @@ class PruningPlan(BaseModel):
 
     def to_plain(self) -> dict[str, Any]:
         """Plain JSON content."""
-        return self.model_dump(mode="json", by_alias=True)
+        plain = self.model_dump(mode="json", by_alias=True)
+        if not self.left_whole:  # earlier versions know no such key
+            del plain["left_whole"]
+        return plain
 
 
 def kept_by(groups: Iterable[ChannelGroup], masks: Iterable[Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """The pruning space: legal widths of every channel group on the device's grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeprune.arrays import Bools, Widths
 from edgeprune.errors import InputError
+from edgeprune.prune.space.selection import LeftWhole
 from edgeprune.prune.tracing.trace import ChannelGroup
 
 
@@ -21,10 +22,12 @@ class PruningSpace:
         groups: The groups, G of them.
         grids: For each group its legal widths, ascending, ending in its full width; 0 comes
             first where the group's residual branch may be dropped.
+        left: What its user left whole.
     """
 
     groups: tuple[ChannelGroup, ...]
     grids: tuple[tuple[int, ...], ...]
+    left: LeftWhole = field(default_factory=LeftWhole)
 
     @property
     def full(self) -> Widths:
@@ -59,7 +62,9 @@ class PruningSpace:
         return self.settle(np.stack(columns, 1).astype(np.int64))
 
 
-def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
+def build(
+    groups: Sequence[ChannelGroup], grid: Sequence[int], left: LeftWhole | None = None
+) -> PruningSpace:
     """Put the device's width grid on every group.
 
     The grid counts channels of a layer. A channel of a group that owns k channels of a layer
@@ -69,6 +74,7 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
         groups: Channel groups of a trace.
         grid: Widths the device rewards, such as (8, 16, 24, 32); wider ones continue in its
             last step.
+        left: Groups that have their full width alone, and branches that are not dropped.
 
     Raises:
         InputError: the grid is empty or holds a width below 1.
@@ -76,7 +82,13 @@ def build(groups: Sequence[ChannelGroup], grid: Sequence[int]) -> PruningSpace:
     steps = sorted(set(grid))
     if not steps or steps[0] < 1:
         raise InputError(f"a width grid needs widths of at least 1, not {list(grid)}")
-    return PruningSpace(tuple(groups), tuple(_legal(group, steps) for group in groups))
+    left = left or LeftWhole()
+    groups = tuple(
+        replace(group, droppable=group.droppable and group.block not in left.branches)
+        for group in groups
+    )
+    grids = tuple((g.width,) if g.name in left.groups else _legal(g, steps) for g in groups)
+    return PruningSpace(groups, grids, left)
 
 
 def _legal(group: ChannelGroup, steps: Sequence[int]) -> tuple[int, ...]:

@@ -93,7 +93,7 @@ def table(**conditions):
     }  # fmt: skip
     timed = [[[16], 1.0]]
     return {
-        "schema": 1,
+        "schema": 2,
         "conditions": known | conditions,
         "origin": {"target": "raspberry-pi-5", "machine": PI, "measured": "2026-11-20"},
         "networks": {"a": {"reference_ms": 0.1, "fitted": timed, "held_out": timed}},

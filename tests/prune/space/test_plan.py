@@ -29,6 +29,14 @@ def test_plans_are_plain_json(model, kept):
     assert PruningPlan.from_plain(json.loads(json.dumps(plain))) == plan
 
 
+def test_a_plan_says_what_its_user_left_whole():
+    plan = PruningPlan(model="m", kept={"a": (0,)}, left_whole={"a": "keep names a"})
+    plain = json.loads(json.dumps(plan.to_plain()))
+    assert plain["left_whole"] == {"a": "keep names a"}
+    assert PruningPlan.from_plain(plain) == plan
+    assert "left_whole" not in PruningPlan(model="m", kept={"a": (0,)}).to_plain()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

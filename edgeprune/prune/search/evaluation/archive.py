@@ -17,6 +17,8 @@ from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan
 
 _NEAR = 0.05  # limits tightened after measuring move by a few percent, other limits by more
+_ALIKE = 1.2  # times a limit, and its share: networks between are of about the size looked for
+_LARGER = 2.0  # share of a limit: what is smaller would be of little use
 _STEPS = {"refit": "refitting candidates", "F2": "distilling finalists"}
 _BROKEN = 1e3  # loss of a network whose outputs are no numbers: worse than any other
 
@@ -34,6 +36,8 @@ class Archive:
         allowed: Networks that may be scored for the last limits.
         before: Networks that were scored before these limits.
         seconds: Time that scoring took.
+        shared: Scores that were taken over from searches for other targets.
+        alike: Of those the ones of networks of about the size looked for.
     """
 
     problem: Problem
@@ -44,6 +48,8 @@ class Archive:
     allowed: int = 0
     before: int = 0
     seconds: float = 0.0
+    shared: int = 0
+    alike: int = 0
     _best: tuple[float, float] | None = None  # loss and predicted latency within the limits
 
     def losses(self, genomes: Genomes) -> Floats:
@@ -60,6 +66,34 @@ class Archive:
                 began = monotonic()
         return _comparable([self.scores[key].loss for key, _ in asked])
 
+    def adopt(self, limits: Limits) -> None:
+        """Take over networks that searches for other targets have scored, as they cost nothing.
+
+        Those that are not much larger than some limits allow, nor half as small, at most half as
+        many as the effort, best first. What is of about the size looked for counts as scored for
+        the first limits, so that less is left to score; the others only show the way.
+        """
+        if not self.problem.known:
+            return
+        widths = np.array(self.problem.known, np.int64)  # (N, G)
+        genomes = self.encoding.genomes(widths)
+        ours = (self.encoding.widths(genomes) == widths).all(1)  # on the grid of this device
+        within = self.excess(genomes, limits.loosened(_ALIKE)) == 0
+        # Without limits none is taken: nothing is larger than half of none.
+        large = self.excess(genomes, limits.loosened(1 / _LARGER)) > 0
+        known = np.unique(genomes[ours & within & large], axis=0)  # (M, 2 G)
+        over = self.excess(known, limits) > 0
+        found = []
+        for genome, misses in zip(known, over, strict=True):
+            score = self.problem.evaluator.remembered(self.encoding.plan(genome))
+            if score is not None and tuple(genome.tolist()) not in self.scores:
+                found.append((bool(misses), score.loss, tuple(genome.tolist())))
+        best = sorted(found)[: self.problem.effort.evaluations // 2]
+        taken = np.array([genome for *_, genome in best], np.int64).reshape(-1, genomes.shape[1])
+        self.losses(taken)
+        self.shared += len(taken)
+        self.alike += int((self.excess(taken, limits.loosened(1 / _ALIKE)) > 0).sum())
+
     def begin(self, limits: Limits) -> int:
         """Begin with other limits: how many networks may be scored for them.
 
@@ -71,7 +105,8 @@ class Archive:
         self.begun.append(limits)
         self.before = len(self.scores)
         if earlier is None:
-            self.allowed = max(effort - len(self.scores), effort // 5)
+            own = len(self.scores) - self.shared
+            self.allowed = max(effort - own - self.alike, effort // 5)
         else:
             near = np.allclose(limits.vector(), earlier.vector(), rtol=_NEAR)
             self.allowed = effort // (10 if near else 4)
@@ -85,9 +120,10 @@ class Archive:
         """How many more networks may be scored for these limits, in number and in time."""
         more = max(0, self.before + self.allowed - len(self.scores))
         left = self.problem.left()
-        if math.isinf(left) or not self.seconds:
+        computed = len(self.scores) - self.shared
+        if math.isinf(left) or not (self.seconds and computed):
             return more
-        return max(0, min(more, int(left * len(self.scores) / self.seconds)))
+        return max(0, min(more, int(left * computed / self.seconds)))
 
     def _tell(self, genome: Ints) -> None:
         """Progress after one more score, with the best network so far."""

@@ -84,6 +84,7 @@ class Evaluator:
             answers otherwise (int8); F2 judges it.
         elsewhere: Answers in place of this process; but F2 is computed here where
             ``as_deployed`` is given, as other processes have no such runtime.
+        deployed_as: Digest of all that ``as_deployed`` depends on beside the network.
     """
 
     def __init__(  # noqa: PLR0913  what it stands on, and three options by name
@@ -96,12 +97,14 @@ class Evaluator:
         folding: Folding | None = None,
         as_deployed: AsDeployed | None = None,
         elsewhere: Answers | None = None,
+        deployed_as: str = "",
     ) -> None:
         self.effort = effort
         self._trace, self._images = trace, images
         self._memo = memo or Memo()
         self._folding, self._as_deployed = folding, as_deployed
         self._elsewhere = elsewhere
+        self._deployed_as = deployed_as
         self._device = best_device()
         self._asked: set[PlainPlan] = set()
         self._rules: dict[PlainPlan, str] = {}
@@ -121,6 +124,13 @@ class Evaluator:
     def evaluated(self) -> int:
         """Number of networks that F1 was asked for, each counted once, remembered or not."""
         return len(self._asked)
+
+    def remembered(self, plan: PruningPlan) -> Score | None:
+        """F1 of a network where it is known already; it does not count as asked for."""
+        given = self._given(Task("F1", _plain(plan)))
+        if not self._memo.knows("F1", given):
+            return None
+        return Score(**self._memo.recall("F1", given, dict))
 
     @property
     def at_once(self) -> int:
@@ -171,6 +181,7 @@ class Evaluator:
             yield self._recall(task, answers)
 
     def _recall(self, task: Task, answers: Iterator[Score]) -> Score:
+        shared = self._memo.is_shared(task.kind, self._given(task))
         numbers = self._memo.recall(task.kind, self._given(task), lambda: vars(next(answers)))
         score = Score(**numbers)
         self.scored.append(
@@ -181,6 +192,7 @@ class Evaluator:
                 score=score,
                 seconds=monotonic() - self._began,
                 rule=self._rules.get(task.kept, ""),
+                shared=shared,
             )
         )
         return score
@@ -190,7 +202,8 @@ class Evaluator:
         effort, folded = self.effort, self._folding is not None
         if task.kind == "F2":
             recipe = asdict(self._distilling(task.steps))
-            return [task.kept, recipe, effort.examined, folded]
+            deployed = [self._deployed_as] if self._deployed_as else []
+            return [task.kept, recipe, effort.examined, folded, *deployed]
         images = effort.calibration if task.kind == "F1" else effort.refit_images
         return [task.kept, images, effort.judged, folded]
 

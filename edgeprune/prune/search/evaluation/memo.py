@@ -1,7 +1,7 @@
 """Memoised scores: numbers by what they were computed from, kept in a file of JSON lines."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgeprune.documents import parse_json, typed
@@ -21,15 +21,25 @@ class Memo:
         path: JSON lines, read at the start; without a file nothing outlives the object.
         basis: What every value depends on, as plain JSON. It is part of every key, so a value
             of another network or of other images is never taken.
+        others: Files of other searches, whose values are taken where this one lacks them.
     """
 
-    def __init__(self, path: Path | None = None, basis: object = None) -> None:
+    def __init__(
+        self, path: Path | None = None, basis: object = None, others: Sequence[Path] = ()
+    ) -> None:
         self._path, self._basis = path, basis
         self._known = _read(path)
+        self._others = {key: found for other in others for key, found in _read(other).items()}
 
     def knows(self, kind: str, given: object) -> bool:
         """Whether :meth:`recall` has the numbers for these arguments already."""
-        return self._key(kind, given) in self._known
+        key = self._key(kind, given)
+        return key in self._known or key in self._others
+
+    def is_shared(self, kind: str, given: object) -> bool:
+        """Whether another search has computed the numbers for these arguments, and not this."""
+        key = self._key(kind, given)
+        return key in self._others and key not in self._known
 
     def recall(self, kind: str, given: object, compute: Callable[[], Numbers]) -> Numbers:
         """The numbers for these arguments, computed where no run has computed them yet.
@@ -43,6 +53,8 @@ class Memo:
             MachineError: The file cannot be written.
         """
         key = self._key(kind, given)
+        if key not in self._known and key in self._others:
+            return self._others[key]
         if key not in self._known:
             self._known[key] = compute()
             self._append({"key": key, **self._known[key]})

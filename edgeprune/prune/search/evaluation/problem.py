@@ -58,9 +58,13 @@ class Problem:
         left_to_choose: Seconds that are left for scoring and for the dearer scores of the best.
         model: Name of the dense network.
         as_deployed: What F2 judges in place of a distilled network, see :class:`Evaluator`.
+        deployed_as: Digest of all that this depends on beside the network.
         elsewhere: Makes what computes the evaluator's scores in place of this process.
         latency_error: Mean relative error of the predicted latency on networks that the table
             was not fitted to.
+        statistics: Measures the curvature in place of this problem, which may share it.
+        others: Files of scores that searches for other targets computed.
+        known: Widths (G,) of the networks that those scored.
     """
 
     trace: Trace
@@ -79,8 +83,12 @@ class Problem:
     left_to_choose: Callable[[], float] = unlimited
     model: str = ""
     as_deployed: AsDeployed | None = None
+    deployed_as: str = ""
     elsewhere: "Callable[[Problem], Answers] | None" = None
     latency_error: float = 0.0
+    statistics: Callable[[], Curvature] | None = None
+    others: tuple[Path, ...] = ()
+    known: tuple[tuple[int, ...], ...] = ()
 
     def time_room(self) -> float:
         """Room for any number of evaluations as long as there is time, then for none."""
@@ -90,7 +98,10 @@ class Problem:
     def curvature(self) -> Curvature:
         """Second-order statistics of every layer that reads channels."""
         self.progress("measuring curvature", 0, 1)
-        found = measure(self.trace, self.images.train, self.wavelet)
+        if self.statistics:
+            found = self.statistics()
+        else:
+            found = measure(self.trace, self.images.train, self.wavelet)
         self.progress("measuring curvature", 1, 1)
         return found
 
@@ -165,7 +176,7 @@ class Problem:
             [torch.__version__, device.type, has_bfloat16()],
             asdict(self.wavelet),
         ]
-        return Memo(path, basis)
+        return Memo(path, basis, self.others)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -178,6 +189,7 @@ class Problem:
             self.memo,
             folding=folding,
             as_deployed=self.as_deployed,
+            deployed_as=self.deployed_as,
             elsewhere=self.elsewhere(self) if self.elsewhere else None,
         )
 

@@ -1,6 +1,6 @@
 """What the evaluator is asked and what it answers, as plain records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -48,6 +48,7 @@ class Scored:
         score: How the network did.
         seconds: Time since the evaluator was made.
         rule: Name of the pruning rule that made the network; empty where a search did.
+        shared: Whether the search of another target computed it.
     """
 
     kind: Kind
@@ -56,6 +57,23 @@ class Scored:
     score: Score
     seconds: float
     rule: str
+    shared: bool = False
+
+
+def tally(scored: Iterable[Scored]) -> dict[Kind, dict[str, int]]:
+    """By kind of score the networks asked for, and those that another target's search scored.
+
+    A network that is distilled for longer counts again.
+    """
+    asked = {
+        (each.kind, tuple(each.kept.items()), each.steps, each.score): each for each in scored
+    }
+    found: dict[Kind, dict[str, int]] = {}
+    for each in asked.values():
+        counts = found.setdefault(each.kind, {"scored": 0, "shared": 0})
+        counts["scored"] += 1
+        counts["shared"] += each.shared
+    return found
 
 
 class Answers(Protocol):

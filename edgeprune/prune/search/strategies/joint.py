@@ -58,6 +58,7 @@ class Joint:
 
     def __call__(self, limits: Limits) -> Choice:
         """The best network under the limits, or the one that comes closest to them."""
+        self.archive.adopt(limits)
         self.archive.begin(limits)
         repair = Repair(self.encoding, self.problem.costs, limits, self.sensitivity)
         rules = self.rules(limits)

@@ -8,6 +8,7 @@ import pytest
 from edgeprune.prune.search.evaluation.archive import Archive
 from edgeprune.prune.search.evaluation.encoding import Encoding
 from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.scores import Score
 from edgeprune.prune.space.budget import Limits
 
 
@@ -36,6 +37,62 @@ def test_losses_are_those_of_the_evaluator_each_asked_for_once(archived):
     rounded = np.round(expected, 4).tolist()
     assert losses.tolist() == [*rounded, *rounded[::-1]]
     assert len(judge.asked) == len(archive.scores) == len(archive.genomes)
+
+
+class Told:
+    """What is remembered from another search: everything but some networks."""
+
+    def __init__(self, archive, forgotten=()):
+        self.archive, self.forgotten = archive, forgotten
+
+    def __call__(self, plan):
+        if plan.kept in self.forgotten:
+            return None
+        loss = self.archive.problem.evaluator.loss(plan)
+        return Score(loss, 1 / (1 + loss))
+
+
+def known_networks(archive, count=200):
+    widths = archive.encoding.widths(drawn(archive, count))
+    return tuple(dict.fromkeys(map(tuple, widths.tolist())))
+
+
+def test_known_networks_are_adopted_best_first_and_those_alike_count_as_scored(archived):
+    plain = archived(effort=20)
+    known = known_networks(plain)
+    off_grid = tuple(width - 1 for width in plain.problem.space.full)
+    limits = Limits(macs=0.6)
+    archive = archived(effort=20, known=(*known, off_grid))
+    archive.problem.evaluator.remembered = Told(archive)
+    archive.adopt(limits)
+    shares = archive.macs(archive.genomes)
+    assert len(archive.scores) == archive.shared == 10  # half of the effort
+    assert ((shares <= 1.2 * 0.6) & (shares > 0.6 / 2)).all()
+    within = [loss for loss, share in zip(losses_of(archive), shares, strict=True) if share <= 0.6]
+    every = archive.encoding.genomes(np.array(known))
+    fits = every[(archive.macs(every) <= 0.6) & (archive.macs(every) > 0.3)]
+    best = sorted(archive.problem.evaluator.loss(archive.encoding.plan(g)) for g in fits)
+    assert within == pytest.approx(best[: len(within)])  # none better was left out
+    alike = int((shares > 0.6 / 1.2).sum())
+    assert 0 < alike == archive.alike < 10
+    archive.begin(limits)
+    assert archive.allowed == archive.room == 20 - alike
+    archive.adopt(limits)  # the next best, for other limits
+    assert (archive.shared > 10) == (len(best) > 10)
+
+
+def losses_of(archive):
+    return [score.loss for score in archive.scores.values()]
+
+
+def test_what_is_not_remembered_or_has_no_limit_is_not_adopted(archived):
+    known = known_networks(archived())
+    archive = archived(effort=20, known=known)
+    archive.problem.evaluator.remembered = lambda plan: None
+    archive.adopt(Limits(macs=0.6))
+    archive.problem.evaluator.remembered = Told(archive)
+    archive.adopt(Limits())
+    assert (len(archive.scores), archive.shared) == (0, 0)
 
 
 def test_two_spellings_of_a_network_are_one(archived):

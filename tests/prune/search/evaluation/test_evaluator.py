@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 from edgeprune.prune.search.evaluation import evaluator
 from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.search.evaluation.memo import Memo
+from edgeprune.prune.search.evaluation.scores import tally
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import whole
 from edgeprune.prune.tracing.trace import trace
@@ -163,6 +164,57 @@ def test_notes_are_taken_up(traced, noise, random_plan, counted, tmp_path):
     assert (second.score(plan), second.distilled(plan, STEPS)) == known
     assert second.evaluated == 1
     assert not counted
+
+
+def counts(judge):
+    return {kind: tuple(found.values()) for kind, found in tally(judge.scored).items()}
+
+
+def test_scores_of_other_searches_are_counted_as_shared(
+    traced, noise, random_plan, counted, tmp_path
+):
+    theirs, plans = tmp_path / "theirs.jsonl", [random_plan(traced, seed) for seed in range(3)]
+    first = Evaluator(traced, noise, EFFORT, Memo(theirs))
+    known = [first.score(plan) for plan in plans[:2]] + [first.distilled(plans[0], STEPS)]
+    assert tally(first.scored) == {
+        "F1": {"scored": 2, "shared": 0},
+        "F2": {"scored": 1, "shared": 0},
+    }
+    counted.clear()
+    second = Evaluator(traced, noise, EFFORT, Memo(tmp_path / "ours.jsonl", None, (theirs,)))
+    assert second.remembered(plans[0]) == known[0] and second.remembered(plans[2]) is None
+    assert (second.evaluated, counts(second)) == (0, {})
+    for _ in range(2):  # asked for twice, counted once
+        found = [second.score(plan) for plan in plans] + [second.distilled(plans[0], STEPS)]
+    assert [*found[:2], found[3]] == known
+    assert len(counted) == 1
+    assert tally(second.scored) == {
+        "F1": {"scored": 3, "shared": 2},
+        "F2": {"scored": 1, "shared": 1},
+    }
+    assert [each.shared for each in second.scored[:4]] == [True, True, False, True]
+
+
+def test_distilled_networks_are_shared_where_they_are_deployed_alike(
+    traced, noise, random_plan, tmp_path
+):
+    notes, plan = tmp_path / "notes.jsonl", random_plan(traced, 0)
+
+    def judged(deployed_as):
+        memo = Memo(tmp_path / "ours.jsonl", None, (notes,))
+        return Evaluator(
+            traced, noise, EFFORT, memo, as_deployed=lambda net: net, deployed_as=deployed_as
+        )
+
+    Evaluator(traced, noise, EFFORT, Memo(notes), deployed_as="int8 a").distilled(plan, STEPS)
+    Evaluator(traced, noise, EFFORT, Memo(notes)).score(plan)
+    for deployed, shared in (("int8 a", 1), ("int8 b", 0), ("", 0)):
+        found = judged(deployed)
+        found.score(plan), found.distilled(plan, STEPS)
+        assert (
+            tally(found.scored)["F1"]["shared"] == 1
+        )  # F1 is of the float network for all of them
+        assert tally(found.scored)["F2"]["shared"] == shared
 
 
 @pytest.mark.parametrize("left", [0.3, 0.9])

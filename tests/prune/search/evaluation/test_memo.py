@@ -88,3 +88,25 @@ def test_without_a_file_values_live_as_long_as_the_memo():
 def test_a_file_that_cannot_be_written_is_one_line_with_its_name(tmp_path):
     with pytest.raises(MachineError, match=r"cannot write .*scores\.jsonl"):
         Memo(tmp_path / "missing" / "scores.jsonl").recall("F1", 1, Counted())
+
+
+def test_values_of_other_searches_are_taken_and_their_files_left_alone(tmp_path):
+    theirs, ours = tmp_path / "theirs.jsonl", tmp_path / "ours.jsonl"
+    Memo(theirs, "images").recall("F1", [1], Counted())
+    before = theirs.read_bytes()
+    for _ in range(2):  # also of a search that goes on
+        memo = Memo(ours, "images", (theirs, tmp_path / "missing.jsonl"))
+        assert memo.knows("F1", [1]) and memo.is_shared("F1", [1])
+        assert memo.recall("F1", [1], Counted({"loss": 7.0})) == NUMBERS
+        memo.recall("F1", [2], Counted({"loss": 2.0}))
+        assert not memo.is_shared("F1", [2])
+    assert theirs.read_bytes() == before
+    assert len(ours.read_text().splitlines()) == 1
+    assert not Memo(ours, "other images", (theirs,)).knows("F1", [1])
+
+
+def test_what_a_search_computed_itself_is_its_own(tmp_path):
+    theirs, ours = tmp_path / "theirs.jsonl", tmp_path / "ours.jsonl"
+    for path in (theirs, ours):
+        Memo(path).recall("F1", [1], Counted())
+    assert not Memo(ours, None, (theirs,)).is_shared("F1", [1])

@@ -11,6 +11,8 @@ from edgeprune.prune.search.strategies.names import DEFAULT, LEAST, NAMES, refus
 from edgeprune.prune.search.strategies.registry import searcher
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.plan import check
+from edgeprune.prune.space.selection import Selection, left_whole
+from edgeprune.prune.space.widths import build
 
 
 def test_every_strategy_that_papers_are_compared_by_is_there():
@@ -36,6 +38,32 @@ def test_depth_drops_branches_of_a_true_network(real_problem):
     choice = searcher("depth", problem)(Limits(latency=0.99))
     assert choice.ratios[0] <= 0.99
     assert 0 in choice.widths
+
+
+@pytest.mark.parametrize(
+    ("name", "genome"), [("gwcs", "bits"), *((name, "widths") for name in NAMES)]
+)
+@pytest.mark.parametrize(
+    ("selection", "limits"),
+    [
+        (Selection(keep=("2.branch.2.0", "4.branch.0")), Limits(latency=0.9)),
+        (Selection(only=("3", "4.branch.0")), Limits(latency=0.93)),
+    ],
+    ids=["keep", "only"],
+)
+def test_each_leaves_alone_what_its_user_named(real_problem, name, genome, selection, limits):
+    problem = real_problem("resnet", genome=genome)
+    left = left_whole(problem.trace, selection)
+    space = build(problem.trace.groups, (8, 16), left)
+    choice = searcher(name, dataclasses.replace(problem, space=space))(limits)
+    kept = dict(zip(choice.kept, choice.widths.tolist(), strict=True))
+    for group in space.groups:
+        if group.name in left.groups:
+            assert choice.kept[group.name] == tuple(range(group.width))
+        if group.block in left.branches:
+            assert kept[group.name] > 0
+    assert 0 < len(left.groups) < len(space.groups)
+    assert (choice.widths < space.full).any()  # what may be pruned is
 
 
 def test_strategies_that_choose_by_another_criterion_choose_otherwise(real_problem):
