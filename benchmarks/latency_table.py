@@ -124,14 +124,14 @@ def show(name: str, network: Network, report: ProbeReport, seconds: float) -> li
     timed = storage.read(report.path).networks[network_id(network, report.grid)]
     held = timed.held_out
     true = np.array([time for _, time in held])
-    tabled = report.model.sums(np.array([widths for widths, _ in held]))
-    predicted = report.model.fit.apply(tabled) / timed.reference_ms
+    predicted = report.model.predict(np.array([widths for widths, _ in held])) / timed.reference_ms
     counted = by_macs(network, timed.fitted, held)
     kinds = np.array([kind(network, widths) for widths, _ in held])
     per_second = speed(report)
     print(
         f"\n{name}: {seconds:.0f} s, {report.timed_now} units timed, {report.doubtful} doubtful, "
-        f"{per_second:.1f} M predictions/s, grid {' '.join(map(str, report.grid))}"
+        f"{per_second:.1f} M predictions/s, grid {' '.join(map(str, report.grid))}; "
+        f"from {report.model.source}"
     )
     print(f"  {'held-out networks':<30}{'n':>4}   {'table':<24}MACs, affine   (mean, max, rank)")
     for label in ["everything", *sorted(set(kinds))]:

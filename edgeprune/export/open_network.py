@@ -15,6 +15,7 @@ from edgeprune.errors import InputError
 from edgeprune.export.blocks import cut
 from edgeprune.export.cut_weights import CutWeights, without_norms
 from edgeprune.export.onnx_channels import followed
+from edgeprune.export.onnx_rules import CannotCutError
 from edgeprune.export.open_graph import open_graph
 from edgeprune.export.open_ops import MEMBERS, open_ops
 from edgeprune.prune.space.widths import channels_per_member
@@ -42,7 +43,15 @@ class OpenNetwork:
             CannotCutError: the weights fit no widths.
         """
         widths, values = self.weights.of(network)
-        return with_weights(self.network.at(widths), values)
+        if any(
+            not width and group not in self.network.droppable for group, width in enumerate(widths)
+        ):
+            raise CannotCutError("the network lacks weights that every slim one has")
+        block = self.network.at(widths)
+        named = {one.name for op in block.ops for one in op.constants if one.is_weight}
+        if missing := named - values.keys():
+            raise CannotCutError(f"the network has no {min(missing)}")
+        return with_weights(block, values)
 
 
 def open_network(trace: Trace) -> OpenNetwork:

@@ -44,9 +44,11 @@ class SlimExport:
             InputError: torch has to export it, and cannot.
         """
         if self.opened is not None:
+            # The dense network may compute weights that its trace, as slim networks do, just has.
+            made = self.traced.graph if network is self.traced.model else network
             # A network of another make, such as one that was rewritten, is left to torch.
             with suppress(CannotCutError):
-                return self.opened.exported(network)
+                return self.opened.exported(made)
         return to_onnx(network, input_shape(self.traced))
 
     def network(self) -> Network:
