@@ -28,13 +28,13 @@ def read_json(path: Path, *, finite: bool = True) -> Any:
     Raises:
         InputError: it cannot be read or is damaged; the line names the file.
     """
-    return parse_json(_text(path, "JSON"), str(path), finite=finite)
+    return parse_json(read_text(path, "JSON"), str(path), finite=finite)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; as :func:`read_json`."""
     try:
-        tables = tomllib.loads(_text(path, "TOML"))
+        tables = tomllib.loads(read_text(path, "TOML"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a TOML file: {_reason(error)}") from None
     _check(tables, str(path), finite=True)
@@ -68,9 +68,14 @@ def typed(kind: type[T], content: Any, where: str) -> T:
         raise InputError(f"{where} is damaged: {one_line(said)}") from None
 
 
-def _text(path: Path, kind: str) -> str:
+def read_text(path: Path, kind: str, most: int | None = None) -> str:
+    """A file in UTF-8 of at most ``most`` bytes (64 MiB); ``kind`` is for messages.
+
+    Raises:
+        InputError: it cannot be read, is larger, or is no text.
+    """
     try:
-        return contents(path, MOST_BYTES).decode("utf-8-sig")
+        return contents(path, most or MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a {kind} file: {error}; save it as UTF-8") from None
 

@@ -46,7 +46,7 @@ def noise_data() -> DataSet:
         train=noise_images(48, 0),
         val=noise_images(40, 1),
         test=cast(Any, Sealed()),
-        size=8,
+        input_shape=(3, 8, 8),
         normalisation=IMAGENET,
         fingerprint="noise-1",
     )

@@ -59,7 +59,7 @@ def search(
     mean: Colours | None = None,
     std: Colours | None = None,
     flip: bool = True,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     max_latency_ratio: float | None = None,
     max_macs_ratio: float | None = None,
     max_params_ratio: float | None = None,
@@ -105,7 +105,7 @@ def search(
             Images are tensors (3, side, side) of one size: uint8, or float in [0, 1], or float
             normalised by ``mean`` and ``std``; they are read once and held as uint8, 4 GiB a
             part at most. Without ``val`` the last tenth of each class of ``train`` is held out.
-            Not supported: grey or oblong images, random transforms, a collate_fn of one's own,
+            Not supported: images of several shapes, random transforms, a collate_fn of one's own,
             IterableDatasets.
         target: Name or path of a target profile.
         weights: Checkpoint of the dense model that is named.
@@ -115,7 +115,8 @@ def search(
             by default; images that are passed as float in [0, 1] reach the network as they are.
         std: The standard deviations, likewise.
         flip: Whether a mirrored image still shows its class, for images that are passed.
-        image_size: Side of the input in pixels; that of the images where they are passed.
+        image_size: Side of the input in pixels, or height and width; that of the images where they
+            are passed.
         max_latency_ratio: Highest latency, as a ratio to the dense model's, above 0 and at most
             1; infinity drops the target's limit, here and below.
         max_macs_ratio: Highest MACs, likewise.
@@ -168,7 +169,7 @@ def search(
         data=None if data is None else source,
         mean=mean,
         std=std,
-        image_size=image_size,
+        image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         model_arg=dict(model_arg or {}),
         max_latency_ratio=max_latency_ratio,
         max_macs_ratio=max_macs_ratio,

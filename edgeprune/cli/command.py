@@ -1,5 +1,6 @@
 """The class of every command: -h, -V, -q, -v, --print-config, and the panels of its help."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ LEAST_COLUMNS = 72
 PRINT = "--print-config"
 _SHOW = "edgeprune.print-config"
 _COMPLETION = "install_completion", "show_completion"
+_PER_CHANNEL = "--mean", "--std"
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
@@ -73,10 +76,26 @@ class Command(_General, TyperCommand):
         try:
             for param in needed:
                 param.required = PRINT not in args
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, _joined(args))
         finally:
             for param in needed:
                 param.required = True
+
+
+def _joined(args: list[str]) -> list[str]:
+    """The numbers behind ``--mean`` and ``--std``, one a channel, as the one value they are."""
+    found: list[str] = []
+    begun = has_value = False
+    for word in args:
+        is_number = bool(_NUMBER.fullmatch(word))
+        if is_number and has_value:
+            found[-1] += f" {word}"
+            continue
+        found.append(word)
+        name, equals, _ = word.partition("=")
+        has_value = (is_number and begun) or (name in _PER_CHANNEL and bool(equals))
+        begun = word in _PER_CHANNEL
+    return found
 
 
 class Group(_General, TyperGroup):

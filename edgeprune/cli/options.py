@@ -56,8 +56,9 @@ Images = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME or DIR",
-        help="Images: digits, cifar10, cifar100 or a folder with train/ and test/.",
+        metavar="NAME or PATH",
+        help="Images: digits, cifar10, cifar100, a folder with train/ and test/ or of classes "
+        "alone, or a CSV list.",
         autocompletion=completion.images,
         rich_help_panel=WHAT,
     ),
@@ -97,16 +98,7 @@ Precision = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Side = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PIXELS",
-        help="Side of the square input in pixels; 32 for CIFAR models and your own, else 224.",
-        min=1,
-        rich_help_panel=WHAT,
-    ),
-]
-ImageSides = Annotated[
+ImageSize = Annotated[
     values.Sides | None,
     typer.Option(
         "--image-size",
@@ -117,20 +109,22 @@ ImageSides = Annotated[
     ),
 ]
 Mean = Annotated[
-    tuple[float, float, float] | None,
+    values.PerChannel | None,
     typer.Option(
+        parser=values.per_channel,
         metavar="R G B",
-        help="Mean of red, green and blue, each 0 to 1, that the model was trained with; "
-        "ImageNet's by default.",
+        help="Mean of red, green and blue, each 0 to 1, that the model was trained with, or of as "
+        "many channels as it takes; ImageNet's by default.",
         rich_help_panel=WHAT,
     ),
 ]
 Deviation = Annotated[
-    tuple[float, float, float] | None,
+    values.PerChannel | None,
     typer.Option(
+        parser=values.per_channel,
         metavar="R G B",
         help="Standard deviation of red, green and blue, each above 0, that the model was "
-        "trained with; ImageNet's by default.",
+        "trained with, or of as many channels as it takes; ImageNet's by default.",
         rich_help_panel=WHAT,
     ),
 ]

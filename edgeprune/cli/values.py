@@ -18,6 +18,10 @@ class Sides(tuple[int, int]):
     """Height and width of an image in pixels."""
 
 
+class PerChannel(tuple[float, ...]):
+    """One number for each channel of an image."""
+
+
 class Argument(tuple[str, str | int | float | bool]):
     """Name and value of an argument for a model's constructor."""
 
@@ -116,6 +120,15 @@ def sides(text: object) -> Sides:
     if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
         raise typer.BadParameter(f"--image-size wants pixels such as 96 or 96x160, not {text!r}")
     return Sides((int(parts[0]), int(parts[-1])))
+
+
+def per_channel(given: object) -> PerChannel:
+    """``0.5 0.5 0.5``, or with commas; a list where a file sets it."""
+    parts = given if isinstance(given, list | tuple) else str(given).replace(",", " ").split()
+    try:
+        return PerChannel(map(float, parts))
+    except (TypeError, ValueError):
+        raise typer.BadParameter(f"{given!r} is not a number for each channel") from None
 
 
 def milliseconds(limit: float | None) -> float | None:

@@ -32,7 +32,7 @@ class DenseRequest:
         spec: The network by name; its number of classes counts where there is no ``source``.
         source: Images for the parity check, which also name the classes; None compares on the
             embedded digits.
-        size: Side of the square input in pixels.
+        size: Height and width of the input in pixels.
         normalisation: Mean and standard deviation that it was trained with.
         target: Profile that it is exported for.
     """
@@ -40,7 +40,7 @@ class DenseRequest:
     weights: Path
     spec: ModelSpec
     source: str | None
-    size: int
+    size: tuple[int, int]
     normalisation: Normalisation
     target: TargetProfile
 
@@ -108,5 +108,5 @@ def _history(model: nn.Module, images: DataSet, source: str | None) -> dict[str,
         "params": int(counts.params(full)[0]),
     }
     if source is not None:
-        found["resize"] = datasets.resize_rule(source, images.size)
+        found["resize"] = datasets.resize_rule(source, images.input_shape[1:])
     return found

@@ -1,8 +1,6 @@
 """Traces a named network with random weights and measures the latency table of its blocks."""
 
 import torch
-from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.table import probe
@@ -10,7 +8,7 @@ from edgeprune.deploy.table.probe import Probe, ProbeReport
 from edgeprune.export import blocks
 from edgeprune.progress import Progress
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
-from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.prune.models.zoo import ModelSpec, build, input_channels
 from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.target import TargetProfile
@@ -25,17 +23,12 @@ def traced(spec: ModelSpec, size: tuple[int, int]) -> Trace:
         InputError: the network cannot be built, or does not accept such an input.
     """
     model = rewrite_shortcuts(build(spec)).eval()
-    return proven(model, torch.zeros(1, _input_channels(model), *size))
-
-
-def _input_channels(model: nn.Module) -> int:
-    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
-    return 3 if first is None else first.in_channels
+    return proven(model, torch.zeros(1, input_channels(model), *size))
 
 
 def probed(
     spec: ModelSpec,
-    side: int,
+    size: tuple[int, int],
     target: TargetProfile,
     device: str,
     *,
@@ -44,5 +37,5 @@ def probed(
 ) -> ProbeReport:
     """Measure what the latency table of a device lacks for a network."""
     options = Probe(device=connect(device), rebuild=rebuild, progress=progress)
-    network = blocks.to_network(traced(spec, (side, side)))
+    network = blocks.to_network(traced(spec, size))
     return probe.probe(network, target, options)

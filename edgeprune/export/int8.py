@@ -10,9 +10,10 @@ from torch import nn
 from edgeprune.arrays import Floats32
 from edgeprune.deploy.artifact.provenance import Quantisation
 from edgeprune.deploy.devices.device import Device
+from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.integer_kernels import IntegerKernels
 from edgeprune.deploy.precision.proof import kernels_on, refuse_float, refuse_unfaithful
-from edgeprune.deploy.precision.recovery import Quantised, recovered
+from edgeprune.deploy.precision.recovery import Quantised, plainly, recovered
 from edgeprune.deploy.precision.scheme import scheme_for
 from edgeprune.deploy.precision.trials import Aim, Quantiser
 from edgeprune.deploy.table.stopwatch import machine_of
@@ -22,6 +23,8 @@ from edgeprune.export.exporter import to_onnx
 from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.calibration_set import CalibrationSet
+from edgeprune.prune.images.held import Images
+from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.quantisation_aware import Rounding
 from edgeprune.target import TargetProfile
 
@@ -75,11 +78,28 @@ class Int8:
 
     def quick(self, proto: onnx.ModelProto) -> onnx.ModelProto:
         """Quantise without winning anything back: enough to be timed, or to rank networks."""
-        return recovered(proto, self.quantiser, Aim(lost=lambda _: 0.0)).proto
+        return plainly(proto, self.quantiser)
 
     def network(self, network: nn.Module, shape: Sequence[int]) -> OnnxNetwork:
         """A network as it answers in int8; ``shape`` is that of its input."""
         return OnnxNetwork(self.quick(to_onnx(network, shape)), self.target.runtime)
+
+    def aim(self, dense: float, images: Images, allowed: float | None, setting: Setting) -> Aim:
+        """When an int8 network has won back enough: judged on labelled images.
+
+        Args:
+            dense: Top-1 of the dense network on them, 0..1.
+            images: Images and classes.
+            allowed: Points that may be lost; None for any number.
+            setting: How layers are timed on the device.
+        """
+
+        def lost(proto: onnx.ModelProto) -> float:
+            network = OnnxNetwork(proto, self.target.runtime)
+            return 100 * (dense - evaluate(network, images).accuracy)
+
+        most = float("inf") if allowed is None else allowed
+        return Aim(lost=lost, allowed=most, timed=timer(setting))
 
     def recovered(
         self, proto: onnx.ModelProto, aim: Aim | None = None, progress: Progress = silent

@@ -41,27 +41,20 @@ class Int8Request:
     device: Device = Local()  # noqa: RUF009 - a frozen record without fields
 
 
-@dataclass(frozen=True)
-class Quantisable:
-    """A network to quantise, and what is known of it.
-
-    Attributes:
-        proto: As exported in fp32.
-        record: Its checkpoint; the history says what is known of its accuracy.
-    """
-
-    proto: ModelProto
-    record: Checkpoint
-
-
 def quantise(
-    network: Quantisable, target: TargetProfile, request: Int8Request
+    proto: ModelProto, record: Checkpoint, target: TargetProfile, request: Int8Request
 ) -> tuple[Int8Model, Checkpoint]:
     """Quantise a network for a target.
 
     Where the images are those that the checkpoint was judged by, validation images say when
     enough is won back, and the test images are answered anew; else the logits judge, and the
     file promises no accuracy.
+
+    Args:
+        proto: The network as exported in fp32.
+        record: Its checkpoint; the history says what is known of its accuracy.
+        target: The profile.
+        request: Images and device.
 
     Returns:
         The int8 network, and the checkpoint whose history holds for it.
@@ -70,7 +63,7 @@ def quantise(
         InputError: no images, or another list of them.
         PromiseError: the int8 network answers otherwise than in fp32, or runs in float.
     """
-    images = _images(network.record, request.source)
+    images = _images(record, request.source)
     precision = target.precision
     if request.calibration is None:
         calibration = calibration_set.drawn(images, precision.calibration_images)
@@ -78,20 +71,21 @@ def quantise(
         listed = calibration_set.read(request.calibration)
         calibration = listed, calibration_set.again(listed, images)
     maker = int8_for(target, request.device, calibration)
-    history = network.record.history
+    history = record.history
     dense_right = known_answers(history.get("dense_answers"), images.fingerprint)
     known = history.get("accuracy")
     setting = replace(Options(device=request.device).setting(target), max_seconds=PLACING)
     aim = Aim(timed=timer(setting))
     if dense_right is not None and isinstance(known, Mapping) and "val_dense" in known:
-        aim = replace(aim, **_judged(float(known["val_dense"]), images, target))
-    made = maker.proven(maker.recovered(network.proto, aim))
+        allowed = target.budget.relative.accuracy_drop
+        aim = maker.aim(float(known["val_dense"]), images.val, allowed, setting)
+    made = maker.proven(maker.recovered(proto, aim))
     changed: dict[str, Any] = {"accuracy_slim": None, "answers": None}
     if dense_right is not None:
         deployed = OnnxNetwork(made.quantised.proto, target.runtime)
         right = evaluate(deployed, images.test).right
         changed = {"accuracy_slim": top1(right), "answers": paired(dense_right, right)}
-    return made, replace(network.record, history={**history, **changed})
+    return made, replace(record, history={**history, **changed})
 
 
 def refuse_no_gain(path: Path, target: TargetProfile, device: Device) -> str:
@@ -121,20 +115,10 @@ def _images(record: Checkpoint, source: str | None) -> DataSet:
     if found is None:
         raise InputError(f"int8 needs images to calibrate on; give those of {named} with --data")
     normalisation = Normalisation(record.mean, record.std)
-    images = datasets.load(found, size=record.input_shape[1], normalisation=normalisation)
+    images = datasets.load(found, size=record.input_shape[1:], normalisation=normalisation)
     if len(images.classes) != len(record.classes):
         raise InputError(
             f"{found} has {len(images.classes)} classes, the network {len(record.classes)}; give "
             "the images that it was made for"
         )
     return images
-
-
-def _judged(dense: float, images: DataSet, target: TargetProfile) -> dict[str, Any]:
-    """Enough is won back when the target's drop is kept on validation images."""
-
-    def lost(proto: ModelProto) -> float:
-        return 100 * (dense - evaluate(OnnxNetwork(proto, target.runtime), images.val).accuracy)
-
-    allowed = target.budget.relative.accuracy_drop
-    return {"lost": lost, "allowed": float("inf") if allowed is None else allowed}

@@ -3,18 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from edgeprune.deploy.gate.integers import twin_of
 from edgeprune.export.exported import Exported
 from edgeprune.export.file_options import FileOptions
-from edgeprune.export.int8_request import Int8Request, Quantisable, quantise, refuse_no_gain
+from edgeprune.export.int8_request import Int8Request, quantise, refuse_no_gain
 from edgeprune.export.sealed_file import Shipped, ship
 from edgeprune.files import refuse_existing
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.target import TargetProfile
-
-
-def twin_of(path: Path) -> Path:
-    """Where the same network in fp32 lies: beside an int8 file, with ``-fp32`` in its name."""
-    return path.with_name(f"{path.stem}-fp32.onnx")
 
 
 def ship_as_asked(
@@ -46,7 +42,7 @@ def ship_as_asked(
     for path in (out, twin_of(out)):
         refuse_existing(path, overwrite=overwrite)
     request = options.int8 or Int8Request()
-    made, judged = quantise(Quantisable(network.proto, record), target, request)
+    made, judged = quantise(network.proto, record, target, request)
     plain = replace(options, ort=False)
     twin = ship(network, record, target, twin_of(out), overwrite=overwrite, options=plain)
     in_int8 = replace(network, int8=made, twin_sha256=twin.sha256)

@@ -183,8 +183,8 @@ def parity_inputs(record: Checkpoint) -> Tensor:
 
 
 def sample_pixels(images: DataSet, count: int = 4) -> Tensor:
-    """A few held-out images as they came, uint8, shape (count, 3, H, W)."""
+    """A few held-out images as they came, uint8, shape (count, C, H, W)."""
     pixels, _ = next(iter(sample(images.val, count).batches(count)))
-    mean = torch.tensor(images.normalisation.mean).view(1, 3, 1, 1)
-    std = torch.tensor(images.normalisation.std).view(1, 3, 1, 1)
+    mean = torch.tensor(images.normalisation.mean).view(1, -1, 1, 1)
+    std = torch.tensor(images.normalisation.std).view(1, -1, 1, 1)
     return ((pixels.cpu() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)

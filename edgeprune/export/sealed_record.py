@@ -19,7 +19,11 @@ from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.target import TargetProfile
 
-_ORDERS: dict[int, Literal["RGB", "grey"]] = {3: "RGB", 1: "grey"}  # as our images are read
+_ORDERS: dict[int, Literal["RGB", "grey", "RGBA"]] = {
+    3: "RGB",
+    1: "grey",
+    4: "RGBA",
+}  # as our images are read
 
 
 def provenance(

@@ -57,7 +57,7 @@ def search_command(
     words += ["--new-head"] if request.get("new_head") is True else []
     words += _option("--data", request.get("source"))
     words += _normalisation(request)
-    words += _option("--image-size", request.get("size"))
+    words += _option("--image-size", _sides(request.get("size")))
     words += _named(request)
     words += _limits(request, latency)
     strategy = strategy or request.get("strategy", "")
@@ -121,6 +121,13 @@ def check_command(request: Mapping[str, Any], folder: str, fingerprint: str = ""
     if request.get("device") not in (None, "local://"):
         words += _option("--device", request["device"])
     return shlex.join(words)
+
+
+def _sides(size: Any) -> Any:
+    """``96`` or ``96x160``; earlier versions kept one side."""
+    if isinstance(size, list) and len(size) == 2:
+        return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
+    return size
 
 
 def _number_format(request: Mapping[str, Any]) -> list[str]:

@@ -57,8 +57,10 @@ def _value(name: str, values: Sequence[str]) -> str:
         return "{" + ", ".join(f"{key!r}: {_plain(value)}" for key, _, value in pairs) + "}"
     if name in ("keep", "only"):
         return repr(tuple(values))
-    if len(values) > 1:
-        return f"({', '.join(map(_plain, values))})"
+    if name == "image_size":
+        values = values[0].split("x")
+    if len(values) > 1 or name in ("mean", "std"):
+        return f"({', '.join(map(_plain, values))}{',' * (len(values) == 1)})"
     if name == "time_budget":
         return values[0].removesuffix("s")
     if name.startswith("max_") and values[0] == "none":

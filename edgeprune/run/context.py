@@ -3,16 +3,13 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device
-from edgeprune.deploy.precision.exclusion import timer
 from edgeprune.deploy.precision.trials import Aim
 from edgeprune.deploy.table.latency_model import LatencyModel
 from edgeprune.export.exported import Exported
 from edgeprune.export.int8 import Int8, Int8Model
-from edgeprune.export.onnx_network import OnnxNetwork
 from edgeprune.export.sealed_file import sample_pixels
 from edgeprune.progress import Progress
 from edgeprune.prune.images.datasets import DataSet, resize_rule
@@ -65,20 +62,12 @@ class RunContext:
         """The dense model in int8, the control of every int8 result; None in fp32."""
         if self.int8 is None:
             return None
-        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim()))
+        return self.int8.proven(self.int8.recovered(self.dense.proto, self.aim(self.int8)))
 
-    def aim(self) -> Aim:
+    def aim(self, int8: Int8) -> Aim:
         """When an int8 network of this run has won back enough: on validation images."""
         allowed = self.request.budget.accuracy_drop
-        return Aim(
-            lost=lambda proto: 100 * (self.origin.accuracy - self.val_int8(proto)),
-            allowed=float("inf") if allowed is None else allowed,
-            timed=timer(self.timing.setting),
-        )
-
-    def val_int8(self, proto: ModelProto) -> float:
-        """Top-1 of an ONNX model on the validation images, 0..1."""
-        return evaluate(OnnxNetwork(proto, self.request.target.runtime), self.images.val).accuracy
+        return int8.aim(self.origin.accuracy, self.images.val, allowed, self.timing.setting)
 
     @cached_property
     def counts(self) -> CostModel:
@@ -132,7 +121,7 @@ class RunContext:
         history = {
             "target": self.request.target.model_dump(mode="json", by_alias=True),
             "data": self.images.name,
-            "resize": resize_rule(self.request.source, self.images.size),
+            "resize": resize_rule(self.request.source, self.images.input_shape[1:]),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
         }

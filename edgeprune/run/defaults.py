@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
+from edgeprune.prune.images.held import IMAGENET, Normalisation, usual
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.names import INSTANCE
 from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
@@ -18,25 +19,58 @@ OPTIONS = {"temperature": "kd-temperature", "alpha": "kd-weight"}
 """Fields of the recipe that are options under another name."""
 
 
-def side(model: str, given: int | None, target: TargetProfile | None = None) -> int:
-    """Pixels a side: as given, as the target pins it, else what the family was made for.
+def size_of(
+    model: str, given: tuple[int, int] | None, target: TargetProfile | None = None
+) -> tuple[int, int]:
+    """Height and width: as given, as the target pins them, else what the family was made for.
 
     Raises:
-        InputError: the target pins what no search can use, or another size than was given.
+        InputError: the target pins more than one image, or another size than was given.
     """
     pinned = target.input.shape if target else None
     if pinned is None:
-        return given or (
-            32 if model in zoo.CIFAR or model.startswith(INSTANCE) or ":" in model else 224
-        )
-    batch, colours, height, width = pinned
-    if (batch, colours) != (1, 3) or height != width or given not in (None, height):
-        wanted = f" and --image-size {given}" if given not in (None, height) else ""
+        small = model in zoo.CIFAR or model.startswith(INSTANCE) or ":" in model
+        return given or ((32, 32) if small else (224, 224))
+    batch, _, *size = pinned
+    if batch != 1 or given not in (None, tuple(size)):
+        wanted = f" and --image-size {given[0]}x{given[1]}" if given else ""
         raise InputError(
-            f"the target pins input.shape = {list(pinned)}{wanted}; a search takes one square "
-            "RGB image, (1, 3, side, side)"
+            f"the target pins input.shape = {list(pinned)}{wanted}; a search takes one image, "
+            "(1, channels, height, width)"
         )
-    return height
+    return size[0], size[1]
+
+
+def normalisation_of(
+    spec: zoo.ModelSpec,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    target: TargetProfile | None = None,
+) -> Normalisation:
+    """Mean and deviation as given, else the usual ones; the network says how many channels.
+
+    Raises:
+        InputError: another number of channels was given, or the target pins another.
+    """
+    channels = int(spec.kwargs.get("in_chans", 3))  # timm's word for it
+    if spec.is_instance:  # its images, or its first convolution, were looked at before
+        channels = len(mean or std or IMAGENET.mean)
+    elif spec.is_factory:
+        channels = zoo.input_channels(zoo.build(spec))
+    pinned = target.input.shape if target else None
+    if pinned and pinned[1] != channels:
+        raise InputError(
+            f"the target pins input.shape = {list(pinned)}, {spec.name} takes {channels} channels"
+        )
+    known = IMAGENET if mean and std else usual(channels)
+    # Plain tuples: they go into model.pt, which holds no class of ours.
+    found = Normalisation(tuple(mean or known.mean), tuple(std or known.std))
+    if found.channels != channels:
+        raise InputError(
+            f"{spec.name} takes images of {channels} channels, --mean and --std are for "
+            f"{found.channels}"
+        )
+    return found
 
 
 def budget(

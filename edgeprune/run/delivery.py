@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgeprune.deploy.doctor.describe import widths_of
 from edgeprune.deploy.gate.check import Options, check
+from edgeprune.deploy.gate.integers import twin_of
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.deploy.timing.protocol import compare
 from edgeprune.deploy.timing.setting import Setting
@@ -25,7 +26,6 @@ from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
 from edgeprune.target import Budget
 
-FLOAT_TWIN = "model-fp32.onnx"
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves
 SEEN = (
     "the dense model came with its weights and may have seen the validation images, so what is "
@@ -52,10 +52,13 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
     checkpoint.write(folder.path / "dense.pt", dense, overwrite=True)  # finetune's teacher
-    in_float = folder.path / (FLOAT_TWIN if recovered.int8 else "model.onnx")
+    model_file = folder.path / "model.onnx"
+    in_float = twin_of(model_file) if recovered.int8 else model_file
     slim_file = load_and_ship(folder.path / "model.pt", in_float, target, context.passed_module)
     if recovered.int8:
-        slim_file = _ship_int8(model, slim, slim_file, folder)
+        network, proto = recovered.model, recovered.int8.quantised.float_proto
+        made = Exported(network, proto, folder.path / "model.pt", recovered.int8, slim_file.sha256)
+        slim_file = ship(made, slim, target, model_file, overwrite=True)
     folder.event("exported", parity=asdict(slim_file.parity))
     options = Options(baseline=dense_file.path, device=context.device)
     report = check(slim_file.path, target.with_budget(budget), options)
@@ -70,23 +73,6 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     folder.record(status="done", verdict=report.outcome, results=results, notes=list(notes))
     return Outcome(folder.path, rows, report, notes)
-
-
-def _ship_int8(
-    model: PrunedModel, record: Checkpoint, twin: Shipped, folder: RunFolder
-) -> Shipped:
-    """Write model.onnx in int8, which names its twin in fp32."""
-    int8 = model.recovered.int8
-    if int8 is None:
-        return twin
-    made = Exported(
-        model.recovered.model,
-        int8.quantised.float_proto,
-        folder.path / "model.pt",
-        int8,
-        twin.sha256,
-    )
-    return ship(made, record, twin.target, folder.path / "model.onnx", overwrite=True)
 
 
 def _control(
@@ -131,6 +117,8 @@ def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -
     """What must be known beside the verdicts."""
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
+    splits = context.images.splits
+    notes += [splits.told] if splits and splits.told else []
     notes += [SEEN] if origin.seen_validation else []
     notes += context.left_whole
     notes += context.time.told()

@@ -196,15 +196,10 @@ def _make_way(request: FinetuneRequest) -> None:
 
 
 def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) -> DataSet:
-    colours, height, width = record.input_shape
-    if colours != 3 or height != width:
-        raise InputError(
-            f"{request.checkpoint} takes images of shape {tuple(record.input_shape)}; only square "
-            "RGB images can be served"
-        )
+    _, height, width = record.input_shape
     images = datasets.load(
         request.source,
-        size=height,
+        size=(height, width),
         normalisation=Normalisation(tuple(record.mean), tuple(record.std)),
         progress=progress,
     )

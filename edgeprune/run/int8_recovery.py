@@ -16,7 +16,7 @@ from edgeprune.run.context import RunContext
 
 
 def quantised(
-    context: RunContext, network: nn.Module, progress: Progress
+    context: RunContext, int8: Int8, network: nn.Module, progress: Progress
 ) -> tuple[nn.Module, Int8Model]:
     """A network in int8 that keeps the accuracy asked for, or comes nearest to it.
 
@@ -30,22 +30,20 @@ def quantised(
     Raises:
         PromiseError: it answers otherwise in int8, or too much of it runs in float.
     """
-    if context.int8 is None:
-        raise ValueError("the target of this run is fp32")
-    shape, aim = context.images.input_shape, context.aim()
+    shape, aim = context.images.input_shape, context.aim(int8)
     steps = renamed(progress, "quantising")
-    made = context.int8.recovered(to_onnx(network, shape), aim, steps)
+    made = int8.recovered(to_onnx(network, shape), aim, steps)
     context.folder.event("quantised", lost=made.lost, steps=[asdict(s) for s in made.steps])
     if made.lost is not None and made.lost > aim.allowed:
-        trained = _trained(context, context.int8, network, progress)
+        trained = _trained(context, int8, network, progress)
         if trained is not None:
-            again = context.int8.recovered(to_onnx(trained, shape), aim, steps)
+            again = int8.recovered(to_onnx(trained, shape), aim, steps)
             kept = again.lost is not None and again.lost < made.lost
             plain = [asdict(step) for step in again.steps]
             context.folder.event("trained under rounding", lost=again.lost, kept=kept, steps=plain)
             if kept:
                 network, made = trained, again
-    return network, context.int8.proven(made)
+    return network, int8.proven(made)
 
 
 def _trained(

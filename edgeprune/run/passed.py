@@ -7,9 +7,9 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.progress import Progress
-from edgeprune.prune.images.held import IMAGENET, Normalisation
+from edgeprune.prune.images.held import IMAGENET, Normalisation, usual
 from edgeprune.prune.images.in_memory import Source, hold
-from edgeprune.prune.models.zoo import instance
+from edgeprune.prune.models.zoo import input_channels, instance
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.run.family import Family
 from edgeprune.run.outcome import Outcome
@@ -66,7 +66,12 @@ def _of_module(options: SearchOptions, module: nn.Module) -> SearchOptions:
     for name in ("weights", "new_head", "model_arg", "baseline_epochs"):
         if getattr(options, name):
             raise InputError(f"{name}= goes with a model that is named; a module has its weights")
-    return replace(options, model=instance(module).name)
+    options = replace(options, model=instance(module).name)
+    channels = input_channels(module)
+    if channels != IMAGENET.channels and options.mean is options.std is None:
+        known = usual(channels)
+        options = replace(options, mean=known.mean, std=known.std)
+    return options
 
 
 def _of_images(
@@ -74,17 +79,19 @@ def _of_images(
 ) -> tuple[SearchOptions, Passed]:
     stated = None
     if options.mean or options.std:
-        stated = Normalisation(options.mean or IMAGENET.mean, options.std or IMAGENET.std)
+        known = usual(len(options.mean or options.std or ()))
+        stated = Normalisation(options.mean or known.mean, options.std or known.std)
     images = hold(splits, stated, flip=flip)
-    if options.image_size not in (None, images.size):
+    size = images.input_shape[1], images.input_shape[2]
+    if options.image_size not in (None, size):
         raise InputError(
             f"image_size = {options.image_size}, but the images that were passed have "
-            f"{images.size} pixels; leave it out, or resize them"
+            f"{size[0]}x{size[1]} pixels; leave it out, or resize them"
         )
     options = replace(
         options,
         data=images.name,
-        image_size=images.size,
+        image_size=size,
         mean=images.normalisation.mean,
         std=images.normalisation.std,
     )

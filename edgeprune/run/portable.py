@@ -33,7 +33,7 @@ class PlainImages:
     """Images as arrays.
 
     Attributes:
-        pixels: uint8, shape (N, 3, H, W).
+        pixels: uint8, shape (N, C, H, W).
         labels: int64, shape (N,).
         flip: Whether a mirrored image still shows its class.
     """
@@ -61,8 +61,8 @@ class Portable:
         weights: Its parameters and buffers by name.
         network: Digest of the network that they must make.
         images: Training and validation images; None where they are read from their files.
-        source: Folder of the images where they are read.
-        size: Side of an image in pixels.
+        source: Folder or list of the images where they are read.
+        input_shape: Shape of an image, (C, H, W).
         normalisation: What every batch is normalised by.
         fingerprint: Of the images.
         effort: What a score may cost.
@@ -75,7 +75,7 @@ class Portable:
     network: str
     images: tuple[PlainImages, PlainImages] | None
     source: str
-    size: int
+    input_shape: tuple[int, int, int]
     normalisation: Normalisation
     fingerprint: str
     effort: Effort
@@ -102,19 +102,21 @@ class Portable:
     def _traced(self) -> Trace:
         model = rewrite_shortcuts(build(self.spec))
         model.load_state_dict({name: _tensor(array) for name, array in self.weights.items()})
-        traced = proven(model.eval(), torch.zeros(1, 3, self.size, self.size))
+        traced = proven(model.eval(), torch.zeros(1, *self.input_shape))
         if network_digest(traced) != self.network:
             raise MachineError(f"{self.spec.name} is built otherwise here; install the same code")
         return traced
 
     def _data_set(self) -> DataSet:
         if self.images is None:
-            if not Path(self.source).is_dir():
+            if not Path(self.source).exists():
                 raise MachineError(
-                    f"no folder {self.source} there: images above {datasets.LARGEST_HELD} pixels "
+                    f"no {self.source} there: images above {datasets.LARGEST_HELD} pixels "
                     "are read from their files, so every worker needs them under the same path"
                 )
-            found = datasets.load(self.source, size=self.size, normalisation=self.normalisation)
+            found = datasets.load(
+                self.source, size=self.input_shape[1:], normalisation=self.normalisation
+            )
             if found.fingerprint != self.fingerprint:
                 raise MachineError(f"{self.source} holds other images there")
             return found
@@ -133,7 +135,7 @@ class Portable:
             train=train,
             val=val,
             test=val.subset(torch.arange(0)),  # nothing may be decided by test images
-            size=self.size,
+            input_shape=self.input_shape,
             normalisation=self.normalisation,
             fingerprint=self.fingerprint,
         )
@@ -145,7 +147,7 @@ def portable(problem: Problem, spec: ModelSpec, source: str) -> Portable:
     Args:
         problem: The problem; its curvature is measured here where it folds.
         spec: How its dense network is built.
-        source: Folder of its images, for those that are not held in memory.
+        source: Folder or list of its images, for those that are not held in memory.
     """
     images, statistics = problem.images, None
     if problem.fold:
@@ -164,7 +166,7 @@ def portable(problem: Problem, spec: ModelSpec, source: str) -> Portable:
         network=network_digest(problem.trace),
         images=_held(images.train, images.val),
         source=str(Path(source).absolute()),
-        size=images.size,
+        input_shape=images.input_shape,
         normalisation=images.normalisation,
         fingerprint=images.fingerprint,
         effort=problem.effort,

@@ -159,8 +159,8 @@ class Pruner:
         context.folder.event("fine-tuned", **accuracy)
         network, int8 = trained.model, None
         if context.int8:
-            network, int8 = quantised(context, network, progress)
-            accuracy["val_int8"] = context.val_int8(int8.quantised.proto)
+            network, int8 = quantised(context, context.int8, network, progress)
+            accuracy["val_int8"] = accuracy["val_dense"] - (int8.quantised.lost or 0.0) / 100
             if network is not trained.model:
                 accuracy["val_slim"] = evaluate(network, images.val).accuracy
         folder.record(validation=accuracy)

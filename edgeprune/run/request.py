@@ -43,7 +43,7 @@ class Request:
         weights: Checkpoint of the dense network; without one it is trained on the data.
         new_head: Accept weights without a classifier of the images' classes, and train one.
         source: Data set name or folder.
-        size: Side of the input in pixels.
+        size: Height and width of the input in pixels.
         normalisation: What the network was trained with.
         out: Run folder; ``runs/MODEL-TARGET-NNN`` without one.
         overwrite: Replace an earlier run in ``out``.
@@ -76,7 +76,7 @@ class Request:
     weights: Path | None = None
     new_head: bool = False
     source: str = "digits"
-    size: int = 32
+    size: tuple[int, int] = (32, 32)
     normalisation: Normalisation = IMAGENET
     out: Path | None = None
     overwrite: bool = False

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.held import IMAGENET, Normalisation
 from edgeprune.prune.models.factory import Plain
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.saliency.curvature import WaveletOptions
@@ -62,7 +61,7 @@ class SearchOptions:
     data: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    image_size: int | None = None
+    image_size: tuple[int, int] | None = None
     model_arg: Mapping[str, Plain] = field(default_factory=dict)
     max_latency_ratio: float | None = None
     max_macs_ratio: float | None = None
@@ -115,10 +114,11 @@ class SearchOptions:
             InputError: the target, or what does not fit it.
         """
         profile = with_precision(load_target(self.target), {"mode": self.precision})
+        spec = ModelSpec(self.model, kwargs=dict(self.model_arg))
         source, strategy = self.data or "digits", self.strategy or names.DEFAULT
         return Request(
             target=profile,
-            model=ModelSpec(self.model, kwargs=dict(self.model_arg)),
+            model=spec,
             budget=defaults.budget(
                 profile,
                 latency_elsewhere=bool(self.family or self.max_latency_ms),
@@ -130,8 +130,8 @@ class SearchOptions:
             weights=self.weights,
             new_head=self.new_head,
             source=source,
-            size=defaults.side(self.model, self.image_size, profile),
-            normalisation=Normalisation(self.mean or IMAGENET.mean, self.std or IMAGENET.std),
+            size=defaults.size_of(self.model, self.image_size, profile),
+            normalisation=defaults.normalisation_of(spec, self.mean, self.std, profile),
             out=self.out,
             overwrite=self.overwrite,
             resume=self.resume,

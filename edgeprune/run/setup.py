@@ -16,7 +16,7 @@ from edgeprune.export.exported import Exported
 from edgeprune.export.int8 import Int8, int8_for
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
-from edgeprune.prune.images import calibration_set
+from edgeprune.prune.images import calibration_set, image_list
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.evaluation.problem import Problem
@@ -37,6 +37,7 @@ from edgeprune.text import digest
 
 Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
+SPLIT = "images.csv"
 
 
 def set_up(
@@ -70,6 +71,10 @@ def set_up(
     whole = left_whole(traced, request.selection)
     if request.selection:
         folder.record(left_whole=dict(whole.groups), not_dropped=dict(whole.branches))
+    if images.splits and images.splits.told:
+        folder.record(split=images.splits.told)
+        if images.splits.drawn:
+            write_whole(folder.path / SPLIT, image_list.as_text(images.splits).encode())
     device = connect(request.device)
     int8 = _int8(request, device, images, folder)
     latency = _latency(traced, request, device, folder, progress)

@@ -234,6 +234,11 @@ def _requests(shared: Shared) -> list[Request]:
     return [one.request for one in shared.earlier]
 
 
+def _images(request: Request) -> str:
+    height, width = request.size
+    return f"{request.normalisation.channels}x{height}x{width}"
+
+
 def _counted(request: Request) -> dict[str, dict[str, int]]:
     """By kind of score how many were asked for and how many of them shared; none before that."""
     found = RunFolder(_out(request)).read().get("evaluations")
@@ -247,8 +252,8 @@ def _told(request: Request, shared: Shared) -> tuple[str, ...]:
         return ()
     alike = [one.target for one in shared.alike(request)]
     said = [
-        f"nothing is shared with {one.target}: its images have {one.request.size} pixels a side, "
-        f"these {request.size}"
+        f"nothing is shared with {one.target}: its images are {_images(one.request)}, these "
+        f"{_images(request)}"
         for one in shared.earlier
         if one.target not in alike
     ]

@@ -9,7 +9,7 @@ import typer
 
 from edgeprune import __version__
 from edgeprune.cli.app import app
-from edgeprune.cli.command import GENERAL
+from edgeprune.cli.command import GENERAL, _joined
 
 
 def commands(group=None, path=()):
@@ -101,3 +101,16 @@ def test_the_shell_is_offered_names_without_torch(tmp_path, words, place, offere
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | asked,
     )  # fmt: skip
     assert offered in done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "joined"),
+    [
+        ("--mean 0.5 .4 1e-1 --std -1 2 x", ["--mean", "0.5 .4 1e-1", "--std", "-1 2", "x"]),
+        ("m.pt --mean 0.5 --epochs 3 4", ["m.pt", "--mean", "0.5", "--epochs", "3", "4"]),
+        ("--mean=0.5 0.4 --std", ["--mean=0.5 0.4", "--std"]),
+        ("--mean --std 1", ["--mean", "--std", "1"]),
+    ],
+)
+def test_the_numbers_of_all_channels_are_one_value(words, joined):
+    assert _joined(words.split()) == joined

@@ -91,7 +91,10 @@ UNLIMITED = ["search", "--max-latency-ratio", "none", "--max-accuracy-drop", "no
         ),
         (["search", "--only", "layer1.conv"], "near it: layer3.1.conv2"),
         (["search", "--model", "resnet21"], "unknown model 'resnet21'"),
-        (["search", "--data", "nowhere"], "no folder and no data set 'nowhere'"),
+        (
+            ["search", "--data", "nowhere"],
+            "no folder, no list of images and no data set 'nowhere'",
+        ),
         (["search", "--max-latency-ratio", "-1"], "'--max-latency-ratio': -1 is not a positive"),
         (["search", "--strategy", "gwc"], "unknown strategy 'gwc', did you mean 'gwcs'?"),
         (["search", "--family", "0.7,half"], "'--family': '0.7,half': latency ratios"),
@@ -198,11 +201,11 @@ def test_a_wrong_option_is_one_line(run, words, said):
 
 
 def test_a_pinned_shape_that_no_search_can_use_is_refused_at_once(run, tmp_path):
-    for shape in ("[4, 3, 32, 32]", "[1, 3, 32, 16]", "[1, 1, 32, 32]"):
+    for shape in ("[4, 3, 32, 32]", "[1, 1, 32, 32]"):
         (tmp_path / "t.toml").write_text(f'schema = 1\nname = "t"\n[input]\nshape = {shape}\n')
         refused(run("search", "--target", "./t.toml"), 2, "input.shape")
     (tmp_path / "t.toml").write_text('schema = 1\nname = "t"\n[input]\nshape = [1, 3, 32, 32]\n')
-    refused(run("search", "--target", "./t.toml", "--image-size", "64"), 2, "--image-size 64")
+    refused(run("search", "--target", "./t.toml", "--image-size", "64"), 2, "--image-size 64x64")
 
 
 def test_a_version_in_the_environment_ends_no_check(run, monkeypatch):

@@ -17,6 +17,11 @@ def test_a_family_is_falling_ratios(text, value):
     assert values.falling(text) == value
 
 
+@pytest.mark.parametrize("given", ["0.5 .4 3e-1", "0.5,0.4, 0.3", [0.5, 0.4, 0.3]])
+def test_a_number_for_each_channel(given):
+    assert values.per_channel(given) == (0.5, 0.4, 0.3)
+
+
 @pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), ("none", math.inf), (0.5, 0.5)])
 def test_a_ratio_is_a_number_or_none_also_from_a_project_file(text, value):
     assert values.ratio(text) == value
@@ -36,6 +41,7 @@ def test_a_ratio_is_a_number_or_none_also_from_a_project_file(text, value):
         (values.milliseconds, 0.0),
         (values.milliseconds, math.nan),
         (values.falling, "0.5,0.7"),
+        (values.per_channel, "grey"),
         (values.argument, "shortcut"),
         (values.argument, "=A"),
     ],

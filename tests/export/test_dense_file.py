@@ -23,7 +23,7 @@ def request_for(tmp_path: Path) -> DenseRequest:
         weights=tmp_path / "mine.pth",
         spec=spec,
         source=None,
-        size=32,
+        size=(32, 32),
         normalisation=Normalisation(),
         target=load_target("mobile-cpu"),
     )

@@ -11,6 +11,7 @@ import torch
 
 from edgeprune.deploy.artifact import parity, seal
 from edgeprune.deploy.artifact.facts import read
+from edgeprune.deploy.devices.device import Local
 from edgeprune.deploy.devices.sessions import open as open_session
 from edgeprune.errors import InputError, PromiseError
 from edgeprune.export import number_format
@@ -82,7 +83,7 @@ def test_an_int8_file_and_its_twin(shipped: Any, model: Path) -> None:
 
 def test_it_answers_the_images_inside_as_int8_does(shipped: Any, target: str) -> None:
     file = read(shipped.path)
-    report = parity.replay(file, seal.verify(shipped.path), load_target(target))
+    report = parity.replay(file, seal.verify(shipped.path), load_target(target), Local())
     assert report.max_abs < 1e-5
     images = [np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)]
     int8, fp32 = (
@@ -105,7 +106,7 @@ def test_a_poked_weight_fails_its_own_images(shipped: Any, target: str, tmp_path
     weight.raw_data = bytes(len(weight.raw_data))
     seal.write(tmp_path / "m.onnx", proto, record)
     with pytest.raises(PromiseError, match="answers its own parity samples wrongly"):
-        parity.replay(read(tmp_path / "m.onnx"), record, load_target(target))
+        parity.replay(read(tmp_path / "m.onnx"), record, load_target(target), Local())
 
 
 def test_a_list_of_calibration_images_is_taken_again(

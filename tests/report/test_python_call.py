@@ -5,7 +5,6 @@ from torch import nn
 
 import edgeprune
 from edgeprune.errors import InputError
-from edgeprune.prune.images.in_memory import AS_GIVEN
 from edgeprune.report import command_line
 from edgeprune.run import passed
 from edgeprune.run.search_options import SearchOptions
@@ -31,7 +30,11 @@ def test_the_call_of_a_run_asks_for_the_same_run(monkeypatch, words):
     monkeypatch.setattr(passed, "search", stop)
     names = {"model": "instance of Net", "data": "in memory: Pairs"}
     request = SearchOptions(
-        **words, **names, image_size=48, mean=AS_GIVEN.mean, std=AS_GIVEN.std
+        **words,
+        **names,
+        image_size=(48, 48),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
     ).request()
     call = command_line.search_command(request.to_plain())
     known = {"edgeprune": edgeprune, "model": nn.Identity(), "data": (1, 2)}
@@ -39,7 +42,7 @@ def test_the_call_of_a_run_asks_for_the_same_run(monkeypatch, words):
         eval(call, known)
     options, module, splits = asked.pop()
     assert (module, splits) == (known["model"], known["data"])
-    again = SearchOptions(**vars(options) | names | {"image_size": 48}).request()
+    again = SearchOptions(**vars(options) | names | {"image_size": (48, 48)}).request()
     assert again.to_plain() | {"baseline": None} == request.to_plain() | {"baseline": None}
 
 

@@ -1,8 +1,11 @@
 import math
 
 import pytest
+from torch import nn
 
 from edgeprune.errors import InputError
+from edgeprune.prune.images.held import IMAGENET
+from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.run import defaults
 from edgeprune.target import Inputs, load_target
 
@@ -10,23 +13,73 @@ TARGET = load_target("mobile-cpu")
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "side"),
+    ("model", "given", "size"),
     [
-        ("resnet20", None, 32),
-        ("mine:net", None, 32),
-        ("resnet18", None, 224),
-        ("resnet18", 96, 96),
+        ("resnet20", None, (32, 32)),
+        ("mine:net", None, (32, 32)),
+        ("resnet18", None, (224, 224)),
+        ("resnet18", (96, 160), (96, 160)),
     ],
 )
-def test_the_image_side_is_what_the_family_was_made_for(model, given, side):
-    assert defaults.side(model, given, TARGET) == side
+def test_the_image_size_is_what_the_family_was_made_for(model, given, size):
+    assert defaults.size_of(model, given, TARGET) == size
 
 
-def test_a_pinned_shape_decides_the_side():
-    pinned = TARGET.model_copy(update={"input": Inputs(shape=(1, 3, 64, 64))})
-    assert defaults.side("resnet20", None, pinned) == 64
-    with pytest.raises(InputError, match="--image-size 32"):
-        defaults.side("resnet20", 32, pinned)
+def pinned(*shape):
+    return TARGET.model_copy(update={"input": Inputs(shape=shape)})
+
+
+def test_a_pinned_shape_decides_the_size():
+    assert defaults.size_of("resnet20", None, pinned(1, 3, 64, 48)) == (64, 48)
+    with pytest.raises(InputError, match="--image-size 32x32"):
+        defaults.size_of("resnet20", (32, 32), pinned(1, 3, 64, 64))
+    with pytest.raises(InputError, match="takes one image"):
+        defaults.size_of("resnet20", None, pinned(4, 3, 64, 64))
+
+
+def net(channels=1):
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "std", "found"),
+    [
+        (1, None, None, ((0.449,), (0.226,))),
+        (3, None, None, (IMAGENET.mean, IMAGENET.std)),
+        (3, (0.5, 0.5, 0.5), None, ((0.5, 0.5, 0.5), IMAGENET.std)),
+        (4, (0.5,) * 4, (0.2,) * 4, ((0.5,) * 4, (0.2,) * 4)),
+    ],
+)
+def test_the_network_says_how_many_channels(monkeypatch, channels, mean, std, found):
+    monkeypatch.setattr(defaults.zoo, "build", lambda spec: net(channels))
+    made = defaults.normalisation_of(ModelSpec("mine:net"), mean, std, pinned(1, channels, 8, 8))
+    assert (made.mean, made.std) == found
+
+
+def test_what_goes_into_a_file_is_of_plain_types():
+    class Numbers(tuple[float, ...]):
+        pass
+
+    made = defaults.normalisation_of(
+        ModelSpec("resnet20"), Numbers((0.5,) * 3), Numbers((1.0,) * 3)
+    )
+    assert {type(made.mean), type(made.std)} == {tuple}
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "target", "words"),
+    [
+        (4, None, TARGET, "takes images of 4 channels; give --mean and --std"),
+        (1, (0.5,) * 3, TARGET, "1 channels, --mean and --std are for 3"),
+        (1, None, pinned(1, 3, 8, 8), "mine:net takes 1 channels"),
+    ],
+)
+def test_another_number_of_channels_is_refused(monkeypatch, channels, mean, target, words):
+    monkeypatch.setattr(defaults.zoo, "build", lambda spec: net(channels))
+    with pytest.raises(InputError, match=words):
+        defaults.normalisation_of(ModelSpec("mine:net"), mean, mean, target)
+    with pytest.raises(InputError, match="resnet20 takes images of 3 channels"):
+        defaults.normalisation_of(ModelSpec("resnet20"), (0.5,), (0.5,))
 
 
 @pytest.mark.parametrize(

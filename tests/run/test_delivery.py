@@ -11,6 +11,7 @@ from edgeprune.run.time_budget import TimeBudget
 def context(*, seen=False, left_whole=()):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
+        images=SimpleNamespace(splits=None),
         request=SimpleNamespace(strategy="joint"),
         time=TimeBudget(),
         left_whole=left_whole,

@@ -54,7 +54,7 @@ def request_(here):
         model=ModelSpec("mynets:net"),
         budget=RelativeBudget(latency=0.97),
         source="data",
-        size=16,
+        size=(16, 16),
         out=Path("run"),
         baseline=Recipe(epochs=4, batch=32, lr=0.1),
         recovery=Recipe(epochs=1, batch=32),

@@ -28,6 +28,7 @@ def images(count=40):
     return SimpleNamespace(
         train=noise, val=noise, test=noise, input_shape=(3, 8, 8), classes=("0", "1"),
         fingerprint=f"{count} images", name="noise", normalisation=noise.normalisation,
+        splits=None,
     )  # fmt: skip
 
 

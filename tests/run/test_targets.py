@@ -36,7 +36,7 @@ def asked(name, latency, **changes):
         "model": ModelSpec("mynets:net"),
         "budget": RelativeBudget(latency=latency),
         "source": "data",
-        "size": 16,
+        "size": (16, 16),
         "out": Path("both"),
         "baseline": Recipe(epochs=4, batch=32, lr=0.1),
         "recovery": Recipe(epochs=1, batch=32),
@@ -223,10 +223,10 @@ def test_a_device_that_is_gone_is_tried_again_when_the_run_goes_on(both, monkeyp
 def test_images_of_another_size_share_nothing_and_it_is_said(both, calls):
     one, two = pair(out=Path("sizes"), strategy="uniform")
     before = calls.count("obtain")
-    found = search_targets((one, replace(two, size=8)))
+    found = search_targets((one, replace(two, size=(8, 8))))
     assert calls.count("obtain") == before + 2
     assert found.runs[1].shared == (
-        "nothing is shared with gateway: its images have 16 pixels a side, these 8",
+        "nothing is shared with gateway: its images are 3x16x16, these 3x8x8",
     )
 
 

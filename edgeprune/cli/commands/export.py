@@ -64,7 +64,7 @@ def export(
         ),
     ] = None,
     data: options.Images = None,
-    image_size: options.Side = None,
+    image_size: options.ImageSize = None,
     mean: options.Mean = None,
     std: options.Deviation = None,
     model_arg: options.ModelArguments = None,
@@ -213,21 +213,21 @@ def export(
         )
         return
     from edgeprune.export.dense_file import DenseRequest, export_dense
-    from edgeprune.prune.images.held import IMAGENET, Normalisation
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.defaults import side
+    from edgeprune.run.defaults import normalisation_of, size_of
     from edgeprune.target import load_target
     from edgeprune.target_overrides import with_precision
 
     if data and classes:
         raise InputError("--classes with --data: the images name the classes")
     profile = with_precision(load_target(target or "mobile-cpu"), asked.precision)
+    spec = ModelSpec(model, classes or 1000, dict(model_arg or ()))
     request = DenseRequest(
         weights=checkpoint,
-        spec=ModelSpec(model, classes or 1000, dict(model_arg or ())),
+        spec=spec,
         source=data,
-        size=side(model, image_size, profile),
-        normalisation=Normalisation(mean or IMAGENET.mean, std or IMAGENET.std),
+        size=size_of(model, image_size, profile),
+        normalisation=normalisation_of(spec, mean, std, profile),
         target=profile,
     )
     _tell(export_dense(request, output, overwrite=overwrite, options=asked), json)

@@ -16,7 +16,7 @@ networks_app = typer.Typer()
 def channels(
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.ImageSides = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     keep: options.Keep = None,
     only: options.Only = None,
@@ -29,13 +29,12 @@ def channels(
     from edgeprune.export.inspection import traced
     from edgeprune.prune.models.zoo import ModelSpec
     from edgeprune.prune.space.selection import Selection, left_whole, refuse_unmatched
-    from edgeprune.run.defaults import side
+    from edgeprune.run.defaults import size_of
 
     spec = ModelSpec(model, classes, dict(model_arg or ()))
     selection = Selection(keep=tuple(keep or ()), only=tuple(only or ()))
-    usual = side(model, None)
     ready(json)
-    found = traced(spec, image_size or (usual, usual))
+    found = traced(spec, size_of(model, image_size))
     refuse_unmatched(selection, found.model, model)
     left = left_whole(found, selection)
     plain = {"model": model, **records.channels(found, left)}
@@ -48,7 +47,7 @@ def probe(
     target: options.TargetName = "mobile-cpu",
     model: options.ModelName = "resnet20",
     classes: options.Classes = 10,
-    image_size: options.Side = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     device: options.Uri = None,
     rebuild: Annotated[
@@ -68,11 +67,11 @@ def probe(
     from edgeprune.cli.progress_display import shown
     from edgeprune.export.inspection import probed
     from edgeprune.prune.models.zoo import ModelSpec
-    from edgeprune.run.defaults import side
+    from edgeprune.run.defaults import size_of
     from edgeprune.target import load_target
 
     spec, profile = ModelSpec(model, classes, dict(model_arg or ())), load_target(target)
-    size, uri = side(model, image_size, profile), device or profile.device.uri
+    size, uri = size_of(model, image_size, profile), device or profile.device.uri
     ready(json)
     with shown() as progress:
         report = probed(spec, size, profile, uri, rebuild=rebuild, progress=progress)

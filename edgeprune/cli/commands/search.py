@@ -61,7 +61,7 @@ def search(
     data: options.Images = None,
     mean: options.Mean = None,
     std: options.Deviation = None,
-    image_size: options.Side = None,
+    image_size: options.ImageSize = None,
     model_arg: options.ModelArguments = None,
     keep: options.Keep = None,
     only: options.Only = None,

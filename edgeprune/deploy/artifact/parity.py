@@ -117,15 +117,17 @@ def _judged(
 
 
 def replay(
-    file: Facts, provenance: Provenance, target: TargetProfile, device: Device | None = None
+    file: Facts, provenance: Provenance, target: TargetProfile, device: Device
 ) -> ParityReport:
     """Run a sealed file on the images it carries, opened as on the target; needs no torch.
+
+    It runs in a process of its own, here too: nobody knows what a file will do.
 
     Args:
         file: The file.
         provenance: Its record.
         target: Says how it is opened, and how near its answers have to be.
-        device: Where it runs; in this process by default.
+        device: Where it runs.
 
     Raises:
         InputError: the file carries no images.
@@ -138,13 +140,9 @@ def replay(
     size = provenance.input_shape[1:]  # height and width
     images = network_input(samples.pixels, size, provenance.mean, provenance.std)
     expected = np.asarray(samples.logits, np.float32)
-    if device is None:
-        report = check(file.file.whole, images, expected, target.parity, target.runtime)
-    else:
-        job = Job(models=(file.model,), runtime=target.runtime)
-        answers = partial(_answers_on, device, job, expected.shape[1])
-        batch = _batch(file)
-        report = _judged(answers, batch, images, expected, target.parity)
+    job = Job(models=(file.model,), runtime=target.runtime)
+    answers = partial(_answers_on, device, job, expected.shape[1])
+    report = _judged(answers, _batch(file), images, expected, target.parity)
     # Kernels of another instruction set round integers otherwise, so int8 is held to its noise.
     int8 = provenance.precision == "int8"
     passed = report.sqnr_db >= target.parity.sqnr_db if int8 else report.passed

@@ -148,7 +148,7 @@ class Provenance(BaseModel):
     input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    channel_order: Literal["RGB", "grey"] | None = None
+    channel_order: Literal["RGB", "grey", "RGBA"] | None = None
     resize: str | None = None
     licence: str | None = None
     classes: tuple[str, ...]

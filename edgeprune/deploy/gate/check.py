@@ -221,10 +221,8 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
     found = [of_value("seal", 0, 0, "", "the file is as it was exported")]
     if sealed.parity is None:
         return found
-    # onnxruntime of this machine says nothing about that of another device.
-    device = None if options.device.uri == Local.uri else options.device
     try:
-        report = parity.replay(candidate, sealed, profile, device)
+        report = parity.replay(candidate, sealed, profile, options.device)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
     said = (

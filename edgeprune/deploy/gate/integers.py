@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.gate import relative
@@ -26,6 +27,11 @@ def float_convolutions(kernels: IntegerKernels, profile: TargetProfile) -> Verdi
     return of_value("float_convolutions", limit, share, "x", kernels.describe())
 
 
+def twin_of(path: Path) -> Path:
+    """Where the same network in fp32 lies: beside an int8 file, with ``-fp32`` in its name."""
+    return path.with_name(f"{path.stem}-fp32.onnx")
+
+
 def gain(candidate: Facts, profile: TargetProfile, setting: Setting) -> list[Verdict]:
     """Missed where the file is measurably not faster than the same network in fp32.
 
@@ -41,7 +47,7 @@ def gain(candidate: Facts, profile: TargetProfile, setting: Setting) -> list[Ver
 
 def _twin(candidate: Facts, profile: TargetProfile) -> Facts | None:
     """The recorded fp32 file, where it lies beside."""
-    path = candidate.path.with_name(f"{candidate.path.stem}-fp32.onnx")
+    path = twin_of(candidate.path)
     try:
         recorded = json.loads(candidate.recorded.get("quantisation", "{}")).get("twin_sha256")
     except (ValueError, AttributeError):

@@ -65,11 +65,8 @@ def recovered(
         MachineError: onnxruntime cannot calibrate, quantise or run the network.
     """
     run = Trials(proto, quantiser, aim or Aim(), progress)
-    wanted = quantiser.precision.calibration_method
-    method: Method = "minmax" if wanted == "auto" else wanted
-    excluded = exclusion.named(proto, quantiser.precision.exclude)
-    state = State(proto, observed(proto, quantiser.images, method), method, excluded)
-    best = run.tried(f"ranges: {method}", state, None)
+    state = _first(proto, quantiser)
+    best = run.tried(f"ranges: {state.method}", state, None)
     for step in (_bias, _percentile, exclusion.for_accuracy):
         if run.enough(best):
             break
@@ -86,6 +83,23 @@ def recovered(
         lost=best.lost,
         steps=tuple(run.steps),
     )
+
+
+def plainly(proto: onnx.ModelProto, quantiser: Quantiser) -> onnx.ModelProto:
+    """Quantise without measuring what it costs: the first of the steps, for timing or ranking.
+
+    Raises:
+        As :func:`recovered`.
+    """
+    state = _first(proto, quantiser)
+    return quantised(proto, state.ranges, quantiser.scheme, state.excluded)
+
+
+def _first(proto: onnx.ModelProto, quantiser: Quantiser) -> State:
+    wanted = quantiser.precision.calibration_method
+    method: Method = "minmax" if wanted == "auto" else wanted
+    excluded = exclusion.named(proto, quantiser.precision.exclude)
+    return State(proto, observed(proto, quantiser.images, method), method, excluded)
 
 
 def _bias(run: Trials, best: Best) -> Best:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from edgeprune.errors import InputError, MachineError
 from edgeprune.progress import Progress, silent
-from edgeprune.prune.images.decoding import decode, fingerprint
-from edgeprune.prune.images.folders import last_tenth, list_splits
+from edgeprune.prune.images import folders, image_list
+from edgeprune.prune.images.decoding import MODES, Shape, Size, decode, fingerprint
 from edgeprune.prune.images.held import IMAGENET, HeldImages, Images, Normalisation, stratified
 from edgeprune.prune.images.names import IN_MEMORY
+from edgeprune.prune.images.splits import Splits, last_tenth
 from edgeprune.prune.images.streamed import MARGIN, StreamedImages
 from edgeprune.text import did_you_mean
 
@@ -34,9 +35,10 @@ class DataSet:
         train: What training and calibration may see.
         val: Held out from train; what the search may see.
         test: What only the final figures may see.
-        size: Side of the square RGB images in pixels.
+        input_shape: Shape of one image, (C, H, W).
         normalisation: Mean and standard deviation that every batch is normalised by.
         fingerprint: Changes when an image does; part of cache keys and provenance.
+        splits: The files of each part, where there are files.
     """
 
     name: str
@@ -44,33 +46,32 @@ class DataSet:
     train: Images
     val: Images
     test: Images
-    size: int
+    input_shape: Shape
     normalisation: Normalisation
     fingerprint: str
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one image: (3, size, size)."""
-        return (3, self.size, self.size)
+    splits: Splits | None = None
 
 
-def resize_rule(source: str, size: int) -> str:
-    """How an image of a source comes to ``size``, in words that an application can follow."""
-    side = f"{size}x{size}"
+def resize_rule(source: str, size: Size) -> str:
+    """How an image comes to ``size``, height and width, in words an application can follow."""
+    height, width = size
+    side = f"{width}x{height}"
     if source in ("cifar10", "cifar100"):
         return f"none: images have {side} pixels"
     if source.startswith(IN_MEMORY):
         return f"none: images were passed in Python with {side} pixels"
     if source == "digits":
         return f"bilinear from 8x8 to {side}"
-    shortest = size if size <= LARGEST_HELD else round(size * MARGIN)
-    return f"short side to {shortest} pixels, bilinear; the middle {side} cut out"
+    if max(size) > LARGEST_HELD:
+        height, width = (round(length * MARGIN) for length in size)
+    covered = f"short side to {height}" if size[0] == size[1] else f"to cover {width}x{height}"
+    return f"{covered} pixels, bilinear; the middle {side} cut out"
 
 
 def load(
     source: str,
     *,
-    size: int = 32,
+    size: Size | int = 32,
     normalisation: Normalisation = IMAGENET,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -78,10 +79,12 @@ def load(
     """Load a data set by name or from a folder of images.
 
     Args:
-        source: ``digits``, ``cifar10``, ``cifar100``, or a folder with ``train/CLASS/*``
-            and ``test/CLASS/*`` (``val/CLASS/*`` where present).
-        size: Side of the square input in pixels; folders above 96 are streamed.
-        normalisation: Mean and standard deviation of the network's input.
+        source: ``digits``, ``cifar10``, ``cifar100``, a folder of class folders, or a list, as of
+            :func:`folders.list_splits` and :func:`image_list.list_splits`.
+        size: Height and width of the input in pixels, or the side of a square one; files are
+            streamed above 96.
+        normalisation: Mean and standard deviation of the network's input; it has as many channels
+            as they are for: grey, RGB, or RGB and opacity.
         cache: Folder for downloads and decoded images; the user's cache without one.
         progress: Called with the number of images decoded so far.
 
@@ -92,17 +95,27 @@ def load(
         InputError: No such set or folder, or something is wrong in the folder.
         MachineError: The download failed or a package is missing.
     """
-    if size < 1:
-        raise InputError(f"the image size must be at least 1 pixel, not {size}")
+    size = (size, size) if isinstance(size, int) else size
+    if min(size) < 1:
+        raise InputError(f"the image size must be at least 1 pixel, not {min(size)}")
+    if normalisation.channels not in MODES:
+        raise InputError(
+            f"image files are read with {', '.join(map(str, MODES))} channels; the network takes "
+            f"{normalisation.channels}: pass tensors to edgeprune.search in Python"
+        )
     if source == "digits":
         return _digits(size, normalisation)
     if source in NAMES:
         return _cifar(source, size, normalisation, cache)
     root = Path(source)
-    if not root.is_dir():
+    if root.is_dir():
+        splits = folders.list_splits(root)
+    elif root.is_file() and root.suffix.lower() in image_list.SUFFIXES:
+        splits = image_list.list_splits(root)
+    else:
         hint = did_you_mean(source, NAMES, otherwise=f"; known names: {', '.join(NAMES)}")
-        raise InputError(f"no folder and no data set {source!r}{hint}")
-    return _folder(root, size, normalisation, cache, progress)
+        raise InputError(f"no folder, no list of images and no data set {source!r}{hint}")
+    return _files(root, splits, size, normalisation, cache, progress)
 
 
 def sample(images: Images, count: int, *, seed: int = 0) -> Images:
@@ -110,7 +123,7 @@ def sample(images: Images, count: int, *, seed: int = 0) -> Images:
     return images.subset(stratified(images.labels, count, seed))
 
 
-def _digits(size: int, normalisation: Normalisation) -> DataSet:
+def _digits(size: Size, normalisation: Normalisation) -> DataSet:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -120,8 +133,9 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
     bunch = load_digits()
     # 8x8 pixels in 0..16 -> (N, 1, 8, 8) in 0..255
     scans = torch.from_numpy(bunch.images).float().mul(255 / 16).unsqueeze(1)
-    scaled = F.interpolate(scans, size=(size, size), mode="bilinear", align_corners=False)
-    pixels = scaled.round().to(torch.uint8).repeat(1, 3, 1, 1)
+    scaled = F.interpolate(scans, size=size, mode="bilinear", align_corners=False)
+    pixels = scaled.round().to(torch.uint8).repeat(1, normalisation.channels, 1, 1)
+    pixels[:, 3:] = 255  # opaque
     # A mirrored 2 is no 2: no flip.
     labels = torch.from_numpy(bunch.target).long()
     whole = HeldImages(pixels, labels, normalisation=normalisation, flip=False)
@@ -134,7 +148,7 @@ def _digits(size: int, normalisation: Normalisation) -> DataSet:
         train=train,
         val=val,
         test=test,
-        size=size,
+        input_shape=(normalisation.channels, *size),
         normalisation=normalisation,
         fingerprint="digits-1",
     )
@@ -147,9 +161,12 @@ def _parted(images: HeldImages, chosen: Tensor) -> tuple[HeldImages, HeldImages]
     return images.subset(rest.nonzero().flatten()), images.subset(chosen)
 
 
-def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | None) -> DataSet:
-    if size != 32:
-        raise InputError(f"{name} has images of 32x32 pixels, the model wants {size}x{size}")
+def _cifar(name: str, size: Size, normalisation: Normalisation, cache: Path | None) -> DataSet:
+    if (normalisation.channels, *size) != (3, 32, 32):
+        raise InputError(
+            f"{name} has images of 3 channels and 32x32 pixels, the model wants "
+            f"{normalisation.channels} and {size[0]}x{size[1]}"
+        )
     folder = cache or user_cache_path("edgeprune") / "downloads"
     classes, train_pixels, train_labels = _download(name, folder, train=True)
     _, test_pixels, test_labels = _download(name, folder, train=False)
@@ -162,7 +179,7 @@ def _cifar(name: str, size: int, normalisation: Normalisation, cache: Path | Non
         train=train,
         val=val,
         test=HeldImages(test_pixels, test_labels, normalisation=normalisation),
-        size=size,
+        input_shape=(3, 32, 32),
         normalisation=normalisation,
         fingerprint=f"{name}-1",
     )
@@ -185,19 +202,24 @@ def _download(name: str, folder: Path, *, train: bool) -> tuple[tuple[str, ...],
     return tuple(found.classes), pixels, torch.tensor(found.targets, dtype=torch.int64)
 
 
-def _folder(
-    root: Path, size: int, normalisation: Normalisation, cache: Path | None, progress: Progress
+def _files(
+    root: Path,
+    found: Splits,
+    size: Size,
+    normalisation: Normalisation,
+    cache: Path | None,
+    progress: Progress,
 ) -> DataSet:
-    classes, listed = list_splits(root)
-    key = fingerprint(listed, root)
+    listed, key = found.parts, fingerprint(found.parts, root)
     splits: dict[str, Images]
-    if size > LARGEST_HELD:
+    shape = (normalisation.channels, *size)
+    if max(size) > LARGEST_HELD:
         splits = {
             name: StreamedImages(listing=files, size=size, normalisation=normalisation)
             for name, files in listed.items()
         }
     else:
-        pixels = decode(listed, size, key, cache=cache, progress=progress)
+        pixels = decode(listed, shape, key, cache=cache, progress=progress)
         splits = {
             name: HeldImages(
                 torch.from_numpy(pixels[name]),
@@ -208,9 +230,10 @@ def _folder(
         }
     return DataSet(
         name=root.name,
-        classes=classes,
+        classes=found.classes,
         **splits,
-        size=size,
+        input_shape=shape,
         normalisation=normalisation,
         fingerprint=key,
+        splits=found,
     )

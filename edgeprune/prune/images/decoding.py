@@ -1,4 +1,4 @@
-"""Image files decoded to RGB pixels: once, in parallel threads, and kept in a cache on disk."""
+"""Image files decoded to pixels: once, in parallel threads, and kept in a cache on disk."""
 
 import hashlib
 import io
@@ -11,18 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 
 from edgeprune.arrays import Pixels
 from edgeprune.errors import InputError, MachineError
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress, silent
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.splits import Listing
+
+Size = tuple[int, int]  # height and width in pixels
+Shape = tuple[int, int, int]  # of an image: channels, height, width
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # what an image file can be served as, by channels
 _CHUNK = 256  # images a thread decodes between two words of progress
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -38,8 +42,12 @@ def allowed_cores() -> int:
     return max(1, min(cores, math.ceil(quota / period)))
 
 
-def open_image(path: Path) -> Image.Image:
-    """Decode one image file to RGB.
+def open_image(path: Path, channels: int = 3) -> Image.Image:
+    """Decode one image file, upright as its EXIF record says.
+
+    Args:
+        path: The file.
+        channels: 1 for grey, 3 for RGB, 4 for RGB and opacity.
 
     Raises:
         InputError: The file cannot be read as an image, or holds more than 8 bits a channel,
@@ -48,7 +56,7 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             if image.mode[0] not in "IF":
-                return image.convert("RGB")
+                return ImageOps.exif_transpose(image).convert(MODES[channels])
             mode = image.mode
     except _UNREADABLE as error:
         raise InputError(
@@ -60,31 +68,42 @@ def open_image(path: Path) -> Image.Image:
     )
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """Scale the short side to ``size`` pixels and cut the middle out."""
-    if image.size == (size, size):
+def fitted(image: Image.Image, size: Size) -> Image.Image:
+    """Scale until both sides reach ``size``, height and width, and cut the middle out."""
+    wanted = size[::-1]
+    if image.size == wanted:
         return image
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    scale = max(side / own for side, own in zip(wanted, image.size, strict=True))
+    width, height = (
+        max(side, round(own * scale)) for side, own in zip(wanted, image.size, strict=True)
+    )
     scaled = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return scaled.crop((left, top, left + size, top + size))
+    left, top = (width - wanted[0]) // 2, (height - wanted[1]) // 2
+    return scaled.crop((left, top, left + wanted[0], top + wanted[1]))
 
 
-def fingerprint(splits: dict[str, Listing], root: Path) -> str:
-    """A short hash of the names, sizes and times of every file, the same after a move."""
+def fingerprint(splits: Mapping[str, Listing], root: Path) -> str:
+    """A short hash of the names, sizes and times of every file, the same after a move.
+
+    Args:
+        splits: Which files.
+        root: Folder that they lie in, or list that names them; a list's own words count too.
+    """
     digest = hashlib.sha256()
+    if root.is_file():
+        digest.update(root.read_bytes())
+        root = root.parent
     for split, listing in splits.items():
         for path in listing.paths:
             stat = path.stat()
-            relative = path.relative_to(root).as_posix()
+            relative = Path(os.path.relpath(path, root)).as_posix()
             digest.update(f"{split}\0{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
 def decode(
-    splits: dict[str, Listing],
-    size: int,
+    splits: Mapping[str, Listing],
+    shape: Shape,
     key: str,
     *,
     cache: Path | None = None,
@@ -94,38 +113,39 @@ def decode(
 
     Args:
         splits: What to decode.
-        size: Side of the square images in pixels.
+        shape: Of an image, (C, H, W).
         key: From :func:`fingerprint`.
         cache: Folder of the copies; the user's cache folder without one.
         progress: Called with the number of images done.
 
     Returns:
-        For each split, uint8 of shape (N, 3, size, size).
+        For each split, uint8 of shape (N, C, H, W).
 
     Raises:
         InputError: An image cannot be read; the line names it.
     """
     folder = cache or user_cache_path("edgeprune") / "images"
-    path = folder / f"v{_CACHE_VERSION}-{key}-{size}.npz"
-    shapes = {name: (len(listing), 3, size, size) for name, listing in splits.items()}
+    path = folder / f"v{_CACHE_VERSION}-{key}-{'x'.join(map(str, shape))}.npz"
+    shapes = {name: (len(listing), *shape) for name, listing in splits.items()}
     cached = _read(path, shapes)
     if cached is not None:
         return cached
     listed = [file for listing in splits.values() for file in listing.paths]
-    pixels = _decode_all(listed, size, progress)
+    pixels = _decode_all(listed, shape, progress)
     borders = np.cumsum([len(listing) for listing in splits.values()])[:-1]
     decoded = dict(zip(splits, np.split(pixels, borders), strict=True))
     _write(path, decoded)
     return decoded
 
 
-def _decode_all(paths: Sequence[Path], size: int, progress: Progress) -> Pixels:
-    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+def _decode_all(paths: Sequence[Path], shape: Shape, progress: Progress) -> Pixels:
+    channels, *size = shape
+    pixels = np.empty((len(paths), *shape), dtype=np.uint8)
 
     def decode_chunk(start: int) -> int:
         for index in range(start, min(start + _CHUNK, len(paths))):
-            image = square(open_image(paths[index]), size)
-            pixels[index] = np.asarray(image).transpose(2, 0, 1)
+            image = fitted(open_image(paths[index], channels), (size[0], size[1]))
+            pixels[index] = np.asarray(image).reshape(*size, channels).transpose(2, 0, 1)
         return min(start + _CHUNK, len(paths))
 
     with ThreadPoolExecutor(max_workers=allowed_cores() + 1) as threads:

@@ -1,73 +1,49 @@
-"""Image folders: files and classes of ``train/CLASS/*``, with a validation split held out."""
+"""Image folders: files and classes of ``train/CLASS/*``, or of class folders alone."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgeprune.arrays import Bools, Ints
 from edgeprune.errors import InputError
+from edgeprune.prune.images.splits import VALIDATION, Listing, Splits, drawn, settled
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-_LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg"
+_LAYOUT = (
+    "expected train/CLASS/*.jpg with test/CLASS/*.jpg or val/CLASS/*.jpg, or CLASS/*.jpg alone"
+)
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The images of one split.
-
-    Attributes:
-        paths: Image files, class by class, by name within a class.
-        labels: int64, shape (N,): index of each file's class in the sorted class names.
-    """
-
-    paths: tuple[Path, ...]
-    labels: Ints
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def subset(self, indices: Ints) -> "Listing":
-        """The files at ``indices``, in that order."""
-        return Listing(tuple(self.paths[i] for i in indices), self.labels[indices])
-
-
-def list_splits(root: Path) -> tuple[tuple[str, ...], dict[str, Listing]]:
-    """List ``train``, ``val`` and ``test`` below a folder of images.
-
-    Without ``val/`` the last tenth of each class of ``train/`` by file name becomes it.
+def list_splits(root: Path) -> Splits:
+    """List the images below a folder.
 
     Args:
-        root: A folder with ``train/CLASS/*`` and ``test/CLASS/*``.
-
-    Returns:
-        The sorted class names, and the listing of each of the three splits.
+        root: A folder with ``train/CLASS/*`` and ``test/CLASS/*``, ``val/CLASS/*`` or both; or
+            with ``CLASS/*``, which is split by seed.
 
     Raises:
-        InputError: A folder is missing or empty, there is one class only, or two splits
-            have different classes.
+        InputError: A folder is missing or empty, there is one class only, or two parts have
+            different classes.
     """
-    classes, train = _list_split(root, "train")
-    if len(classes) < 2:
-        raise InputError(
-            f"{root / 'train'} holds one class only ({classes[0]}); "
-            "a classifier needs at least two class folders"
-        )
-    splits = {"train": train}
-    for name in ("val", "test"):
-        if name == "test" or (root / name).is_dir():
-            found, splits[name] = _list_split(root, name)
-            _require_equal_classes(root, classes, name, found)
-    if "val" not in splits:
-        splits["train"], splits["val"] = _hold_out(train, classes, root)
-    return classes, splits
+    if not (root / "train").is_dir():
+        parts = [name for name in ("test", *VALIDATION) if (root / name).is_dir()]
+        if parts:
+            raise InputError(f"{root} has {parts[0]}/ and no train/ folder; {_LAYOUT}")
+        classes, whole = _listed(root)
+        return drawn(root, classes, whole)
+    classes, train = _listed(root / "train")
+    given = {"train": train}
+    for part, names in (("val", VALIDATION), ("test", ("test",))):
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder:
+            found, given[part] = _listed(folder)
+            _require_equal_classes(root, classes, folder.name, found)
+    if len(given) == 1:
+        raise InputError(f"{root} has no test/ and no val/ folder; {_LAYOUT}")
+    return settled(root, classes, given)
 
 
-def _list_split(root: Path, split: str) -> tuple[tuple[str, ...], Listing]:
-    folder = root / split
-    if not folder.is_dir():
-        raise InputError(f"{root} has no {split}/ folder; {_LAYOUT}")
+def _listed(folder: Path) -> tuple[tuple[str, ...], Listing]:
     try:
         children = sorted(folder.iterdir())
         class_folders = [c for c in children if c.is_dir() and not c.name.startswith(".")]
@@ -96,32 +72,12 @@ def _images_in(class_folder: Path) -> list[Path]:
 
 
 def _require_equal_classes(
-    root: Path, classes: tuple[str, ...], split: str, found: tuple[str, ...]
+    root: Path, classes: tuple[str, ...], part: str, found: tuple[str, ...]
 ) -> None:
     odd = sorted(set(classes) ^ set(found))
     if odd:
-        where = ("train", split) if odd[0] in classes else (split, "train")
+        where = ("train", part) if odd[0] in classes else (part, "train")
         raise InputError(
             f"{root}: class {odd[0]!r} is in {where[0]}/ but not in {where[1]}/; "
             "both need the same class folders"
         )
-
-
-def last_tenth(labels: Ints) -> Bools:
-    """Whether each image is in the last tenth of its class, or its last one, shape (N,)."""
-    held = np.zeros(len(labels), np.bool_)
-    for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        held[of_class[-max(1, len(of_class) // 10) :]] = True
-    return held
-
-
-def _hold_out(train: Listing, classes: tuple[str, ...], root: Path) -> tuple[Listing, Listing]:
-    for label, name in enumerate(classes):
-        if np.sum(train.labels == label) < 2:
-            raise InputError(
-                f"{root / 'train' / name} holds one image; it needs two, one to train on "
-                "and one to hold out (or give val/CLASS/ folders)"
-            )
-    held = last_tenth(train.labels)
-    return train.subset(np.flatnonzero(~held)), train.subset(np.flatnonzero(held))

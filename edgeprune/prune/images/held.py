@@ -18,33 +18,56 @@ Share = tuple[int, int]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What is subtracted from and divided out of RGB in [0, 1], channel by channel.
+    """What is subtracted from and divided out of pixels in [0, 1], channel by channel.
 
     Attributes:
-        mean: Three means, finite.
-        std: Three standard deviations, finite and each above 0.
+        mean: One mean a channel, finite; ImageNet's of red, green and blue by default.
+        std: One standard deviation a channel, finite and each above 0.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
+    @property
+    def channels(self) -> int:
+        """How many channels an image has."""
+        return len(self.mean)
+
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3:
-            raise InputError("mean and std need three numbers each: red, green, blue")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise InputError(
+                f"mean and std need a number for each channel, not {self.mean} and {self.std}"
+            )
         if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
             raise InputError(f"mean and std must be finite, not {self.mean} and {self.std}")
         if not all(value > 0 for value in self.std):
             raise InputError(f"every std must be above 0, not {self.std}")
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Map uint8 images (N, 3, H, W) to float32 on the same device."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        """Map uint8 images (N, C, H, W) to float32 on the same device."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         # (pixels / 255 - mean) / std, in place and with one multiplication.
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 
 IMAGENET = Normalisation()
+GREY = Normalisation((0.449,), (0.226,))  # the means of ImageNet's three, as timm has it
+
+
+def usual(channels: int) -> Normalisation:
+    """ImageNet's mean and deviation, for RGB and grey.
+
+    Raises:
+        InputError: nothing is usual for so many channels.
+    """
+    known = {1: GREY, 3: IMAGENET}
+    if channels not in known:
+        raise InputError(
+            f"the network takes images of {channels} channels; give --mean and --std with "
+            "a number for each"
+        )
+    return known[channels]
 
 
 class Images(Protocol):
@@ -82,7 +105,7 @@ class Images(Protocol):
             augment: Crop, and flip where the set allows it; needs ``generator``.
 
         Returns:
-            Pairs of float32 images (B, 3, H, W) and int64 labels (B,) on the device.
+            Pairs of float32 images (B, C, H, W) and int64 labels (B,) on the device.
         """
 
 
@@ -91,7 +114,7 @@ class HeldImages:
     """Images that fit on the device as uint8 and never leave it.
 
     Attributes:
-        pixels: uint8, shape (N, 3, H, W), any device.
+        pixels: uint8, shape (N, C, H, W), any device.
         labels: int64, shape (N,), on the CPU.
         normalisation: Applied to every batch.
         flip: Whether a mirrored image still shows its class (no for digits).
@@ -156,7 +179,7 @@ def batch_indices(count: int, size: int, generator: torch.Generator | None) -> t
 
 
 def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    """Shift each uint8 image (B, 3, H, W) by up to 4 pixels over a black border; mirror half.
+    """Shift each uint8 image (B, C, H, W) by up to 4 pixels over a black border; mirror half.
 
     Random numbers come from the CPU generator, so every device sees the same images.
     """
@@ -168,8 +191,8 @@ def augmented(pixels: Tensor, generator: torch.Generator, *, flip: bool) -> Tens
     if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(pixels, (PADDING,) * 4)  # (B, 3, H + 8, W + 8)
-    # The four indices broadcast to (B, 3, H, W).
+    padded = F.pad(pixels, (PADDING,) * 4)  # (B, C, H + 8, W + 8)
+    # The four indices broadcast to (B, C, H, W).
     image = torch.arange(count, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     rows, columns = rows.to(device), columns.to(device)

@@ -11,15 +11,14 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.images.folders import last_tenth
-from edgeprune.prune.images.held import IMAGENET, HeldImages, Normalisation
+from edgeprune.prune.images.held import HeldImages, Normalisation, usual
 from edgeprune.prune.images.names import IN_MEMORY, UNMIRRORED
+from edgeprune.prune.images.splits import last_tenth
 from edgeprune.text import error_line
 
 Source = Dataset[Any] | DataLoader[Any]
 SPLITS = {2: ("train", "test"), 3: ("train", "val", "test")}
 MOST_BYTES = 4 << 30  # of uint8: 28,000 images of 224 pixels; a folder of images is streamed
-AS_GIVEN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _BATCH = 256
 _LOOKED_AT = 8  # images read twice: a mirroring of every second one slips through once in 256
 _SLACK = 0.5 / 255  # half a level: what rounding adds to a value in [0, 1]
@@ -30,7 +29,7 @@ def hold(
 ) -> DataSet:
     """Read every image once, and hold them as images of a folder are held.
 
-    Images are tensors (3, side, side), all of one size: uint8; or float in [0, 1]; or float that
+    Images are tensors (C, H, W), all of one shape: uint8; or float in [0, 1]; or float that
     were normalised by ``normalisation``, which is then undone. Floats are rounded to 256 levels,
     which gives back what was read from a usual file. Of a DataLoader those images count that its
     sampler names; its batches, order and ``drop_last`` do not matter. Without a third split the
@@ -62,8 +61,8 @@ def hold(
     shapes = {(*held.pixels.shape[1:], kind) for held, kind in read.values()}
     if len(shapes) > 1:
         raise InputError(f"the parts of data differ in the size or the kind of images: {shapes}")
-    size, kind = next(iter(shapes))[-2:]
-    network_takes = normalisation or (IMAGENET if kind == "uint8" else AS_GIVEN)
+    *shape, kind = next(iter(shapes))
+    network_takes = normalisation or _usual(kind, shape[0])
     held = {
         name: HeldImages(images.pixels, images.labels, normalisation=network_takes, flip=flip)
         for name, (images, _) in read.items()
@@ -75,8 +74,10 @@ def hold(
     return DataSet(
         name=f"{IN_MEMORY}{type(first).__name__}{'' if flip else UNMIRRORED}",
         classes=_classes(first, held),
-        **held,
-        size=size,
+        train=held["train"],
+        val=held["val"],
+        test=held["test"],
+        input_shape=(shape[0], shape[1], shape[2]),
         normalisation=network_takes,
         fingerprint=fingerprint,
     )
@@ -87,6 +88,11 @@ def _read(split: object, name: str, normalisation: Normalisation | None) -> tupl
     dataset, indices, workers = _listed(split, name)
     try:
         shape = _looked_at(dataset, indices, name)
+        if normalisation and normalisation.channels != shape[0]:
+            raise InputError(
+                f"{name} gives images of {shape[0]} channels, mean= and std= are for "
+                f"{normalisation.channels}; give a number for each channel"
+            )
         if len(indices) * shape.numel() > MOST_BYTES:
             raise InputError(
                 f"{name} has {len(indices):,} images of shape {tuple(shape)}, more than "
@@ -153,10 +159,10 @@ def _looked_at(dataset: Any, indices: Sequence[int], name: str) -> torch.Size:
                 f"{name} gives images of type {type(image).__name__}; give tensors, such as with "
                 "torchvision.transforms.ToTensor()"
             )
-        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1] != image.shape[2]:
+        if image.ndim != 3 or image.shape != (shape or image.shape):
             raise InputError(
-                f"{name} gives images of shape {tuple(image.shape)}; a search takes square RGB, "
-                "(3, side, side): resize or crop, and repeat the channel of grey ones"
+                f"{name} gives images of shape {tuple(image.shape)}; a search takes (channels, "
+                "height, width), all of one shape: resize or crop"
             )
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise InputError(f"{name} gives images of {image.dtype}; give uint8 or float")
@@ -172,6 +178,13 @@ def _looked_at(dataset: Any, indices: Sequence[int], name: str) -> torch.Size:
     return shape
 
 
+def _usual(kind: str, channels: int) -> Normalisation:
+    """ImageNet's for uint8; floats in [0, 1] reach the network as they are."""
+    if kind != "uint8":
+        return Normalisation((0.0,) * channels, (1.0,) * channels)
+    return usual(channels)
+
+
 def _in_range(images: Tensor) -> bool:
     return bool(images.min() >= -_SLACK and images.max() <= 1 + _SLACK)
 
@@ -179,7 +192,7 @@ def _in_range(images: Tensor) -> bool:
 def _levels(
     images: Tensor, name: str, normalisation: Normalisation | None, *, normalised: bool
 ) -> Tensor:
-    """Images (B, 3, H, W) as uint8."""
+    """Images (B, C, H, W) as uint8."""
     if not images.is_floating_point():
         return images
     shown = images.float()
@@ -190,7 +203,7 @@ def _levels(
         )
     if normalised and normalisation:
         colours = normalisation.std, normalisation.mean
-        std, mean = (torch.tensor(values).view(1, 3, 1, 1) for values in colours)
+        std, mean = (torch.tensor(values).view(1, -1, 1, 1) for values in colours)
         shown = shown * std + mean
     if not _in_range(shown):  # NaN is out of every range
         undone = " after mean= and std= were undone" if normalised else ""

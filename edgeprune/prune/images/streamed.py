@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.decoding import allowed_cores, open_image, square
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.decoding import Size, allowed_cores, fitted, open_image
 from edgeprune.prune.images.held import (
     IMAGENET,
     Batch,
@@ -21,6 +20,7 @@ from edgeprune.prune.images.held import (
     batch_indices,
     needed,
 )
+from edgeprune.prune.images.splits import Listing
 
 CPU = torch.device("cpu")
 MARGIN = 256 / 224  # as published ImageNet accuracies are measured
@@ -32,13 +32,13 @@ _Draw = tuple[int, int | None]
 class StreamedImages:
     """Images that are read from their files at every pass.
 
-    In training a random part (8-100 % of the area, sides 3:4 to 4:3) is scaled to the input
-    size and half of the images are mirrored; else the short side is scaled to 256/224 of the
-    input size and the middle is cut out, as published ImageNet accuracies are measured.
+    In training a random part (8-100 % of the area, sides 3:4 to 4:3 of the input's) is scaled to
+    the input size and half of the images are mirrored; else the image is scaled to cover 256/224
+    of the input size and the middle is cut out, as published ImageNet accuracies are measured.
 
     Attributes:
         listing: Files and labels.
-        size: Side of the square input in pixels.
+        size: Height and width of the input in pixels.
         normalisation: Applied to every batch.
         device: Where batches are delivered.
         workers: Decoding processes, started for each pass; 0 decodes in this process. All cores
@@ -47,7 +47,7 @@ class StreamedImages:
     """
 
     listing: Listing
-    size: int
+    size: Size
     normalisation: Normalisation = IMAGENET
     device: torch.device = CPU
     workers: int = field(default_factory=lambda: min(8, allowed_cores()))
@@ -81,7 +81,7 @@ class StreamedImages:
         draws = [batch[rank::count] for batch in _draws(len(self), size, generator, augment)]
         # Workers live for one pass: kept ones would idle in memory beside those of other splits.
         loader: DataLoader[Batch] = DataLoader(
-            _Files(self.listing, self.size),
+            _Files(self.listing, self.size, self.normalisation.channels),
             batch_sampler=draws,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -112,41 +112,44 @@ def _draws(
 class _Files(Dataset[Batch]):
     """Decodes one file; the index carries the seed of its random part, if any."""
 
-    def __init__(self, listing: Listing, size: int) -> None:
-        self.listing, self.size = listing, size
+    def __init__(self, listing: Listing, size: Size, channels: int) -> None:
+        self.listing, self.size, self.channels = listing, size, channels
 
     def __getitem__(self, draw: _Draw) -> Batch:
         index, seed = draw
-        image = open_image(self.listing.paths[index])
+        image = open_image(self.listing.paths[index], self.channels)
         cut = self._centre(image) if seed is None else self._random(image, seed)
-        pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(cut)).view(*self.size, -1).permute(2, 0, 1)
         return pixels, torch.tensor(self.listing.labels[index])
 
     def _centre(self, image: Image.Image) -> Image.Image:
-        wide = square(image, round(self.size * MARGIN))
-        edge = (wide.width - self.size) // 2
-        return wide.crop((edge, edge, edge + self.size, edge + self.size))
+        height, width = self.size
+        wide = fitted(image, (round(height * MARGIN), round(width * MARGIN)))
+        left, top = (wide.width - width) // 2, (wide.height - height) // 2
+        return wide.crop((left, top, left + width, top + height))
 
     def _random(self, image: Image.Image, seed: int) -> Image.Image:
         generator = np.random.default_rng(seed)
-        box = _random_box(image.width, image.height, generator)
-        cut = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+        box = _random_box(image, self.size, generator)
+        cut = image.resize(self.size[::-1], Image.Resampling.BILINEAR, box=box)
         mirrored = generator.random() < 0.5
         return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else cut
 
 
 def _random_box(
-    width: int, height: int, generator: np.random.Generator
+    image: Image.Image, size: Size, generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """A random part: left, top, right, bottom in pixels (Szegedy et al., CVPR 2015)."""
+    width, height = image.size
+    wanted = size[1] / size[0]
     for _ in range(_TRIES):
         area = width * height * generator.uniform(0.08, 1.0)
-        aspect = math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
+        aspect = wanted * math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             left = int(generator.integers(0, width - w + 1))
             top = int(generator.integers(0, height - h + 1))
             return left, top, left + w, top + h
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+    w, h = min(width, max(1, round(height * wanted))), min(height, max(1, round(width / wanted)))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

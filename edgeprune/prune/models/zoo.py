@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models import weights
@@ -106,6 +107,12 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
             "name a function that returns the network"
         )
     return _uncompiled(model)
+
+
+def input_channels(model: nn.Module) -> int:
+    """Channels of a network's input: as many as its first convolution reads, else 3."""
+    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    return 3 if first is None else first.in_channels
 
 
 def _uncompiled(model: nn.Module) -> nn.Module:

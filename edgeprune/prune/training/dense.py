@@ -165,7 +165,7 @@ def dense_record(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint
 
 def _key(spec: ModelSpec, data: DataSet, recipe: Recipe, begun_with: str) -> str:
     """Name of the cached file: all that decides the weights, the code and the device included."""
-    images = [data.fingerprint, data.size, asdict(data.normalisation)]
+    images = [data.fingerprint, data.input_shape, asdict(data.normalisation)]
     made_by = [__version__, torch.__version__, best_device().type]
     parts = [asdict(spec), *images, asdict(recipe), *made_by]
     parts += [begun_with] if begun_with else []

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeprune.deploy.artifact import facts, parity, parity_samples, seal
 from edgeprune.deploy.artifact.provenance import Provenance
-from edgeprune.deploy.devices.device import connect
+from edgeprune.deploy.devices.device import Local, connect
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.target import Parity, TargetProfile
 
@@ -130,20 +130,20 @@ def _sealed(tmp_path, logits):
 
 def test_a_sealed_file_answers_its_own_samples(tmp_path):
     file, provenance = _sealed(tmp_path, lambda p: 2 * (p.reshape(4, 4) / 255 - 0.5) / 0.25)
-    assert parity.replay(file, provenance, TARGET).passed
+    assert parity.replay(file, provenance, TARGET, Local()).passed
 
 
 def test_a_wrong_answer_breaks_a_promise(tmp_path):
     file, provenance = _sealed(tmp_path, lambda p: p.reshape(4, 4) / 255)
     with pytest.raises(PromiseError, match="parity samples wrongly") as error:
-        parity.replay(file, provenance, TARGET)
+        parity.replay(file, provenance, TARGET, Local())
     assert "\n" not in str(error.value)
 
 
 def test_a_file_without_samples_says_so(tmp_path):
     file, provenance = _sealed(tmp_path, None)
     with pytest.raises(InputError, match="no parity samples"):
-        parity.replay(file, provenance, TARGET)
+        parity.replay(file, provenance, TARGET, Local())
 
 
 def _right(pixels):

@@ -282,6 +282,20 @@ def test_it_leaves_when_stdin_closes(files: tuple[Path, Path]) -> None:
         assert process.wait(20) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux only")
+def test_where_memory_ends_it_is_the_first_to_go(files: tuple[Path, Path]) -> None:
+    with subprocess.Popen(
+        [sys.executable, runner.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(job(*files, epochs=[epoch()] * 10_000)) + "\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
+        process.stdin.close()
+
+
 def test_it_needs_nothing_of_edgeprune(files: tuple[Path, Path]) -> None:
     script = (
         "import runpy, sys; sys.modules['edgeprune'] = None; sys.modules['onnx'] = None; "

@@ -334,8 +334,7 @@ def test_a_file_that_is_swapped_while_it_is_checked_is_judged_as_it_was(
         return io.BytesIO(content)
 
     monkeypatch.setattr(Path, "open", swapping)
-    device = record(uri="local://")
-    report = check(slim, profile({"latency": 0.7, "macs": 0.3}), Options(device=device))
+    report = check(slim, profile({"latency": 0.7, "macs": 0.3}), Options(device=record()))
     assert reads == {slim: 1, dense: 1}
     assert set(outcomes(report).values()) == {"met"}
     assert {"seal", "parity", "macs_ratio"} <= outcomes(report).keys()

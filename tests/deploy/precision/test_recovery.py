@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 import pytest
 
-from edgeprune.deploy.precision.recovery import recovered
+from edgeprune.deploy.precision.recovery import plainly, recovered
 from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.deploy.precision.trials import Aim, Quantiser
 from edgeprune.deploy.timing.statistics import Interval
@@ -31,6 +31,14 @@ def test_nothing_more_is_tried_once_enough_is_kept(
     assert made.fidelity.sqnr_db > 20
     made = recovered(proto, quantiser, Aim(lost=lambda _: 0.4, allowed=0.5))
     assert [(step.name, step.lost) for step in made.steps] == [("ranges: minmax", 0.4)]
+
+
+def test_what_is_only_timed_is_the_first_step(
+    proto: onnx.ModelProto, quantiser: Quantiser
+) -> None:
+    (step,) = (made := recovered(proto, quantiser)).steps
+    assert (step.name, step.kept) == ("ranges: minmax", True)
+    assert plainly(proto, quantiser) == made.proto
 
 
 def test_the_steps_come_in_their_order_and_only_what_is_better_stays(

@@ -18,7 +18,7 @@ IMAGES = DataSet(
     train=grey_noise(40),
     val=grey_noise(4, seed=1),
     test=grey_noise(4, seed=2),
-    size=8,
+    input_shape=(3, 8, 8),
     normalisation=PLAIN,
     fingerprint="a",
 )

@@ -67,7 +67,7 @@ def test_a_folder_of_small_images_is_held(tmp_path: Path) -> None:
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     root = _folder(tmp_path / "pets", 12)
     found = datasets.load(str(root), size=8, normalisation=normalisation, cache=tmp_path / "cache")
-    assert (found.name, found.classes, found.size) == ("pets", ("cat", "dog"), 8)
+    assert (found.name, found.classes, found.input_shape) == ("pets", ("cat", "dog"), (3, 8, 8))
     assert [len(s) for s in (found.train, found.val, found.test)] == [18, 2, 4]
     assert _held(found.val).pixels.shape == (2, 3, 8, 8)
     assert _held(found.train).normalisation == normalisation
@@ -80,9 +80,36 @@ def test_a_folder_of_large_images_is_streamed(tmp_path: Path) -> None:
     assert found.input_shape == (3, 128, 128)
 
 
+def test_a_list_gives_what_the_folders_give(tmp_path: Path) -> None:
+    root, listed = _folder(tmp_path / "pets", 12), tmp_path / "pets.csv"
+    files = sorted(root.rglob("*.png"))
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name},{path.parts[-3]}" for path in files]
+    listed.write_text("\n".join(rows))
+    cache = tmp_path / "cache"
+    wanted = datasets.load(str(root), size=8, cache=cache)
+    found = datasets.load(str(listed), size=8, cache=cache)
+    assert (found.name, found.classes) == ("pets.csv", wanted.classes)
+    for split in ("train", "val", "test"):
+        parts = _held(getattr(found, split)), _held(getattr(wanted, split))
+        assert torch.equal(parts[0].pixels, parts[1].pixels)
+        assert torch.equal(parts[0].labels, parts[1].labels)
+    listed.write_text("\n".join(row.replace("cat,", "cow,") for row in rows))
+    assert datasets.load(str(listed), size=8, cache=cache).fingerprint != found.fingerprint
+
+
+def test_class_folders_alone_are_split_and_the_split_is_known(tmp_path: Path) -> None:
+    found = datasets.load(str(_folder(tmp_path, 12) / "train"), size=8, cache=tmp_path / "cache")
+    assert [len(s) for s in (found.train, found.val, found.test)] == [14, 2, 4]
+    assert found.splits is not None
+    assert found.splits.drawn
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("digit", "did you mean 'digits'?"), ("no/such/place", "no folder and no data set")],
+    [
+        ("digit", "did you mean 'digits'?"),
+        ("no/such/place", "no folder, no list of images and no data set"),
+    ],
 )
 def test_an_unknown_source_is_refused(source: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -129,13 +156,36 @@ def test_a_sample_keeps_the_shares() -> None:
     assert part.labels.bincount().tolist() == [5] * 10
 
 
+@pytest.mark.parametrize("mean", [(0.4,), (0.4,) * 4])
+@pytest.mark.parametrize("size", [(8, 12), (96, 112)])
+def test_images_may_be_oblong_grey_or_with_opacity(
+    tmp_path: Path, mean: tuple[float, ...], size: tuple[int, int]
+) -> None:
+    normalisation = Normalisation(mean, mean)
+    root = str(_folder(tmp_path / "pets", 40))
+    for source in (root, "digits"):
+        found = datasets.load(source, size=size, normalisation=normalisation, cache=tmp_path)
+        images, _ = next(found.train.batches(2, generator=torch.Generator(), augment=True))
+        assert found.input_shape == (len(mean), *size)
+        assert tuple(images.shape) == (2, *found.input_shape)
+        images, _ = next(found.test.batches(2))
+        assert tuple(images.shape) == (2, *found.input_shape)
+
+
+def test_other_channels_are_passed_in_python() -> None:
+    with pytest.raises(InputError, match="the network takes 6: pass tensors"):
+        datasets.load("digits", normalisation=Normalisation((0.5,) * 6, (0.5,) * 6))
+
+
 @pytest.mark.parametrize(
     ("source", "size", "said"),
     [
-        ("cifar10", 32, "none: images have 32x32 pixels"),
-        ("digits", 16, "bilinear from 8x8 to 16x16"),
-        ("flowers", 64, "short side to 64 pixels, bilinear; the middle 64x64 cut out"),
-        ("flowers", 224, "short side to 256 pixels, bilinear; the middle 224x224 cut out"),
+        ("cifar10", (32, 32), "none: images have 32x32 pixels"),
+        ("digits", (16, 16), "bilinear from 8x8 to 16x16"),
+        ("flowers", (64, 64), "short side to 64 pixels, bilinear; the middle 64x64 cut out"),
+        ("flowers", (224, 224), "short side to 256 pixels, bilinear; the middle 224x224 cut out"),
+        ("flowers", (48, 80), "to cover 80x48 pixels, bilinear; the middle 80x48 cut out"),
+        ("flowers", (98, 168), "to cover 192x112 pixels, bilinear; the middle 168x98 cut out"),
     ],
 )
 def test_how_images_come_to_their_size_is_said(source, size, said):

@@ -19,7 +19,7 @@ from torch.utils.data import (
 from edgeprune.errors import InputError
 from edgeprune.prune.images import in_memory
 from edgeprune.prune.images.held import IMAGENET, Normalisation
-from edgeprune.prune.images.in_memory import AS_GIVEN, hold
+from edgeprune.prune.images.in_memory import hold
 
 LABELS = torch.arange(40) % 4
 PIXELS = torch.randint(
@@ -41,9 +41,9 @@ def pair(images: Tensor, labels: Tensor = LABELS) -> tuple[Dataset[Any], Dataset
     [
         (PIXELS, None, IMAGENET),
         (PIXELS, OWN, OWN),
-        (PIXELS / 255, None, AS_GIVEN),
+        (PIXELS / 255, None, Normalisation((0.0,) * 3, (1.0,) * 3)),
         (PIXELS / 255, OWN, OWN),
-        ((PIXELS / 255).half(), None, AS_GIVEN),
+        ((PIXELS / 255).half(), None, Normalisation((0.0,) * 3, (1.0,) * 3)),
         (normalised(PIXELS), OWN, OWN),
     ],
 )
@@ -53,7 +53,11 @@ def test_pixels_come_back_whatever_they_were_given_as(
     held = hold(pair(images), stated)
     assert torch.equal(held.test.pixels, PIXELS[:8])
     assert held.normalisation == held.test.normalisation == network_takes
-    assert (held.size, held.name, held.classes) == (6, "in memory: TensorDataset", tuple("0123"))
+    assert (held.input_shape, held.name, held.classes) == (
+        (3, 6, 6),
+        "in memory: TensorDataset",
+        tuple("0123"),
+    )
 
 
 def test_a_normalised_image_reaches_the_network_as_the_dataset_gave_it() -> None:
@@ -122,6 +126,19 @@ IMAGE = PIXELS[0]
 TWO = TensorDataset(PIXELS[:2], LABELS[:2])
 
 
+def test_any_number_of_channels_and_any_shape() -> None:
+    pixels = torch.randint(0, 256, (40, 6, 5, 9), dtype=torch.uint8)
+    data = TensorDataset(pixels, torch.arange(40) % 4)
+    with pytest.raises(InputError, match="takes images of 6 channels; give --mean and --std"):
+        hold((data, data))
+    with pytest.raises(InputError, match="gives images of 6 channels, mean= and std= are for 3"):
+        hold((data, data), IMAGENET)
+    held = hold((data, data), Normalisation((0.5,) * 6, (0.2,) * 6))
+    assert held.input_shape == (6, 5, 9)
+    grey = TensorDataset(pixels[:, :1] / 255, torch.arange(40) % 4)
+    assert hold((grey, grey)).normalisation.channels == 1
+
+
 @pytest.mark.parametrize(
     ("split", "said"),
     [
@@ -130,8 +147,7 @@ TWO = TensorDataset(PIXELS[:2], LABELS[:2])
         ("train", "gives a str, not a pair"),
         (Listed({"image": IMAGE}), "gives a dict, not a pair"),
         (Listed((b"jpeg", 0)), "images of type bytes; give tensors"),
-        (Listed((IMAGE[:1], 0)), r"shape \(1, 6, 6\); a search takes square RGB"),
-        (Listed((IMAGE[:, 1:], 0)), r"shape \(3, 5, 6\); a search takes square RGB"),
+        (Listed((IMAGE[0], 0)), r"shape \(6, 6\); a search takes \(channels, height, width\)"),
         (Listed((IMAGE.int(), 0)), r"images of torch.int32; give uint8 or float"),
         (Listed((IMAGE, 0.5)), "the label 0.5; give the index"),
         (Listed((IMAGE, -1)), "the label -1; give the index"),
@@ -140,7 +156,7 @@ TWO = TensorDataset(PIXELS[:2], LABELS[:2])
         (Listed(broken), "train cannot be read: RuntimeError: disk gone"),
         (
             Listed((IMAGE, 0), (PIXELS[1, :, :4, :4], 1)),
-            "cannot be read: RuntimeError: stack expects each tensor to be equal",
+            r"shape \(3, 4, 4\); a search takes \(channels, height, width\), all of one shape",
         ),
         (TensorDataset(normalised(PIXELS), LABELS), "state the mean= and std="),
         (TensorDataset(PIXELS / 255 * torch.nan, LABELS), "values from nan to nan: state"),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.folders import Listing
+from edgeprune.prune.images.splits import Listing
 from edgeprune.prune.images.streamed import StreamedImages, _random_box
 
 
@@ -20,7 +20,7 @@ def images(tmp_path: Path) -> StreamedImages:
         path = tmp_path / f"{index}.jpg"
         Image.fromarray(generator.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
         paths.append(path)
-    return StreamedImages(listing=Listing(tuple(paths), np.arange(6)), size=28, workers=0)
+    return StreamedImages(listing=Listing(tuple(paths), np.arange(6)), size=(28, 28), workers=0)
 
 
 def _all(images: StreamedImages, seed: int | None) -> torch.Tensor:
@@ -77,9 +77,10 @@ def test_subset_keeps_files_and_labels_together(images: StreamedImages) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 50), (1, 1), (3, 400)])
-def test_random_parts_lie_inside(width: int, height: int) -> None:
-    generator = np.random.default_rng(0)
+@pytest.mark.parametrize("size", [(8, 8), (8, 80)])
+def test_random_parts_lie_inside(width: int, height: int, size: tuple[int, int]) -> None:
+    generator, image = np.random.default_rng(0), Image.new("L", (width, height))
     for _ in range(100):
-        left, top, right, bottom = _random_box(width, height, generator)
+        left, top, right, bottom = _random_box(image, size, generator)
         assert 0 <= left < right <= width
         assert 0 <= top < bottom <= height

@@ -32,7 +32,7 @@ def data() -> DataSet:
         train=held,
         val=held,
         test=held,
-        size=8,
+        input_shape=(3, 8, 8),
         normalisation=IMAGENET,
         fingerprint="print",
     )

@@ -172,7 +172,7 @@ class Problem:
         images, device = self.images, best_device()
         basis = [
             network_digest(self.trace),
-            [images.name, images.fingerprint, images.size, asdict(images.normalisation)],
+            [images.name, images.fingerprint, images.input_shape, asdict(images.normalisation)],
             [torch.__version__, device.type, has_bfloat16()],
             asdict(self.wavelet),
         ]

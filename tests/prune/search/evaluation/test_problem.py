@@ -27,7 +27,7 @@ def problem(judged):
         train=train,
         val=train,
         test=train,
-        size=16,
+        input_shape=(3, 16, 16),
         normalisation=IMAGENET,
         fingerprint="x",
     )

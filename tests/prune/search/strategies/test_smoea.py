@@ -36,7 +36,7 @@ IMAGES = DataSet(
     train=pictures(40, 0),
     val=pictures(20, 1),
     test=pictures(5, 2),
-    size=8,
+    input_shape=(3, 8, 8),
     normalisation=IMAGENET,
     fingerprint="x",
 )
@@ -199,7 +199,7 @@ def test_the_paper_s_own_setting_is_a_budget_like_others(monkeypatch):
     """VGG-14 at 16.56 % of its parameters, with as little evolution as there can be."""
     monkeypatch.setattr(smoea, "ROUNDS", 1)
     torch.manual_seed(0)
-    images = replace(IMAGES, train=big(16, 0), val=big(16, 1), size=32)
+    images = replace(IMAGES, train=big(16, 0), val=big(16, 1), input_shape=(3, 32, 32))
     model = recalibrate(build(ModelSpec("vgg14", num_classes=5)), images.train)
     traced = trace(model, torch.zeros(1, 3, 32, 32))
     counts = CostModel(traced)

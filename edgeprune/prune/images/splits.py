@@ -1,0 +1,128 @@
+"""Train, validation and test parts of images with classes: given, held out or drawn by seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.arrays import Bools, Ints
+from edgeprune.errors import InputError
+
+VALIDATION = ("val", "valid", "validation")  # what people call that part
+SEED = 0  # of a drawn split
+DRAWN = {"test": 0.2, "val": 0.1}  # shares of every class, at least one image
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one part.
+
+    Attributes:
+        paths: Image files, class by class, by name within a class.
+        labels: int64, shape (N,): index of each file's class.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Ints
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, indices: Ints) -> "Listing":
+        """The files at ``indices``, in that order."""
+        return Listing(tuple(self.paths[i] for i in indices), self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Images with classes, in three parts.
+
+    Attributes:
+        classes: Class names; their order is that of the labels.
+        parts: ``train``, ``val`` and ``test``.
+        told: How the parts came about, where they were not all given.
+        drawn: Whether they were drawn, so that nobody knows them but by this list.
+    """
+
+    classes: tuple[str, ...]
+    parts: Mapping[str, Listing]
+    told: str = ""
+    drawn: bool = False
+
+
+def settled(source: Path, classes: tuple[str, ...], given: Mapping[str, Listing]) -> Splits:
+    """Complete the parts that were given.
+
+    Without a validation part the last tenth of each class of ``train``, in its order, becomes it.
+    Without a test part the validation part is the test part: that of ImageNet is.
+
+    Args:
+        source: The folder or list that they come from, for messages.
+        classes: Class names.
+        given: ``train``, and ``val``, ``test`` or both.
+
+    Raises:
+        InputError: One class only, a class that a part lacks, or one image to be held out of.
+    """
+    if len(classes) < 2:
+        raise InputError(
+            f"{source} holds one class only ({', '.join(classes)}); a classifier needs two or more"
+        )
+    told, parts = "", dict(given)
+    if "test" not in parts:
+        parts["test"] = parts.pop("val")
+        told = "val is the test set; the last tenth of every class of train validates"
+    for name, part in parts.items():
+        if missing := sorted(set(range(len(classes))) - set(part.labels.tolist())):
+            raise InputError(f"{source}: class {classes[missing[0]]!r} has no image in {name}")
+    if "val" not in parts:
+        parts["train"], parts["val"] = _held_out(source, classes, parts["train"])
+    return Splits(classes, {name: parts[name] for name in ("train", "val", "test")}, told)
+
+
+def drawn(source: Path, classes: tuple[str, ...], whole: Listing) -> Splits:
+    """Draw test and validation images out of every class, by seed.
+
+    Raises:
+        InputError: One class only, or a class of fewer than three images.
+    """
+    rng = np.random.default_rng(SEED)
+    chosen: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(classes):
+        left = rng.permutation(np.flatnonzero(whole.labels == label))
+        if len(left) < len(chosen):
+            raise InputError(
+                f"{source}: class {name!r} has {len(left)} images; three are needed to train, "
+                "validate and test on"
+            )
+        for part, share in DRAWN.items():
+            count = max(1, round(share * np.sum(whole.labels == label)))
+            chosen[part] += left[:count].tolist()
+            left = left[count:]
+        chosen["train"] += left.tolist()
+    parts = {part: whole.subset(np.sort(indices)) for part, indices in chosen.items()}
+    shares = " and ".join(f"{share:.0%} to {part}" for part, share in DRAWN.items())
+    found = settled(source, classes, parts)
+    told = f"images split with seed {SEED}, of every class {shares} (images.csv has the list)"
+    return Splits(classes, found.parts, told, drawn=True)
+
+
+def last_tenth(labels: Ints) -> Bools:
+    """Whether each image is in the last tenth of its class, or its last one, shape (N,)."""
+    held = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        held[of_class[-max(1, len(of_class) // 10) :]] = True
+    return held
+
+
+def _held_out(source: Path, classes: tuple[str, ...], train: Listing) -> tuple[Listing, Listing]:
+    for label, name in enumerate(classes):
+        if np.sum(train.labels == label) < 2:
+            raise InputError(
+                f"{source}: class {name!r} has one image in train; it needs two, one to train on "
+                "and one to hold out (or give val images)"
+            )
+    held = last_tenth(train.labels)
+    return train.subset(np.flatnonzero(~held)), train.subset(np.flatnonzero(held))
