@@ -115,8 +115,9 @@ def test_scores_are_shared_and_counted(both):
         assert sum(r["shared"] == "yes" for r in networks.values()) == counts["shared"]
     assert 0 < counted["F1"]["shared"] <= counted["F1"]["scored"]
     paid = sum(counts["scored"] - counts["shared"] for counts in counted.values())
-    own = (second / "search" / "evaluations.jsonl").read_text().splitlines()
-    assert len([line for line in own if line]) == paid  # nothing was scored twice
+    own = second / "search" / "evaluations.jsonl"  # is not written where all is shared
+    lines = own.read_text().splitlines() if own.exists() else []
+    assert len([line for line in lines if line]) == paid  # nothing was scored twice
     f1 = counted["F1"]
     said = f"of {f1['scored']} F1 scores {f1['shared']}"
     assert said in both.runs[1].shared[0] and both.runs[0].shared == ()
