@@ -1,7 +1,7 @@
 """What a run rests on that no device changes: images, dense model, trace, its statistics."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -92,23 +92,24 @@ class Shared:
 
     Attributes:
         passed: A module, images or both in place of those that requests name.
-        bases: By height and width of the images in pixels, the one thing in which they may differ.
+        bases: By size and normalisation of the images, all in which they may differ.
         earlier: The searches before this one, in order.
     """
 
     passed: Passed = field(default_factory=Passed)
-    bases: dict[tuple[int, int], Basis] = field(default_factory=dict)
+    bases: dict[Hashable, Basis] = field(default_factory=dict)
     earlier: list[Earlier] = field(default_factory=list)
 
     def basis(self, request: Request, progress: Progress) -> Basis:
         """The basis of a request, made for the first that needs it."""
-        if request.size not in self.bases:
-            self.bases[request.size] = prepare(request, self.passed, progress)
-        return self.bases[request.size]
+        key = _images(request)
+        if key not in self.bases:
+            self.bases[key] = prepare(request, self.passed, progress)
+        return self.bases[key]
 
     def alike(self, request: Request) -> Sequence[Earlier]:
         """The earlier searches on the same images and dense model."""
-        return [one for one in self.earlier if one.request.size == request.size]
+        return [one for one in self.earlier if _images(one.request) == _images(request)]
 
     def files(self, request: Request) -> tuple[Path, ...]:
         """Their scores; a file that is missing holds none."""
@@ -119,6 +120,10 @@ class Shared:
         count = len(traced.groups)
         found = (tried_csv.scored_widths(one.folder.path, count) for one in self.alike(request))
         return tuple(dict.fromkeys(widths for each in found for widths in each))
+
+
+def _images(request: Request) -> Hashable:
+    return request.size, request.normalisation
 
 
 def prepare(request: Request, passed: Passed, progress: Progress) -> Basis:

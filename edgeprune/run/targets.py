@@ -230,12 +230,13 @@ def _used(request: Request) -> float:
     return float(used) if isinstance(used, int | float) else 0.0
 
 
-def _pixels(request: Request) -> str:
-    return "x".join(map(str, request.size))
-
-
 def _requests(shared: Shared) -> list[Request]:
     return [one.request for one in shared.earlier]
+
+
+def _images(request: Request) -> str:
+    height, width = request.size
+    return f"{request.normalisation.channels}x{height}x{width}"
 
 
 def _counted(request: Request) -> dict[str, dict[str, int]]:
@@ -251,8 +252,8 @@ def _told(request: Request, shared: Shared) -> tuple[str, ...]:
         return ()
     alike = [one.target for one in shared.alike(request)]
     said = [
-        f"nothing is shared with {one.target}: its images have {_pixels(one.request)} pixels, "
-        f"these {_pixels(request)}"
+        f"nothing is shared with {one.target}: its images are {_images(one.request)}, these "
+        f"{_images(request)}"
         for one in shared.earlier
         if one.target not in alike
     ]

@@ -8,7 +8,7 @@ from edgeprune.run.search_options import SearchOptions, requests_of
 
 def test_what_is_left_open_is_as_of_the_target_and_the_data():
     request = SearchOptions().request()
-    assert (request.source, request.size, request.strategy) == ("digits", 32, "joint")
+    assert (request.source, request.size, request.strategy) == ("digits", (32, 32), "joint")
     assert request.budget == request.target.budget.relative
     assert request.recovery.epochs == 10
     assert request.recovery.batch == 64  # the digits are few

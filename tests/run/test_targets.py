@@ -115,8 +115,9 @@ def test_scores_are_shared_and_counted(both):
         assert sum(r["shared"] == "yes" for r in networks.values()) == counts["shared"]
     assert 0 < counted["F1"]["shared"] <= counted["F1"]["scored"]
     paid = sum(counts["scored"] - counts["shared"] for counts in counted.values())
-    own = (second / "search" / "evaluations.jsonl").read_text().splitlines()
-    assert len([line for line in own if line]) == paid  # nothing was scored twice
+    own = second / "search" / "evaluations.jsonl"  # is not written where all is shared
+    lines = own.read_text().splitlines() if own.exists() else []
+    assert len([line for line in lines if line]) == paid  # nothing was scored twice
     f1 = counted["F1"]
     said = f"of {f1['scored']} F1 scores {f1['shared']}"
     assert said in both.runs[1].shared[0] and both.runs[0].shared == ()
@@ -226,7 +227,7 @@ def test_images_of_another_size_share_nothing_and_it_is_said(both, calls):
     found = search_targets((one, replace(two, size=(8, 8))))
     assert calls.count("obtain") == before + 2
     assert found.runs[1].shared == (
-        "nothing is shared with gateway: its images have 16x16 pixels, these 8x8",
+        "nothing is shared with gateway: its images are 3x16x16, these 3x8x8",
     )
 
 
