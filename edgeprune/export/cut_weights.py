@@ -1,6 +1,7 @@
 """The weights of a slim network as its ONNX graph wants them: transposed, BatchNorm folded."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -92,6 +93,9 @@ class CutWeights:
         return widths, values
 
     def _widths(self, values: Mapping[str, Any]) -> tuple[int, ...]:
+        for name, value in values.items():
+            if value.ndim != len(self.given[name]):
+                raise CannotCutError(f"{name} has {value.ndim} axes, not {len(self.given[name])}")
         found: dict[int, int] = {}
         sizes = [
             (name, width, size)
@@ -115,10 +119,10 @@ class CutWeights:
 
 def _tensor(network: nn.Module, names: Sequence[str]) -> Tensor | None:
     for name in names:
-        try:
-            return attrgetter(name)(network)  # type: ignore[no-any-return]
-        except AttributeError:
-            continue
+        with suppress(AttributeError):
+            found = attrgetter(name)(network)
+            if isinstance(found, Tensor):
+                return found
     return None
 
 

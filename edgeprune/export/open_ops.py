@@ -141,7 +141,7 @@ class _Opened:
 
     def _wanted(self, node: onnx.NodeProto, place: int, shape: tuple[int, ...]) -> dict[int, Ints]:
         """Ids that a constant takes from what it is joined with, by axis."""
-        source, made = self._known[node.input[0] or node.output[0]], self._known[node.output[0]]
+        source, made = self._known[node.input[0]], self._known[node.output[0]]
         if node.op_type in ("BatchNormalization", "InstanceNormalization"):
             found = {0: source.along(1)}
         elif node.op_type in ("Conv", "ConvTranspose"):

@@ -49,6 +49,11 @@ def test_weights_that_fit_no_widths_are_refused() -> None:
         weights().of(module(both=(12, 3), a=(6,)))
 
 
+def test_weights_of_another_make_are_refused() -> None:
+    with pytest.raises(CannotCutError, match="both has 1 axes, not 2"):
+        weights().of(module(both=(12,)))
+
+
 @pytest.mark.parametrize(
     "layers",
     [

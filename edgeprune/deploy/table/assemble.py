@@ -105,7 +105,7 @@ class _Model:
             self._tensors[name] = numpy_helper.from_array(values, name)
             return name
         name = f"c{len(self._tensors)}"
-        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self._tensors[name] = numpy_helper.from_array(values, name)
         return name
 
     def _unfolding(self, shape: tuple[int, ...], op: Op) -> str:
