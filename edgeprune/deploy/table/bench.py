@@ -1,7 +1,7 @@
 """Measures what a latency table lacks: the channel grid, units, whole networks."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -174,7 +174,7 @@ class Bench:
             return table
         drawn = draw(network, grid, fitted - 2 + self.options.held_out, seed=0)
         every = (network.full, smallest(network, grid), *drawn)
-        models = [self._built(network, widths) for widths in every]
+        models = [self._built(network, widths) for widths in self._told(every)]
         times = self._time(models, "whole networks", self.options.networks)
         timed = tuple(zip(every, map(rounded, times.hot), strict=True))
         record = TimedNetworks(
@@ -183,6 +183,13 @@ class Bench:
             held_out=timed[fitted:],
         )
         return table.model_copy(update={"networks": {**table.networks, identity: record}})
+
+    def _told(self, every: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+        """Widths one by one; where torch exports each of them, that is told."""
+        for done, widths in enumerate(every, 1):
+            yield widths
+            if self.options.whole:
+                self.options.progress("exporting networks to be timed", done, len(every))
 
     def _built(self, network: Network, widths: Sequence[int]) -> bytes:
         return self.options.whole(widths) if self.options.whole else assemble(network.at(widths))

@@ -72,10 +72,18 @@ def test_a_network_without_blocks_is_known_from_whole_ones(
         return assemble(full.at(widths))
 
     uncut = "its graph cannot be cut (no rule)"
-    options = Probe(device=device, whole=whole, uncut=uncut, work=work_of(full))
+    told = list[tuple[str, int, int]]()
+    options = Probe(
+        device=device,
+        whole=whole,
+        uncut=uncut,
+        work=work_of(full),
+        progress=lambda *step: told.append(step),
+    )
     model = probe(network, PROFILE, options).model
     assert model.source == "72 whole networks, as its graph cannot be cut (no rule)"
     assert asked[0] == full.full
+    assert ("exporting networks to be timed", 84, 84) in told
     assert errors(model, device, full).mean() < 0.04
     assert model.by_block(np.array(full.full)) == pytest.approx(
         model.predict(np.array([full.full]))
