@@ -148,7 +148,7 @@ def test_another_version_is_named_with_its_worker(there, said):
 def test_what_a_worker_lacks_is_told_with_its_address(two):
     problem = tiny_problem("resnet", fold=False)
     absent = replace(portable(problem, SPEC, "noise"), images=None, source="/no/such/folder")
-    with pytest.raises(MachineError, match=r"worker tcp://\S+: no folder /no/such/folder"):
+    with pytest.raises(MachineError, match=r"worker tcp://\S+: no /no/such/folder there"):
         list(two.serve(absent)([task(problem)]))
 
 
