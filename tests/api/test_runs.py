@@ -186,7 +186,7 @@ def blank():
         ({"model": "resnet20", "weights": "none.pt"}, "none.pt"),
         ({"weights": "w.pt"}, "weights= goes with a model that is named"),
         ({"data": "digits"}, "flip= goes with images that are passed"),
-        ({"image_size": 32}, "have 16 pixels; leave it out"),
+        ({"image_size": 32}, "have 16x16 pixels; leave it out"),
         ({"strategy": "jiont"}, "did you mean 'joint'"),
         ({"max_latency_ratio": 70}, "max_latency_ratio = 70 is no ratio"),
         ({"target": "mobil-cpu"}, "did you mean 'mobile-cpu'"),

@@ -86,7 +86,7 @@ def test_a_network_is_searched_whatever_it_is_made_of(
         optimizer.step()
     options = {"target": "here.toml", "strategy": "uniform", "epochs": 0, "flip": False}
     run = edgeprune.search(module, data, **options, out="run")
-    (told,) = [note for note in run.notes if note.startswith("the search knew latency from ")]
+    (told,) = [note for note in run.notes if note.startswith("latency table: this machine")]
     assert source in told
     events = map(json.loads, (run.folder / "events.jsonl").read_text().splitlines())
     (table,) = [event for event in events if event["event"] == "latency table"]

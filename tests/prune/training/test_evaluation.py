@@ -95,7 +95,7 @@ def real_images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> HeldI
     classes = sorted({path.parent.name for path in paths})
     labels = torch.tensor([classes.index(path.parent.name) for path in paths])
     listing = Listing(tuple(paths), labels.numpy())
-    pixels = decode({"test": listing}, 32, "real", cache=root)["test"]
+    pixels = decode({"test": listing}, (3, 32, 32), "real", cache=root)["test"]
     return HeldImages(torch.from_numpy(pixels), labels)
 
 
