@@ -105,9 +105,24 @@ class Serving:
         return max(1, 2 * len(self.workers.client.nthreads()))
 
     def registered(self) -> "Serving":
-        """The same, once all workers have what it takes, also those still to come."""
-        self.workers.client.register_plugin(self.scorer, name=self.name)
-        return self
+        """The same, once all workers have what it takes, also those still to come.
+
+        Raises:
+            MachineError: the scheduler is gone, or no worker takes it.
+        """
+        client, began = self.workers.client, monotonic()
+        while True:
+            try:
+                client.register_plugin(self.scorer, name=self.name)
+                return self
+            except OSError as error:  # the scheduler is gone, or a worker died before it answered
+                if monotonic() - began > _PATIENCE:
+                    raise MachineError(
+                        f"the workers do not take the problem ({error_line(error)}); the run can "
+                        "go on with --resume"
+                    ) from None
+                _wait_for_scheduler(client)
+                sleep(0.1)
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Score]:
         """The scores in the order of the tasks.

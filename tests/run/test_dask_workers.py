@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from distributed import LocalCluster, WorkerPlugin
+from distributed.comm import CommClosedError
 
 from edgeprune.errors import MachineError
 from edgeprune.prune.models import placement
@@ -16,7 +17,7 @@ from edgeprune.prune.search.evaluation.scores import Task
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
 from edgeprune.run import dask_workers
-from edgeprune.run.dask_workers import Serving, joined, refuse_other_versions
+from edgeprune.run.dask_workers import Serving, Workers, joined, refuse_other_versions
 from edgeprune.run.pipeline import run_search
 from edgeprune.run.portable import portable
 from edgeprune.run.request import Request
@@ -204,3 +205,29 @@ class Hungry(WorkerPlugin):
 def task(problem):
     kept = tuple((group.name, (0,)) for group in problem.space.groups)
     return Task("F1", kept)
+
+
+class Dying:
+    """A client whose first workers die before they have taken a problem."""
+
+    status = "running"
+
+    def __init__(self, deaths):
+        self.deaths, self.asked = deaths, 0
+
+    def register_plugin(self, plugin, name):
+        self.asked += 1
+        if self.asked <= self.deaths:
+            raise CommClosedError("in register_worker_plugin: Stream is closed")
+
+    def wait_for_workers(self, count, timeout):
+        pass
+
+
+def test_a_worker_that_dies_while_it_is_given_the_problem_is_passed_over(monkeypatch):
+    serving = Serving(Workers(Dying(2)), "name", None)
+    assert serving.registered() is serving
+    assert serving.workers.client.asked == 3
+    monkeypatch.setattr(dask_workers, "_PATIENCE", -1.0)
+    with pytest.raises(MachineError, match="do not take the problem .*Stream is closed"):
+        Serving(Workers(Dying(9)), "name", None).registered()
