@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import connect
 from edgeprune.deploy.gate.check import Options
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.deploy.table.probe import probe
-from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing import protocol
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
@@ -75,7 +74,7 @@ class DenseNetwork:
         return slim_export(self.trace)
 
     @cached_property
-    def latency(self) -> LatencyModel | WholeNetworks:
+    def latency(self) -> Predictor:
         """The latency table; what it lacks is measured now."""
         return probe(self.export.network(), self.profile).model
 

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.precision.trials import Aim
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.deploy.table.stand_in import StandIn
-from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.export.exported import Exported
 from edgeprune.export.int8 import Int8, Int8Model
 from edgeprune.export.sealed_file import sample_pixels
@@ -54,7 +53,7 @@ class RunContext:
     progress: Progress
     device: Device
     basis: Basis
-    latency: LatencyModel | WholeNetworks
+    latency: Predictor
     stand_in: StandIn
     timing: Timing
     problem: Problem

@@ -11,11 +11,10 @@ from edgeprune.deploy.gate.check import Options
 from edgeprune.deploy.table import carried
 from edgeprune.deploy.table.bench import Probe
 from edgeprune.deploy.table.carried import Carried
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.deploy.table.probe import probe
 from edgeprune.deploy.table.stand_in import StandIn, kind_of, stand_in
 from edgeprune.deploy.table.stopwatch import machine_of
-from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.export.exported import Exported
@@ -58,7 +57,7 @@ def table(
     device: Device,
     folder: RunFolder,
     progress: Progress,
-) -> tuple[LatencyModel | WholeNetworks, StandIn]:
+) -> tuple[Predictor, StandIn]:
     """The latency model of a run and whose table it is made of; what lacks is measured now.
 
     Args:
@@ -116,7 +115,7 @@ def timing(
     dense: Exported,
     export: SlimExport,
     int8: Int8 | None,
-    known: tuple[LatencyModel | WholeNetworks, StandIn],
+    known: tuple[Predictor, StandIn],
 ) -> Timing:
     """How candidates are timed: on the device, or not at all where only its table is here."""
     setting = Options(device=device).setting(request.target)

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 from edgeprune.deploy.devices.device import Device, connect
-from edgeprune.deploy.table.latency_model import LatencyModel
-from edgeprune.deploy.table.whole_networks import WholeNetworks
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.export.int8 import Int8, int8_for
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
@@ -124,7 +123,7 @@ def _elsewhere(serve: Serve, spec: ModelSpec, source: str, problem: Problem) -> 
 
 def pose(
     traced: Trace,
-    latency: LatencyModel | WholeNetworks,
+    latency: Predictor,
     images: DataSet,
     whole: LeftWhole | None = None,
     *,

@@ -229,5 +229,5 @@ def test_a_worker_that_dies_while_it_is_given_the_problem_is_passed_over(monkeyp
     assert serving.registered() is serving
     assert serving.workers.client.asked == 3
     monkeypatch.setattr(dask_workers, "_PATIENCE", -1.0)
-    with pytest.raises(MachineError, match="do not take the problem .*Stream is closed"):
+    with pytest.raises(MachineError, match=r"do not take the problem .*Stream is closed"):
         Serving(Workers(Dying(9)), "name", None).registered()

@@ -11,10 +11,9 @@ from edgeprune.deploy.devices.fingerprint import identify
 from edgeprune.deploy.precision.scheme import scheme_for
 from edgeprune.deploy.table import probe, storage
 from edgeprune.deploy.table.bench import Probe
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.records import Conditions, Origin, Table, conditions_of
-from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.errors import InputError
 from edgeprune.target import TargetProfile, load_target
@@ -77,7 +76,7 @@ def find(profile: TargetProfile) -> tuple[Carried | None, str]:
 
 def model_of(
     found: Carried, network: Network, profile: TargetProfile, name: str, options: Probe
-) -> LatencyModel | WholeNetworks:
+) -> Predictor:
     """The latency model of a network from a carried table alone.
 
     Args:
@@ -94,7 +93,7 @@ def model_of(
     grid = found.table.grid if pinned == "probe" else tuple(sorted(set(pinned)))
     try:
         if grid:
-            return probe.known_model(found.table, network, grid, options.uncut, options.work)
+            return probe.known_model(found.table, network, grid, options)
     except KeyError:
         pass
     raise InputError(

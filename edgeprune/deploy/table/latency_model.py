@@ -1,6 +1,7 @@
 """The latency model: predicts the latency of a population of networks from small tables."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -60,26 +61,20 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyModel:
+class Predictor(ABC):
     """Predicts the latency of a network at any widths of its grid.
 
     Attributes:
         network: The network.
         grid: Widths the device rewards.
-        fit: How the blocks add up, with the held-out error.
+        fit: The held-out error, and the milliseconds of the reference.
         document: The measurements it is made of, canonical JSON, for the run folder.
-        tables: Parts of the sums (..., 3), by the columns they are looked up with, see lookup.py.
-        constant: Part of the sums (3,) that nothing changes.
-        blocks: Tables and constant of every block alone, in the network's order.
     """
 
     network: Network
     grid: tuple[int, ...]
     fit: Fit
     document: bytes
-    tables: Tables
-    constant: Floats
-    blocks: tuple[tuple[Tables, Floats], ...] = ()
 
     @property
     def error(self) -> float:
@@ -99,6 +94,43 @@ class LatencyModel:
     def levels(self, group: int) -> tuple[int, ...]:
         """Widths of a group that can be predicted, see :meth:`Columns.levels`."""
         return self.columns.levels(group)
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What :meth:`by_block` lists."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """What predictions are made of, in words."""
+
+    @abstractmethod
+    def predict(self, widths: NDArray[np.integer]) -> Floats:
+        """Predicted latencies (P,) in ms at widths (P, G).
+
+        Raises:
+            InputError: not G widths, or a width that is not on the grid.
+        """
+
+    @abstractmethod
+    def by_block(self, widths: NDArray[np.integer]) -> Floats:
+        """Predicted ms of one network, widths (G,), by its parts; they sum to the whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyModel(Predictor):
+    """Predicts the latency of a network from the sum of its blocks; ``fit`` adds them up.
+
+    Attributes:
+        tables: Parts of the sums (..., 3), by the columns they are looked up with, see lookup.py.
+        constant: Part of the sums (3,) that nothing changes.
+        blocks: Tables and constant of every block alone, in the network's order.
+    """
+
+    tables: Tables
+    constant: Floats
+    blocks: tuple[tuple[Tables, Floats], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from edgeprune.deploy.precision.scheme import scheme_for
 from edgeprune.deploy.table import storage
 from edgeprune.deploy.table.bench import Bench, Probe, network_id, whole_id
 from edgeprune.deploy.table.fitting import fitted
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import LatencyModel, Predictor
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.records import Conditions, Origin, Table, conditions_of, origin_of
 from edgeprune.deploy.table.stopwatch import machine_of
@@ -51,7 +51,7 @@ class ProbeReport:
     costs: dict[str, tuple[float, ...]]
     timed_now: int
     doubtful: int
-    model: LatencyModel | WholeNetworks
+    model: Predictor
     dropped: str = ""
 
 
@@ -109,35 +109,43 @@ def probe(network: Network, profile: TargetProfile, options: Probe | None = None
 
 def _measured(
     bench: Bench, table: Table, network: Network, grid: tuple[int, ...]
-) -> tuple[Table, LatencyModel | WholeNetworks]:
+) -> tuple[Table, Predictor]:
     """The table with all that predicts a network: its blocks, or whole ones if that is better."""
     if network.blocks:
         table = bench.with_networks(bench.with_units(table, network, grid), network, grid)
-    if not network.blocks or model_of(table, network, grid).error > MOST_ERROR:
-        table = bench.with_more_networks(table, network, grid)
-    options = bench.options
-    return table, known_model(table, network, grid, options.uncut, options.work)
+        model = model_of(table, network, grid)
+        if model.error <= MOST_ERROR:
+            return table, model
+    else:
+        model = None
+    table = bench.with_more_networks(table, network, grid)
+    return table, _better(model, table, network, grid, bench.options)
 
 
 def known_model(
-    table: Table,
-    network: Network,
-    grid: tuple[int, ...],
-    uncut: str,
-    work: Callable[[Ints], Floats | Ints],
-) -> LatencyModel | WholeNetworks:
+    table: Table, network: Network, grid: tuple[int, ...], options: Probe
+) -> Predictor:
     """The model that :func:`probe` would end with, where a table lacks nothing for it.
 
     Raises:
         KeyError: it lacks something.
     """
-    reason, model = uncut, None
-    if network.blocks:
-        model = model_of(table, network, grid)
-        if model.error <= MOST_ERROR:
-            return model
-        reason = f"its blocks add up to {model.error:.1%} off"
-    whole = whole_of(table, network, grid, reason, work)
+    model = model_of(table, network, grid) if network.blocks else None
+    if model and model.error <= MOST_ERROR:
+        return model
+    return _better(model, table, network, grid, options)
+
+
+def _better(
+    model: LatencyModel | None,
+    table: Table,
+    network: Network,
+    grid: tuple[int, ...],
+    options: Probe,
+) -> Predictor:
+    """Blocks that do not add up, or whole networks, whichever is nearer on those held out."""
+    reason = f"its blocks add up to {model.error:.1%} off" if model else options.uncut
+    whole = whole_of(table, network, grid, reason, options.work)
     return model if model and model.error <= whole.error else whole
 
 

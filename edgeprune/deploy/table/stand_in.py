@@ -3,9 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edgeprune.deploy.table.latency_model import LatencyModel
+from edgeprune.deploy.table.latency_model import Predictor
 from edgeprune.deploy.table.records import Conditions, Origin
-from edgeprune.deploy.table.whole_networks import WholeNetworks
 from edgeprune.target import TargetProfile
 
 Kind = Literal["device", "this machine", "carried"]
@@ -94,7 +93,7 @@ def kind_of(profile: TargetProfile, uri: str, machine: str) -> Kind:
 
 
 def stand_in(
-    kind: Kind, model: LatencyModel | WholeNetworks, conditions: Conditions, origin: Origin | None
+    kind: Kind, model: Predictor, conditions: Conditions, origin: Origin | None
 ) -> StandIn:
     """Describe the table behind a latency model."""
     return StandIn(

@@ -1,17 +1,14 @@
 """Predicts the latency of networks from whole ones that were timed, where blocks do not add up."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.arrays import Floats, Ints
-from edgeprune.deploy.table.columns import Columns
 from edgeprune.deploy.table.fitting import judged
-from edgeprune.deploy.table.latency_model import Fit
+from edgeprune.deploy.table.latency_model import Fit, Predictor
 from edgeprune.deploy.table.network import Network
 from edgeprune.deploy.table.records import Table
 from edgeprune.deploy.table.surface import Shape, Surface, learn
@@ -21,52 +18,25 @@ _CHUNK = 1 << 11  # rows at once: bounds the memory that a large population take
 
 
 @dataclass(frozen=True, kw_only=True)
-class WholeNetworks:
-    """Predicts the latency of a network at any widths of its grid, as a LatencyModel does.
+class WholeNetworks(Predictor):
+    """Predicts the latency of a network from whole ones; it need not have blocks.
 
     Attributes:
-        network: The network; it need not have blocks.
-        grid: Widths the device rewards.
-        fit: The held-out error, and the milliseconds of the reference.
-        document: The measurements it is made of, canonical JSON, for the run folder.
         rough: Predicts the time from the counted work alone.
         surface: Share by which ``rough`` is off, over the widths of all groups.
         timed: Networks that were timed for it.
         reason: Why blocks are not summed, in words that follow "as".
     """
 
-    network: Network
-    grid: tuple[int, ...]
-    fit: Fit
-    document: bytes
     rough: "ByWork"
     surface: Surface
     timed: int
     reason: str
 
     @property
-    def error(self) -> float:
-        """Mean relative error on networks that were not used for the fit, as a fraction."""
-        return self.fit.mean_error
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the measurements."""
-        return hashlib.sha256(self.document).hexdigest()
-
-    @property
     def names(self) -> tuple[str, ...]:
         """What :meth:`by_block` lists."""
         return ("network",)
-
-    @cached_property
-    def columns(self) -> Columns:
-        """The widths that can be predicted."""
-        return Columns(self.network, self.grid)
-
-    def levels(self, group: int) -> tuple[int, ...]:
-        """Widths of a group that can be predicted, see :meth:`Columns.levels`."""
-        return self.columns.levels(group)
 
     @property
     def source(self) -> str:
