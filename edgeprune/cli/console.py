@@ -193,7 +193,9 @@ def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
 
 def _latency(rows: "Mapping[str, Row]") -> "Row":
     """The measured latency, or the predicted one of a device that was not there."""
-    return rows["latency"] if "latency" in rows else rows["predicted latency"]
+    from edgeprune.report.records import PREDICTED
+
+    return rows["latency"] if "latency" in rows else rows[PREDICTED]
 
 
 def _member_cells(member: "Member") -> tuple[str, ...]:

@@ -7,7 +7,7 @@ that a global pooling or a flattening begins the head.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgeprune.deploy.table.graph import Op, Shape
+from edgeprune.deploy.table.graph import Op, Shape, shapes_of
 from edgeprune.deploy.table.network import Block
 from edgeprune.export.open_ops import OpenOps
 from edgeprune.prune.tracing.residual import common_path
@@ -22,8 +22,7 @@ def cut(graph: OpenOps, ops: Sequence[Op]) -> tuple[Block, ...]:
         graph: The whole graph.
         ops: Its operators, BatchNorms folded.
     """
-    shapes = {graph.source: graph.shape}
-    shapes |= {name: s for op in ops for name, s in zip(op.outputs, op.shapes, strict=True)}
+    shapes = shapes_of(graph.source, graph.shape, ops)
     blocks = []
     flowing, rectified = graph.source, False
     for piece in _merged(_atoms(ops, graph.source, shapes)):

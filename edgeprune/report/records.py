@@ -11,6 +11,7 @@ from edgeprune.deploy.table.stand_in import StandIn
 from edgeprune.deploy.timing.samples import PairedEpoch
 from edgeprune.target import NAME
 
+PREDICTED = "predicted latency"  # result in place of "latency" where the device was not there
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Attempts = tuple[tuple[PairedEpoch, ...], ...]
 

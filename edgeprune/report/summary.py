@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.report import command_line
-from edgeprune.report.records import Made, Result, Run
+from edgeprune.report.records import PREDICTED, Made, Result, Run
 from edgeprune.report.timed import named
 from edgeprune.report.tradeoff import measured_ratio
 
@@ -15,7 +15,6 @@ UNFINISHED = {
     "interrupted": "This run was interrupted. The same command with --resume goes on with it.",
     "failed": "This run made no model that keeps its budgets.",
 }
-PREDICTED = "predicted latency"  # result in place of "latency" where nothing was timed
 WORST_FIRST = ("not reached", "missed", "inconclusive", "met")
 NAMES = {
     "latency": "latency",

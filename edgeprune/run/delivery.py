@@ -23,9 +23,10 @@ from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.training.evaluation import kept_answers, paired, top1
+from edgeprune.report.records import PREDICTED
 from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.outcome import COUNTS, PREDICTED, RESULT, Outcome, PrunedModel, Row
+from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
 from edgeprune.target import Budget
 
 _HARM = 0.005  # less is within what another seed of the fine-tuning moves

@@ -15,7 +15,6 @@ from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Candidate
 
 COUNTS = ("macs", "params", "shortcut_macs")
-PREDICTED = "predicted latency"  # name of the row where the device was not here to be timed
 RESULT = ("dense", "slim", "unit", "dense_int8")
 
 

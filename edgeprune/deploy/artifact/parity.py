@@ -92,11 +92,7 @@ def check(
         MachineError: it cannot run here.
     """
     session = open_session(model, runtime or Runtime())
-
-    def answers(parts: Sequence[Floats32]) -> Floats32:
-        return np.concatenate([session.run(part) for part in parts])
-
-    return _judged(answers, session.input_shape[0], images, expected, tolerance)
+    return _judged(session.answers, session.input_shape[0], images, expected, tolerance)
 
 
 def _judged(

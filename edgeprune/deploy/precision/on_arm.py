@@ -66,8 +66,10 @@ def _on_arm(network: Quantised, images: Sequence[Floats32], target: TargetProfil
             f"not verified on Arm: no emulated core is built; `edgeprune devices emulate "
             f"{target.core}` once, and the next export is run on it"
         ]
-    expected = _here(network.float_proto.SerializeToString(), images, target)
-    here = _here(network.proto.SerializeToString(), images, target)
+    expected, here = (
+        open_session(proto.SerializeToString(), target.runtime).answers(images)
+        for proto in (network.float_proto, network.proto)
+    )
     fidelity = compare(expected, here, atol=np.inf, rtol=0.0)
     said = [f"on {len(images)} calibration images against fp32: {_told(fidelity)} on this machine"]
     for core, device in devices.items():
@@ -81,11 +83,6 @@ def _on_arm(network: Quantised, images: Sequence[Floats32], target: TargetProfil
     if target.core not in devices:
         said.append(f"not on {target.core}: `edgeprune devices emulate {target.core}` builds it")
     return ["; ".join(said)]
-
-
-def _here(content: bytes, images: Sequence[Floats32], target: TargetProfile) -> Floats32:
-    session = open_session(content, target.runtime)
-    return np.concatenate([session.run(image) for image in images])
 
 
 def _on_core(

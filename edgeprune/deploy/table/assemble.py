@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgeprune.deploy.devices.job import IR_VERSION, OPSET
-from edgeprune.deploy.table.graph import Constant, Op, Width, sizes_of
+from edgeprune.deploy.table.graph import Constant, Op, Width, shapes_of, sizes_of
 from edgeprune.deploy.table.network import Block
 
 _CONTEXT_CHANNELS = 8
@@ -56,10 +56,9 @@ class _Model:
         self._unfolded = 0
 
     def of(self, block: Block) -> ModelProto:
-        shapes = {block.input: block.shape}
         for op in block.ops:
             self._add(op)
-            shapes |= dict(zip(op.outputs, op.shapes, strict=True))
+        shapes = shapes_of(block.input, block.shape, block.ops)
         source, result = self._name(block.input), self._name(block.output)
         if source == result or not block.ops:
             source, result = "x", "y"

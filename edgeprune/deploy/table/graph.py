@@ -155,6 +155,12 @@ def is_gone(shape: Shape) -> bool:
     return math.prod(sizes_of(shape)) == 0
 
 
+def shapes_of(source: str, shape: Shape, ops: Iterable[Op]) -> dict[str, Shape]:
+    """Shapes of the tensor that comes in and of all that operators make, by name."""
+    made = {name: s for op in ops for name, s in zip(op.outputs, op.shapes, strict=True)}
+    return {source: shape, **made}
+
+
 def ops_at(
     ops: Sequence[Op], source: str, output: str, widths: Widths, *, rectified: bool = False
 ) -> tuple[tuple[Op, ...], str]:

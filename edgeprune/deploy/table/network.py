@@ -7,7 +7,16 @@ around it; the time of a block depends far less on its neighbours, so blocks are
 
 from dataclasses import dataclass, replace
 
-from edgeprune.deploy.table.graph import Op, Shape, Width, Widths, describe, ops_at, settled
+from edgeprune.deploy.table.graph import (
+    Op,
+    Shape,
+    Width,
+    Widths,
+    describe,
+    ops_at,
+    settled,
+    shapes_of,
+)
 from edgeprune.text import digest
 
 
@@ -40,10 +49,7 @@ class Block:
     @property
     def joined(self) -> frozenset[tuple[int, int]]:
         """Pairs of groups that some operator joins: one in what it reads, one in what it makes."""
-        shapes = {self.input: self.shape}
-        shapes |= {
-            name: s for op in self.ops for name, s in zip(op.outputs, op.shapes, strict=True)
-        }
+        shapes = shapes_of(self.input, self.shape, self.ops)
         return frozenset(
             (min(source, made), max(source, made))
             for op in self.ops
