@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
-from edgeprune.prune.images.held import IMAGENET, Normalisation, usual
+from edgeprune.prune.images.held import IMAGENET, Normalisation, completed
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.names import INSTANCE
 from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
@@ -62,9 +62,7 @@ def normalisation_of(
         raise InputError(
             f"the target pins input.shape = {list(pinned)}, {spec.name} takes {channels} channels"
         )
-    known = IMAGENET if mean and std else usual(channels)
-    # Plain tuples: they go into model.pt, which holds no class of ours.
-    found = Normalisation(tuple(mean or known.mean), tuple(std or known.std))
+    found = completed(channels, mean, std)
     if found.channels != channels:
         raise InputError(
             f"{spec.name} takes images of {channels} channels, --mean and --std are for "

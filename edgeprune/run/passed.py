@@ -7,7 +7,7 @@ from torch import nn
 
 from edgeprune.errors import InputError
 from edgeprune.progress import Progress
-from edgeprune.prune.images.held import IMAGENET, Normalisation, usual
+from edgeprune.prune.images.held import IMAGENET, completed, usual
 from edgeprune.prune.images.in_memory import Source, hold
 from edgeprune.prune.models.zoo import input_channels, instance
 from edgeprune.prune.slimming.reload import load_slim
@@ -79,8 +79,8 @@ def _of_images(
 ) -> tuple[SearchOptions, Passed]:
     stated = None
     if options.mean or options.std:
-        known = usual(len(options.mean or options.std or ()))
-        stated = Normalisation(options.mean or known.mean, options.std or known.std)
+        channels = len(options.mean or options.std or ())
+        stated = completed(channels, options.mean, options.std)
     images = hold(splits, stated, flip=flip)
     size = images.input_shape[1], images.input_shape[2]
     if options.image_size not in (None, size):

@@ -15,6 +15,7 @@ import edgeprune
 from edgeprune.cli.main import main
 from edgeprune.errors import InputError
 from edgeprune.prune.models import checkpoint
+from edgeprune.run import passed
 
 PROFILE = """
 schema = 1
@@ -202,3 +203,26 @@ def test_what_cannot_be_meant_is_one_line_and_leaves_no_folder(here, module, dat
     with pytest.raises(InputError, match=said):
         edgeprune.search(**asked)
     assert not (here / "other").exists()
+
+
+def test_images_of_any_number_of_channels_reach_the_search(here, images, monkeypatch):
+    pixels, labels = images
+    six = TensorDataset(pixels.repeat(1, 2, 1, 1), labels)
+    module = nn.Sequential(
+        nn.Conv2d(6, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    asked = []
+
+    def stop(request, progress, given):
+        asked.append((request, given))
+        raise InputError("stopped")
+
+    monkeypatch.setattr(passed, "run_search", stop)
+    stated = {"mean": (0.0,) * 6, "std": (1.0,) * 6}
+    with pytest.raises(InputError, match="stopped"):
+        edgeprune.search(module, (six, six), **OPTIONS, **stated)
+    ((request, given),) = asked
+    assert request.normalisation.channels == 6
+    assert given.images.input_shape == (6, 16, 16)
+    with pytest.raises(InputError, match="takes images of 6 channels; give --mean and --std"):
+        edgeprune.search(module, (six, six), **OPTIONS)

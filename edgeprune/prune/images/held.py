@@ -70,6 +70,19 @@ def usual(channels: int) -> Normalisation:
     return known[channels]
 
 
+def completed(
+    channels: int, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Normalisation:
+    """What was given, with what is usual for so many channels in place of what was not.
+
+    Raises:
+        InputError: something is missing for which nothing is usual.
+    """
+    known = IMAGENET if mean and std else usual(channels)
+    # Plain tuples: they go into model.pt, which holds no class of ours.
+    return Normalisation(tuple(mean or known.mean), tuple(std or known.std))
+
+
 class Images(Protocol):
     """Labelled images that are served in normalised batches, wherever they lie."""
 
