@@ -56,6 +56,7 @@ LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out 
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
 
 FOLDERS: list[Path] = []  # temporary ones, made so far
+MAKING = threading.Lock()  # held while one is made, and for good once the job is given up
 
 
 class JobError(Exception):
@@ -496,10 +497,10 @@ def _say(line: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """A temporary folder, which goes too when the job is given up in the middle of it."""
-    # It has its name before it is there, so that there is no moment at which nobody knows of it.
     path = _place() / f"edgeprune-{os.urandom(8).hex()}"
-    FOLDERS.append(path)
-    path.mkdir(0o700)
+    with MAKING:  # there is no moment at which nobody knows of it
+        FOLDERS.append(path)
+        path.mkdir(0o700)
     try:
         yield path
     finally:
@@ -520,6 +521,7 @@ def _place() -> Path:
 def _leave_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
+    MAKING.acquire()  # no folder is made after the last look
     _remove_folders()
     os._exit(0)
 

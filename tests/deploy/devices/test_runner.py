@@ -327,6 +327,20 @@ def test_nothing_but_its_own_folders_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_no_folder_is_made_once_the_job_is_given_up(tmp_path: Path) -> None:
+    script = (
+        "import threading, time; from edgeprune.deploy.devices import runner\n"
+        "looked, leave = threading.Event(), runner.os._exit\n"
+        "runner.os._exit = lambda code: (looked.set(), time.sleep(1), leave(code))\n"
+        "threading.Thread(target=runner._leave_when_stdin_closes, daemon=True).start()\n"
+        "looked.wait()\n"
+        "with runner._folder(): leave(1)\n"
+    )
+    environment, nothing = {**os.environ, "TMPDIR": os.fspath(tmp_path)}, subprocess.DEVNULL
+    subprocess.run([sys.executable, "-c", script], env=environment, stdin=nothing, check=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("named", ["", "/nowhere", __file__])
 def test_a_place_for_folders_that_is_none(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     for key in ("TMPDIR", "TEMP", "TMP"):
