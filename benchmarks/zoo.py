@@ -13,6 +13,7 @@ The status is 1 where a network crashed or answered otherwise, or a bar of issue
 """
 
 import argparse
+import itertools
 import json
 import math
 import resource
@@ -49,13 +50,13 @@ EXACT = 1e-10
 """Largest relative difference in float64 that rounding explains."""
 PARITY = 1e-4
 """Largest relative difference of ONNX Runtime from torch in float32 that rounding explains."""
-PEER_SECONDS = 60
+PEER_SECONDS = 40
 """CPU time that Torch-Pruning has for one network, its start included."""
 INSIDE, FAMILIES_INSIDE = 0.8, 0.9
 """Share of the weights inside groups, and share of the families that have a network with it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Row:
     """One network of the table.
 
@@ -244,11 +245,15 @@ def looked_at(name: str, work: Path | None) -> Row | str:
         row = judged(name)
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    row = Row(**{**asdict(row), "peer": asked_of_peer(name)})
     print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    if kept:
-        kept.write_text(json.dumps(asdict(row)), "utf-8")
+    keep(row, work)
     return row
+
+
+def keep(row: Row, work: Path | None) -> None:
+    """Write a row down for the next time."""
+    if work:
+        (work / f"{row.name}.json").write_text(json.dumps(asdict(row)), "utf-8")
 
 
 def table(rows: dict[str, list[Row]]) -> str:
@@ -284,6 +289,10 @@ def looked_at_all(names: list[str], work: Path | None) -> tuple[dict[str, list[R
                 rows.setdefault(family, []).append(row)
             if isinstance(row, str) or not row.is_right:
                 failed.append(f"{name}: {row}")
+    for row in itertools.chain(*rows.values()):  # the peer last: it takes longer than the rest
+        if not row.peer:
+            row.peer = asked_of_peer(row.name)
+            keep(row, work)
     return rows, failed
 
 
