@@ -16,8 +16,6 @@ import argparse
 import itertools
 import json
 import math
-import resource
-import subprocess
 import sys
 import time
 import warnings
@@ -35,7 +33,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune.arrays import Bools
 from edgeprune.export.exporter import to_onnx
-from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.macs import CostModel
@@ -43,15 +40,14 @@ from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.trace import Trace, trace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.zoo_networks import FAMILIES
-from tests.models import draw_plan, lively, whole
+from benchmarks.zoo_networks import FAMILIES, network
+from benchmarks.zoo_peer import asked_of_peer
+from tests.models import draw_plan, whole
 
 EXACT = 1e-10
 """Largest relative difference in float64 that rounding explains."""
 PARITY = 1e-4
 """Largest relative difference of ONNX Runtime from torch in float32 that rounding explains."""
-PEER_SECONDS = 40
-"""CPU time that Torch-Pruning has for one network, its start included."""
 INSIDE, FAMILIES_INSIDE = 0.8, 0.9
 """Share of the weights inside groups, and share of the families that have a network with it."""
 
@@ -82,35 +78,6 @@ class Row:
     def is_right(self) -> bool:
         """Whether nothing about it is wrong."""
         return self.error < EXACT and self.counted and self.onnx < PARITY
-
-
-def network(name: str) -> tuple[nn.Module, Tensor]:
-    """A network in evaluation mode, float64, and two images of 64 pixels, or of its own size."""
-    model: nn.Module = _lively(build(ModelSpec(f"timm/{name}"))).eval().double()
-    config: dict[str, object] = getattr(model, "default_cfg", {})
-    own: object = config.get("input_size", (3, 224, 224))
-    generator = torch.Generator().manual_seed(1)
-    for shape in ((2, 3, 64, 64), (2, *own)):  # type: ignore[misc]
-        x = torch.randn(shape, generator=generator, dtype=torch.float64)
-        try:
-            with torch.no_grad():
-                model(x)
-        except (AssertionError, RuntimeError, ValueError):
-            continue  # made for one image size, or too small for its strides
-        return model, x
-    raise RuntimeError(f"{name} takes no image of its own size")
-
-
-def _lively(model: nn.Module) -> nn.Module:
-    """Random numbers in place of equal ones: LayerScale of 1e-6 would hide a whole branch."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in lively(model).parameters():
-            first = parameter.flatten()[0]
-            if bool((parameter == first).all()):
-                low = -0.5 if first == 0 and parameter.numel() > 1 else 0.5
-                parameter.uniform_(low, low + 1, generator=generator)
-    return model
 
 
 def inside(traced: Trace) -> float:
@@ -189,52 +156,6 @@ def _onnx_difference(thin: nn.Module, x: Tensor) -> float:
         return _difference(torch.from_numpy(found), thin.float()(x))
 
 
-def asked_of_peer(name: str) -> str:
-    """What :func:`pruned_by_peer` says, in a process of its own with a limit of time."""
-    limit = (PEER_SECONDS, PEER_SECONDS)
-    asked = subprocess.run(
-        [sys.executable, __file__, "--peer", name],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, limit),
-    )
-    if asked.returncode < 0:
-        return f"not done in {PEER_SECONDS} s"
-    return asked.stdout.strip().splitlines()[-1] if asked.returncode == 0 else "it crashes"
-
-
-def pruned_by_peer(name: str) -> str:
-    """What Torch-Pruning makes of a network when half of every layer's channels may go.
-
-    Used as its documentation says: ``BasePruner``, the classifier ignored.
-    """
-    import torch_pruning as tp
-
-    model, x = network(name)
-    model, x = model.float(), x.float()
-    before, classes = sum(p.numel() for p in model.parameters()), model(x).shape[1]
-    step = "its graph cannot be built"
-    try:
-        classifier = [m for m in tree_leaves(model.get_classifier()) if isinstance(m, nn.Module)]
-        pruner = tp.pruner.BasePruner(
-            model,
-            x,
-            importance=tp.importance.MagnitudeImportance(p=1),
-            pruning_ratio=0.5,
-            ignored_layers=classifier,
-        )
-        step = "it fails at pruning"
-        pruner.step()
-        step = "its slim network cannot run"
-        after = sum(p.numel() for p in model.parameters())
-        found = model(x).shape[1]
-    except Exception as error:
-        return f"{step}: {type(error).__name__}"
-    if found != classes:
-        return f"answers {found} classes for {classes}"
-    return f"{after / before:.0%} of the parameters" if after < before else "prunes nothing"
-
-
 def looked_at(name: str, work: Path | None) -> Row | str:
     """The row of a network, kept in ``work`` for the next time, or why there is none."""
     kept = work / f"{name}.json" if work else None
@@ -302,13 +223,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="networks; all of them by default")
     parser.add_argument("--work", type=Path, help="folder that keeps what was found")
     parser.add_argument("--into", type=Path, help="page whose table is replaced")
-    parser.add_argument("--peer", help="only what Torch-Pruning makes of this network")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    if options.peer:
-        print(pruned_by_peer(options.peer))
-        return 0
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
     rows, failed = looked_at_all(options.names, options.work)

@@ -1,5 +1,16 @@
 """The networks of benchmarks/zoo.py: one to four small ones of each family of timm."""
 
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.prune.models.zoo import ModelSpec, build
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.models import lively
+
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ByoaNet (BoTNet, HaloNet, LambdaNet)": ("botnet26t_256", "lambda_resnet26t"),
     "ByobNet (GENet, RepVGG, MobileOne)": ("gernet_s", "repvgg_a0", "mobileone_s0"),
@@ -71,3 +82,32 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "VoVNet": ("vovnet39a", "ese_vovnet19b_slim"),
     "Xception": ("xception41", "legacy_xception"),
 }
+
+
+def network(name: str) -> tuple[nn.Module, Tensor]:
+    """A network in evaluation mode, float64, and two images of 64 pixels, or of its own size."""
+    model: nn.Module = _lively(build(ModelSpec(f"timm/{name}"))).eval().double()
+    config: dict[str, object] = getattr(model, "default_cfg", {})
+    own: object = config.get("input_size", (3, 224, 224))
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((2, 3, 64, 64), (2, *own)):  # type: ignore[misc]
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        try:
+            with torch.no_grad():
+                model(x)
+        except (AssertionError, RuntimeError, ValueError):
+            continue  # made for one image size, or too small for its strides
+        return model, x
+    raise RuntimeError(f"{name} takes no image of its own size")
+
+
+def _lively(model: nn.Module) -> nn.Module:
+    """Random numbers in place of equal ones: LayerScale of 1e-6 would hide a whole branch."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in lively(model).parameters():
+            first = parameter.flatten()[0]
+            if bool((parameter == first).all()):
+                low = -0.5 if first == 0 and parameter.numel() > 1 else 0.5
+                parameter.uniform_(low, low + 1, generator=generator)
+    return model
