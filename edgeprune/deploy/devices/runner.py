@@ -94,7 +94,7 @@ def answers(job: dict[str, Any]) -> Any:
     runtime = import_runtime()
     yield {"kind": "machine", "machine": machine_facts(runtime)}
     sessions = Sessions(runtime, job)
-    _limit_memory(job.get("most_bytes"))
+    limit_memory(job.get("most_bytes"))
     for model in job.get("graphs", []):
         graph = base64.b64encode(sessions.optimised_graph(model)).decode()
         yield {"kind": "graph", "model": model, "onnx": graph}
@@ -243,12 +243,12 @@ class Sessions:
         """
         with contextlib.suppress(OSError):  # Linux: not from the peak of the imports on
             Path("/proc/self/clear_refs").write_text("5")
-        before = _number("/proc/self/status", "VmRSS")
+        before = bytes_told("/proc/self/status", "VmRSS")
         start = time.perf_counter_ns()
         session = self.open(model)
         loaded = time.perf_counter_ns() - start
         self.call(model, session)
-        return {"load_ns": loaded, "peak_bytes": _number("/proc/self/status", "VmHWM") - before}
+        return {"load_ns": loaded, "peak_bytes": bytes_told("/proc/self/status", "VmHWM") - before}
 
     def output_shapes(self, model: int) -> dict[str, list[int]]:
         """Shapes of the outputs that are tensors and have one shape on two random inputs."""
@@ -382,7 +382,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "allowed_cores": len(_allowed()) or os.cpu_count() or 1,
         "isa": [flag for flag in FLAGS.split() if flag in words],
-        "memory_bytes": _number("/proc/meminfo", "MemTotal"),
+        "memory_bytes": bytes_told("/proc/meminfo", "MemTotal"),
         "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "cgroup_quota": _text("/sys/fs/cgroup/cpu.max").strip() or None,
         "python": platform.python_version(),
@@ -450,7 +450,8 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _limit_memory(most: int | None) -> None:
+def limit_memory(most: int | None) -> None:
+    """Refuse this process more address space than so many bytes, where there are limits."""
     if most:
         with contextlib.suppress(ImportError, OSError, ValueError):  # where there are no limits
             import resource
@@ -462,7 +463,8 @@ def _allowed() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
-def _number(path: str, key: str) -> int:
+def bytes_told(path: str, key: str) -> int:
+    """Bytes that a line such as ``VmRSS:  1024 kB`` of a file tells; 0 where there is none."""
     found = re.search(rf"^{key}:\s*(\d+) kB", _text(path), re.M)
     return int(found[1]) * 1024 if found else 0
 
