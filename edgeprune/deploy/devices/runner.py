@@ -76,7 +76,7 @@ def main() -> None:
     gc.disable()  # a collection inside a timed run would be charged to the model
     threading.Thread(target=_leave_when_stdin_closes, daemon=True).start()
     try:
-        _die_first()
+        die_first()
         _use_fastest_cores()
         for line in answers(job):
             _say(line)
@@ -243,12 +243,12 @@ class Sessions:
         """
         with contextlib.suppress(OSError):  # Linux: not from the peak of the imports on
             Path("/proc/self/clear_refs").write_text("5")
-        before = bytes_told("/proc/self/status", "VmRSS")
+        before = _number("/proc/self/status", "VmRSS")
         start = time.perf_counter_ns()
         session = self.open(model)
         loaded = time.perf_counter_ns() - start
         self.call(model, session)
-        return {"load_ns": loaded, "peak_bytes": bytes_told("/proc/self/status", "VmHWM") - before}
+        return {"load_ns": loaded, "peak_bytes": _number("/proc/self/status", "VmHWM") - before}
 
     def output_shapes(self, model: int) -> dict[str, list[int]]:
         """Shapes of the outputs that are tensors and have one shape on two random inputs."""
@@ -382,7 +382,7 @@ def machine_facts(runtime: Any) -> dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "allowed_cores": len(_allowed()) or os.cpu_count() or 1,
         "isa": [flag for flag in FLAGS.split() if flag in words],
-        "memory_bytes": bytes_told("/proc/meminfo", "MemTotal"),
+        "memory_bytes": _number("/proc/meminfo", "MemTotal"),
         "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "cgroup_quota": _text("/sys/fs/cgroup/cpu.max").strip() or None,
         "python": platform.python_version(),
@@ -444,14 +444,14 @@ def _use_fastest_cores() -> None:
         os.sched_setaffinity(0, fast)
 
 
-def _die_first() -> None:
-    # A model that asks for more memory than there is takes nobody else's process with it.
+def die_first() -> None:
+    """A model that asks for more memory than there is takes nobody else's process with it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def limit_memory(most: int | None) -> None:
-    """Refuse this process more address space than so many bytes, where there are limits."""
+    """Allow this process so many bytes of address space, where there are limits."""
     if most:
         with contextlib.suppress(ImportError, OSError, ValueError):  # where there are no limits
             import resource
@@ -463,8 +463,7 @@ def _allowed() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
-def bytes_told(path: str, key: str) -> int:
-    """Bytes that a line such as ``VmRSS:  1024 kB`` of a file tells; 0 where there is none."""
+def _number(path: str, key: str) -> int:
     found = re.search(rf"^{key}:\s*(\d+) kB", _text(path), re.M)
     return int(found[1]) * 1024 if found else 0
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from edgeprune.deploy.artifact import limited
 from edgeprune.deploy.artifact.counting.operators import Shape
 from edgeprune.deploy.artifact.counting.skeleton import (
     UncountableError,
     is_stored_here,
     skeleton,
 )
-from edgeprune.deploy.artifact.limited import limited
 
 LARGEST = 1 << 62  # a size or a count as large is a mistake of the file
 Types = dict[str, Any]  # onnx.TypeProto by the name of the tensor
@@ -45,16 +45,9 @@ def inferred(model: Any, seen: Mapping[str, Shape] | None = None) -> Types:
 
 
 def _inferred(model: Any) -> Types:
-    import onnx
-
-    def work() -> bytes:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        values = (*graph.input, *graph.output, *graph.value_info)
-        return bytes(onnx.GraphProto(value_info=values).SerializeToString())
-
     try:
-        values = onnx.GraphProto.FromString(limited(work)).value_info
-    except Exception:  # a graph that onnx cannot follow: nothing is known then
+        values = limited.infer(model)
+    except limited.PassError:  # a graph that onnx cannot follow: what it says itself is known
         graph = model.graph
         values = (*graph.input, *graph.output, *graph.value_info)
     return {value.name: value.type for value in values}

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgeprune.deploy.artifact import limited
 from edgeprune.deploy.artifact.counting.operators import Shape
-from edgeprune.deploy.artifact.limited import limited
 
 SMALL = 1024  # elements of a tensor that is kept whole: shapes, axes and trip counts are in it
 MOST_NODES = 1_000_000  # after functions are inlined: a few lines can ask for 2^60 nodes
@@ -46,15 +46,12 @@ def inlined(model: Any) -> Any:
     Raises:
         UncountableError: see :func:`skeleton`.
     """
-    import onnx.inliner
-
     if not model.functions:
         return model
     _check_functions(model)
     try:
-        found = limited(lambda: onnx.inliner.inline_local_functions(model).SerializeToString())
-        return onnx.ModelProto.FromString(found)
-    except Exception as error:  # onnx has no class of its own for it
+        return limited.inline(model)
+    except limited.PassError as error:
         raise UncountableError("local functions") from error
 
 
