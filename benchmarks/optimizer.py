@@ -128,16 +128,18 @@ def read(start: nn.Module, images: DataSet, recipe: Recipe, teacher: nn.Module |
 
 def main() -> None:
     """Print a table in Markdown."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", choices=[*NETWORKS], default=[*NETWORKS])
+    chosen = parser.parse_args().networks
     torch.set_num_threads(1)
     images = datasets.load("digits")
     machine = check_device("local://").machine
     print(f"{machine['cpu']}, {machine['cores']} cores, {datetime.now(UTC):%Y-%m-%d}\n")
     print("| network | dense or slim | optimiser, highest rate | top-1 of each seed |")
     print("|---|---|---|---|")
-    for name, make in NETWORKS.items():
+    for name in chosen:
         torch.manual_seed(0)
-        fresh = make()
+        fresh = NETWORKS[name]()
         usual = "AdamW" if trained_by_adamw(fresh) else "SGD"
         for kind, rate in (("SGD", DIGITS.lr), ("AdamW", ADAMW_RATE * DIGITS.lr)):
             recipe = Recipe(**{**vars(DIGITS), "lr": rate})

@@ -185,7 +185,9 @@ def table(rows: dict[str, list[Row]]) -> str:
         for row in members:
             reasons = "; ".join(f"{why} ({n})" for why, n in row.reasons.items()) or "nothing"
             numbers = f"{row.inside:.0%}", f"{row.error:.0e}", f"{row.onnx:.0e}"
-            lines.append(f"| {' | '.join((family, row.name, *numbers, row.peer, reasons))} |")
+            lines.append(
+                f"| {' | '.join((family, row.name, *numbers, row.peer or 'not run', reasons))} |"
+            )
     return "\n".join(lines) + "\n"
 
 

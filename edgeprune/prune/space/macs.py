@@ -107,12 +107,16 @@ def _weights(trace: Trace) -> tuple[dict[str, _Term], dict[str, _Term]]:
     used = _blocks_of(trace)
     published: dict[str, _Term] = {}
     padding: dict[str, _Term] = {}
-    for name, tensor in trace.graph.named_parameters():
-        owner = name.rpartition(".")[0]
-        target = name if name in used else owner
+    blocks: dict[int, set[int | None]] = {}  # of every tensor, which may have several names
+    for name, tensor in trace.graph.named_parameters(remove_duplicate=False):
+        target = name if name in used else name.rpartition(".")[0]
         if target in used:
-            pads = isinstance(trace.graph.get_submodule(owner), ZeroPadShortcut)
-            (padding if pads else published)[name] = _term(trace, name, tensor, used[target])
+            blocks.setdefault(id(tensor), set()).add(used[target])
+    for name, tensor in trace.graph.named_parameters():
+        if found := blocks.get(id(tensor)):
+            block = found.pop() if len(found) == 1 else None
+            pads = isinstance(trace.graph.get_submodule(name.rpartition(".")[0]), ZeroPadShortcut)
+            (padding if pads else published)[name] = _term(trace, name, tensor, block)
     return published, padding
 
 
@@ -159,21 +163,33 @@ def _with_descendants(trace: Trace, target: str) -> list[str]:
 
 def _macs(trace: Trace, weights: dict[str, _Term]) -> list[_Term]:
     inside = {node: i for i, block in enumerate(trace.blocks) for node in block.branch}
+    images = [n.meta["tensor_meta"] for n in trace.graph.graph.find_nodes(op="placeholder")]
+    batch = int(images[0].shape[0]) if images else 1
+    # By the tensor itself: two layers may share one, under the name of the first.
+    names: dict[int, str] = {}
+    for name, tensor in (*trace.graph.named_parameters(), *trace.graph.named_buffers()):
+        names.setdefault(id(tensor), name)
     terms = []
     for node in trace.graph.graph.nodes:
-        weight = weights.get(f"{node.target}.weight") if node.op == "call_module" else None
-        if weight and (positions := _positions(trace, node)):
+        layer = trace.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        weight = weights.get(names.get(id(getattr(layer, "weight", None)), ""))
+        if weight and (positions := _positions(trace, node, batch)):
             scale = weight.scale * positions
             terms.append(_Term(scale, weight.left, weight.right, inside.get(node)))
     return terms
 
 
-def _positions(trace: Trace, node: fx.Node) -> int:
-    """How often a layer applies its weights per image, 0 for what is no matrix product."""
+def _positions(trace: Trace, node: fx.Node, batch: int) -> int:
+    """How often a layer applies its weights per image, 0 for what is no matrix product.
+
+    Windows of an image may lie on the first axis of a tensor, beside the images.
+    """
     layer = trace.graph.get_submodule(str(node.target))
     if isinstance(layer, nn.Linear):
-        return math.prod(node.meta["tensor_meta"].shape[1:-1])
+        return int(math.prod(node.meta["tensor_meta"].shape[:-1])) // batch
     if not isinstance(layer, _ConvNd):
         return 0
     at = node.all_input_nodes[0] if isinstance(layer, _ConvTransposeNd) else node
-    return math.prod(at.meta["tensor_meta"].shape[2 - layer.weight.ndim :])
+    shape = at.meta["tensor_meta"].shape
+    apart = shape[: len(shape) - layer.weight.ndim + 1]  # none where one image has no such axis
+    return int(math.prod(apart) * math.prod(shape[2 - layer.weight.ndim :])) // batch

@@ -108,6 +108,58 @@ def test_a_dropped_branch_costs_nothing_even_where_no_inner_width_is_a_factor():
         assert cost.params(widths) == sum(p.numel() for p in thin.parameters())
 
 
+class Tied(nn.Module):
+    """Two layers of one weight, the first of them in a branch that can be dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1, bias=False)
+        self.two, self.other = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1, bias=False)
+        self.mid = nn.Conv2d(6, 6, 1)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.two(F.relu(self.mid(F.relu(self.one(x)))))
+        return self.other(x).mean((2, 3))
+
+
+def test_layers_that_share_a_weight_cost_each_and_have_it_once(random_plan) -> None:
+    model, x = Tied().eval(), torch.randn(1, 3, 8, 8)
+    traced = trace(model, x)
+    cost = CostModel(traced)
+    assert traced.blocks
+    plans = [random_plan(traced, seed) for seed in range(3)]
+    dropped = {g.name: () if g.droppable else tuple(range(g.width)) for g in traced.groups}
+    for plan in [*plans, PruningPlan(model="test", kept=dropped)]:
+        thin, widths = slim(traced, plan), widths_of(plan, traced)
+        assert cost.macs(widths).tolist() == [flop_count(thin, x)]
+        assert cost.params(widths).tolist() == [sum(p.numel() for p in thin.parameters())]
+
+
+class Windows(nn.Module):
+    """A linear layer on windows of the image, which lie on the first axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.tokens, self.last = nn.Conv2d(3, 6, 1), nn.Linear(6, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).permute(0, 2, 3, 1)  # (N, 8, 8, 6)
+        x = x.reshape(-1, 2, 4, 2, 4, x.shape[-1]).transpose(2, 3)
+        x = self.tokens(x.reshape(-1, 16, x.shape[-1]))  # (N * 4, 16, 5)
+        return self.last(x.reshape(-1, 64, x.shape[-1]).mean(1))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_windows_beside_the_images_are_counted(images: int, random_plan) -> None:
+    model, x = Windows().eval(), torch.randn(images, 3, 8, 8)
+    traced = trace(model, x)
+    plan = random_plan(traced, 0)
+    widths = widths_of(plan, traced)
+    assert CostModel(traced).macs(widths).tolist() == [flop_count(slim(traced, plan), x)]
+
+
 @pytest.mark.parametrize("depth", [56])
 def test_published_figures(depth):
     model = build(ModelSpec(f"resnet{depth}", kwargs={"shortcut": "A-conv"})).eval()
