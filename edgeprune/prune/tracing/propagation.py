@@ -88,7 +88,9 @@ class Propagation:
             self._values[node] = value
             if isinstance(value, Flow):
                 self.flows[node] = value
-            node.meta["channel_dependent"] = bool(depends(value).size)
+        for node, value in self._values.items():  # what is kept by now changes no size
+            ids = depends(value)
+            node.meta["channel_dependent"] = bool(ids.size and self.coupling.roots(ids).any())
 
     def own(self, tensor: Tensor | None, axis: int, ids: Ints) -> None:
         """Note that ``tensor`` holds channels ``ids`` along ``axis``; uses are joined."""

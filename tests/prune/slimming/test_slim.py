@@ -324,3 +324,24 @@ def test_a_slim_model_exports_to_onnx_with_parity(name, tiny, random_plan):
     session = onnxruntime.InferenceSession(content.getvalue())
     (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     assert np.allclose(logits, thin(x).detach().numpy(), atol=1e-5)
+
+
+def test_the_batch_stays_free_where_whole_channels_lie_beside_it() -> None:
+    class Patches(nn.Module):
+        """Channels that are moved to the batch axis, as MobileViT does, and so stay."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1)
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            n, c, h, w = x.shape
+            x = x.reshape(n * c * h // 2, 2, w // 2, 2).transpose(1, 2).reshape(n, c, h, w)
+            return self.head(F.relu(self.last(x)).mean((2, 3)))
+
+    traced = trace(Patches().eval(), torch.randn(2, 3, 4, 4))
+    assert [g.name for g in traced.groups] == ["last"]
+    plan = PruningPlan(model="test", kept={"last": (0, 2)})
+    assert slim(traced, plan)(torch.randn(1, 3, 4, 4)).shape == (1, 4)
