@@ -226,10 +226,9 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
         report = parity.replay(candidate, sealed, profile, options.device)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
-    said = (
-        f"{report.images} real images answered within {report.max_abs:.1e} of torch, "
-        f"{report.top1_agreement:.0%} of the classes agree"
-    )
+    said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
+    if sealed.classes:
+        said += f", {report.top1_agreement:.0%} of the classes agree"
     return [*found, of_value("parity", 0, 0, "", said)]
 
 

@@ -112,7 +112,8 @@ class Family:
             return ()
         if self.leads:
             return (block,)
-        return in_context(block), in_context(replace(block, ops=(), output=block.input))
+        nothing = replace(block, ops=(), output=block.input, answers=())
+        return in_context(block), in_context(nothing)
 
 
 def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:

@@ -22,6 +22,7 @@ from torch import Tensor, fx
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images, stratified
+from edgeprune.prune.models.outputs import first
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.saliency.ports import (
     Port,
@@ -250,8 +251,7 @@ class _Observer(fx.Interpreter):
         done, total = 0, sum(map(len, batches))
         for pixels in batches:
             self._taps = {}
-            logits = self.run(pixels)
-            logits = logits if isinstance(logits, Tensor) else next(iter(logits))
+            logits = first(self.run(pixels))
             if noise is None:  # drawn at once, so that batches of any size see the same
                 generator = torch.Generator().manual_seed(seed)
                 noise = torch.randn(_PROBES, total, logits.shape[1], generator=generator)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
@@ -18,12 +18,13 @@ from edgeprune.progress import Progress, renamed, silent
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.models import checkpoint, zoo
 from edgeprune.prune.models.checkpoint import Checkpoint
+from edgeprune.prune.models.outputs import answer_to, first
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.text import digest, error_line, one_line
+from edgeprune.text import digest, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -174,21 +175,15 @@ def _key(spec: ModelSpec, data: DataSet, recipe: Recipe, begun_with: str) -> str
 
 
 def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet) -> None:
-    """Refuse a model that does not answer one number a class, before anything is trained."""
+    """Refuse a model whose first output is not one number a class, before anything is trained."""
     was_training = model.training
     try:
-        with torch.no_grad():
-            answer: object = model.eval()(torch.zeros(2, *data.input_shape))
-    except RuntimeError as error:
-        refused = f"{spec.name} does not accept an image of shape {data.input_shape}"
-        raise InputError(f"{refused}: {error_line(error)}") from error
+        answer = first(answer_to(model.eval(), torch.zeros(2, *data.input_shape)))
+    except InputError as error:
+        raise InputError(f"{spec.name}: {error}") from None
     finally:
         model.train(was_training)
     wanted = (2, len(data.classes))
-    if not isinstance(answer, Tensor):
-        raise InputError(
-            f"{spec.name} returns a {type(answer).__name__}; have it return its logits alone"
-        )
     if answer.ndim == 2 and answer.shape != wanted:
         raise InputError(
             f"{spec.name} has {answer.shape[1]} outputs, {data.name} has {wanted[1]} classes "

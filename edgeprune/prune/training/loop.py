@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.held import Batch, Images
+from edgeprune.prune.models.outputs import first
 from edgeprune.prune.models.placement import (
     best_device,
     device_of,
@@ -223,12 +224,12 @@ class _Run:
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
         recipe = self.recipe
-        logits = self.network(pixels).float()
+        logits = first(self.network(pixels)).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if self.teacher is None:
             return loss
         with torch.no_grad():
-            target = self.teacher(pixels).float()
+            target = first(self.teacher(pixels)).float()
         soft = distillation(logits, target, recipe.temperature)
         return (1 - recipe.alpha) * loss + recipe.alpha * soft
 

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images, stratified
+from edgeprune.prune.models.outputs import first
 from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.scores import Answers, Kind, PlainPlan, Score, Scored, Task
@@ -254,7 +255,7 @@ class Evaluator:
         """Logits of the dense network, a batch each."""
         dense = working_copy(self._trace.model, self._device).eval()
         with torch.inference_mode(), _narrow(self._device):
-            return [dense(pixels).float() for pixels, _ in batches]
+            return [first(dense(pixels)).float() for pixels, _ in batches]
 
     def _judge(
         self, network: nn.Module, batches: Iterable[Batch], expected: list[Tensor]
@@ -262,7 +263,7 @@ class Evaluator:
         loss, right, count = 0.0, 0, 0
         with torch.inference_mode(), _narrow(self._device):
             for (pixels, labels), dense in zip(batches, expected, strict=True):
-                logits = network(pixels).float()
+                logits = first(network(pixels)).float()
                 loss += float(F.cross_entropy(logits, labels, reduction="sum"))
                 soft, target = F.log_softmax(logits, 1), F.log_softmax(dense, 1)
                 loss += float(F.kl_div(soft, target, reduction="sum", log_target=True))

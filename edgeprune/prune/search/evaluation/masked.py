@@ -12,8 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
 from edgeprune.prune.images.held import Images, stratified
+from edgeprune.prune.models.outputs import first, tensors
 from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.slimming.rewriting import Kept
 from edgeprune.prune.slimming.slim import slim
@@ -182,14 +184,20 @@ class Damage:
             0 where nothing changed; NaN where the network gives NaN.
         """
         values = self.network.run(masks, known=self.known, want=[self.end], fresh=True)
-        target = self.dense[self.end]
-        off = (values[self.end] - target).square().sum() / target.square().sum().clamp_min(1e-12)
+        cut, dense = values[self.end], self.dense[self.end]
+        off = _energy([c - d for c, d in zip(tensors(cut), tensors(dense), strict=True)])
+        off = off / _energy(tensors(dense)).clamp_min(1e-12)
         cut, dense = (F.log_softmax(_logits(v).float(), 1) for v in (values, self.dense))
         return float(off + F.kl_div(cut, dense, reduction="batchmean", log_target=True))
 
 
-def _logits(values: Mapping[fx.Node, Tensor]) -> Tensor:
-    return next(value for node, value in values.items() if node.op == "output")
+def _energy(values: Sequence[Tensor]) -> Tensor:
+    """The sum of squares; a part that the network ends in may return several tensors."""
+    return torch.stack([value.square().sum() for value in values]).sum()
+
+
+def _logits(values: Mapping[fx.Node, Any]) -> Tensor:
+    return first(next(value for node, value in values.items() if node.op == "output"))
 
 
 class _Run(fx.Interpreter):
@@ -235,7 +243,7 @@ class _Run(fx.Interpreter):
         if n in self._scales:
             value = value * self._scales[n]
         if n in self._found or n.op == "output":
-            self._found[n] = value.clone()
+            self._found[n] = tree_map(torch.clone, value)
         return value
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
