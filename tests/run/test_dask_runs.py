@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from distributed import Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from edgeprune.deploy.devices import dask_client, dask_device
 from edgeprune.errors import MachineError
@@ -16,8 +18,10 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.training.recipe import Recipe
+from edgeprune.run import dask_workers, setup
 from edgeprune.run.dask_workers import Workers
 from edgeprune.run.pipeline import run_search
+from edgeprune.run.portable import portable
 from edgeprune.run.request import Request
 from edgeprune.target import RelativeBudget, TargetProfile
 
@@ -128,3 +132,88 @@ def test_workers_that_are_all_devices_compute_nothing(request_, mixed, monkeypat
         )
         assert workers.place() == {"resources": {"GPU": 1}}
         assert workers.computing() == ["tcp://b:1"]
+
+
+def failed_and_gone_on(request, alone, said):
+    """The run ends in one line with exit 3, its folder goes on, and comes to the usual files."""
+    with pytest.raises(MachineError, match=said) as raised:
+        run_search(request)
+    assert raised.value.exit_code == 3
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) <= 400
+    record = json.loads((request.out / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["reason"] == str(raised.value)
+    again = replace(request, resume=True, workers=0, scheduler="", device="local://")
+    same(run_search(again).folder, alone)
+
+
+def test_without_its_scheduler_a_run_goes_on_later(request_, alone, monkeypatch):
+    monkeypatch.setattr(dask_client, "ANSWER", 1.0)
+    request = replace(request_, out=Path("absent"), scheduler="tcp://127.0.0.1:9")
+    failed_and_gone_on(request, alone, r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*--w")
+
+
+def test_with_workers_of_another_version_a_run_goes_on_later(request_, alone, mixed, monkeypatch):
+    seen = Client.get_versions
+
+    def other(client, packages):
+        found = seen(client, packages=packages)
+        for known in found["workers"].values():
+            known["packages"] = known["packages"] | {"edgeprune": "0.1"}
+        return found
+
+    monkeypatch.setattr(Client, "get_versions", other)
+    request = replace(request_, out=Path("older"), scheduler=mixed.scheduler_address)
+    failed_and_gone_on(request, alone, r"^tcp://\S+ has edgeprune 0\.1, this machine .*; install")
+
+
+def test_a_worker_without_the_images_names_them(request_, alone, mixed, monkeypatch):
+    def absent(*given):
+        return replace(portable(*given), images=None, source="/no/such/images")
+
+    monkeypatch.setattr(setup, "portable", absent)
+    request = replace(request_, out=Path("no-images"), scheduler=mixed.scheduler_address)
+    failed_and_gone_on(request, alone, r"^worker tcp://\S+: no /no/such/images there: ")
+
+
+def test_a_worker_without_memory_is_named(request_, alone, mixed, monkeypatch):
+    monkeypatch.setattr(dask_workers, "answer", hungry)
+    request = replace(request_, out=Path("no-memory"), scheduler=mixed.scheduler_address)
+    failed_and_gone_on(request, alone, "^a worker ran out of memory; start fewer, and go on with")
+
+
+def hungry(task, name):
+    """What a worker does in place of its task."""
+    raise MemoryError
+
+
+def test_a_device_that_dies_while_it_times_ends_the_run_and_its_successor_goes_on(
+    request_, alone, mixed
+):
+    """Killed as soon as it has begun to measure the table."""
+    request = replace(request_, out=Path("dies"), scheduler=mixed.scheduler_address)
+    lines = dask_device.DaskDevice.run
+
+    def deadly(device, job):
+        for line in lines(device, job):
+            yield line
+            if job.epochs:
+                os.kill(mixed.workers["board"].process.process.pid, signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dask_device.DaskDevice, "run", deadly)
+        with pytest.raises(MachineError, match=r"worker \S+ was lost while measuring") as raised:
+            run_search(request)
+    assert raised.value.exit_code == 3
+    assert json.loads((request.out / "run.json").read_text())["status"] == "failed"
+    same(run_search(replace(request, resume=True)).folder, alone)
+
+
+def test_a_device_that_nobody_started_is_asked_for(request_, mixed, monkeypatch):
+    monkeypatch.setattr(dask_client, "ANSWER", 1.0)
+    uri = dask_device.uri_of(mixed.scheduler_address, "jetson")
+    request = replace(request_, out=Path("jetson"), device=uri, carried=False)
+    with pytest.raises(MachineError, match="no worker carries target-jetson; start one on the"):
+        run_search(request)
+    assert json.loads((request.out / "run.json").read_text())["status"] == "failed"

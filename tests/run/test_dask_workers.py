@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickletools
 import re
 import signal
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 from distributed import LocalCluster
 from distributed.comm import CommClosedError
+from distributed.protocol import pickle as dask_pickle
 
 from edgeprune.deploy.devices import dask_client
 from edgeprune.errors import MachineError
@@ -190,6 +192,55 @@ class Hungry(Deadly):
 def task(problem):
     kept = tuple((group.name, (0,)) for group in problem.space.groups)
     return Task("F1", kept)
+
+
+def test_no_code_travels_but_names_of_the_packages_own(two, monkeypatch):
+    """Of all that client and workers pickle, those of the network of the user's included."""
+    sent_bytes = []
+    real = dask_pickle.dumps
+
+    def noted(*given, **options):
+        sent_bytes.append(real(*given, **options))
+        return sent_bytes[-1]
+
+    monkeypatch.setattr(dask_pickle, "dumps", noted)
+    problem = tiny_problem("resnet")
+    given = elsewhere(two, problem)
+    curvature = given.curvature(problem.trace, problem.wavelet)
+    answers = given.answers(replace(problem, statistics=lambda: curvature))
+    list(answers([task(problem)]))
+    kept = [answers.plugin._content, answers.under.plugin._content]
+    names = {name for content in (*sent_bytes, *kept) for name in imported(content)}
+    packages = {re.split("[. ]", name)[0] for name in names}
+    ours = {name for name in names if name.startswith("edgeprune.")}
+    assert "edgeprune.run.dask_kept answer" in ours
+    assert "edgeprune.run.portable Portable" in ours
+    assert packages <= {"edgeprune", "numpy", "distributed", "dask", "builtins", "collections"}
+
+
+def imported(content):
+    """Names that a pickle imports, those of pickles inside it too."""
+    found, strings, memo, last = [], [], [], None
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "STACK_GLOBAL":
+            found.append(" ".join(strings[-2:]))
+        elif opcode.name == "MEMOIZE":
+            memo.append(last)
+        elif isinstance(argument, bytes) and argument[:1] == b"\x80" and argument[-1:] == b".":
+            found += imported(argument)
+        last = memo[argument] if opcode.name in ("BINGET", "LONG_BINGET") else argument
+        if isinstance(last, str):
+            strings.append(last)
+    return found
+
+
+def test_what_workers_were_given_is_taken_back(two):
+    before = set(two.client.cluster.scheduler.worker_plugins)
+    problem = tiny_problem("resnet", fold=False)
+    with joined(0, two.client.scheduler.address, lambda *told: None) as workers:
+        list(on(workers)(problem)([task(problem)]))
+        assert len(set(two.client.cluster.scheduler.worker_plugins) - before) == 2
+    assert set(two.client.cluster.scheduler.worker_plugins) == before
 
 
 class Dying:
