@@ -183,6 +183,8 @@ class _Run:
                     self.seconds = before + time.perf_counter() - started
                     self._put_down()
                 self.setting.progress("training", done, self.total)
+                if not unread and self.setting.keep and self.setting.keep.pauses:
+                    break
 
     def _read(self, unread: list[Tensor]) -> None:
         """Note the losses of some steps; to read one makes a GPU wait, so not at every step."""
@@ -260,7 +262,7 @@ class _Run:
         return plain
 
     def _task(self, keep: Keep) -> dict[str, Any]:
-        return {**keep.task, **asdict(self.recipe), "training images": len(self.images)}
+        return keep.training(self.recipe, len(self.images))
 
     def _put_down(self) -> None:
         """Write the state to go on from, where one is kept."""
