@@ -24,6 +24,7 @@ from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.dense import DenseModel, given, obtain
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run import tried_csv
+from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.request import Passed, Request
 
@@ -60,11 +61,6 @@ class Basis:
         return found.hexdigest()[:16]
 
     @cached_property
-    def curvature(self) -> Curvature:
-        """Second-order statistics of every layer that reads channels."""
-        return measure(self.trace, self.images.train, self.wavelet)
-
-    @cached_property
     def dense_right(self) -> Tensor:
         """Which test images the dense model gets right, (N,) of bool; read once, at the end."""
         return evaluate(self.dense.model, self.images.test).right
@@ -92,11 +88,13 @@ class Shared:
     Attributes:
         passed: A module, images or both in place of those that requests name.
         bases: By size and normalisation of the images, all in which they may differ.
+        curvatures: By the same their second-order statistics.
         earlier: The searches before this one, in order.
     """
 
     passed: Passed = field(default_factory=Passed)
     bases: dict[Hashable, Basis] = field(default_factory=dict)
+    curvatures: dict[Hashable, Curvature] = field(default_factory=dict)
     earlier: list[Earlier] = field(default_factory=list)
 
     def basis(self, request: Request, progress: Progress) -> Basis:
@@ -105,6 +103,19 @@ class Shared:
         if key not in self.bases:
             self.bases[key] = prepare(request, self.passed, progress)
         return self.bases[key]
+
+    def curvature(
+        self, request: Request, basis: Basis, elsewhere: Elsewhere | None = None
+    ) -> Curvature:
+        """Second-order statistics of every layer that reads channels, measured once."""
+        key = _images(request)
+        if key not in self.curvatures:
+            if elsewhere:
+                found = elsewhere.curvature(basis.trace, basis.wavelet)
+            else:
+                found = measure(basis.trace, basis.images.train, basis.wavelet)
+            self.curvatures[key] = found
+        return self.curvatures[key]
 
     def alike(self, request: Request) -> Sequence[Earlier]:
         """The earlier searches on the same images and dense model."""

@@ -23,6 +23,7 @@ from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.training.dense import DenseModel, dense_record
 from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.run.basis import Basis, Earlier
+from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Timing
 from edgeprune.run.request import Request
@@ -44,6 +45,7 @@ class RunContext:
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
         int8: How networks become int8; None where the target runs fp32.
+        elsewhere: Other processes that do heavy work in place of this one; None without them.
         time: What is left of the time budget.
         beside: The searches for other targets before this one.
     """
@@ -58,6 +60,7 @@ class RunContext:
     timing: Timing
     problem: Problem
     int8: Int8 | None = None
+    elsewhere: Elsewhere | None = None
     time: TimeBudget = field(default_factory=TimeBudget)
     beside: tuple[Earlier, ...] = ()
 

@@ -144,12 +144,16 @@ class Pruner:
         before = evaluate(start.model, images.val).accuracy
         recipe = self._affordable(folder)
         task = {"plan": digest(plan.model_dump_json()), "basis": context.basis.digest}
+        keep = Keep(folder.path / RECOVERY, task)
         setting = Setting(
             teacher=context.dense.model,
             progress=renamed(progress, "fine-tuning"),
             ranks=Ranks(device=best_device()),
-            keep=Keep(folder.path / RECOVERY, task),
+            keep=keep,
         )
+        if context.elsewhere:
+            told = renamed(progress, "fine-tuning")
+            context.elsewhere.train(start.model, plan, recipe, keep, told)
         trained = train_in(start.model, images.train, recipe, setting)
         accuracy = {
             "val_dense": context.origin.accuracy,

@@ -28,9 +28,9 @@ Uris = Annotated[
     typer.Option(
         "--device",
         metavar="URI or TARGET=URI",
-        help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND (that starts "
-        "Python); the target's by default, else local://. TARGET=URI is for one of several "
-        "targets; may be given several times.",
+        help="Where to measure: local://, ssh://user@host[:port], exec:COMMAND (that starts "
+        "Python) or dask://HOST:PORT/TARGET; the target's by default, else local://. TARGET=URI "
+        "is for one of several targets; may be given several times.",
         autocompletion=completion.devices,
         rich_help_panel=options.DEVICE,
     ),
@@ -159,8 +159,8 @@ def search(
         int,
         typer.Option(
             metavar="N",
-            help="Compute the search's scores in N processes of one thread each; 0 for this one. "
-            "Needs the extra [dask], as --scheduler does.",
+            help="Compute scores, statistics and the fine-tuning in N processes of one thread "
+            "each; 0 for this one. Needs the extra [dask], as --scheduler does.",
             min=0,
             rich_help_panel=options.SEARCH,
         ),

@@ -11,7 +11,7 @@ References:
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,6 +104,7 @@ def measure(
     options: WaveletOptions | None = None,
     *,
     device: torch.device | None = None,
+    only: Collection[str] | None = None,
 ) -> Curvature:
     """Gather the statistics of every port in two passes over the images.
 
@@ -116,18 +117,17 @@ def measure(
         images: Images; labels only spread their choice over the classes.
         options: How; the defaults of :class:`WaveletOptions` without it.
         device: Where to compute; CUDA where there is one.
+        only: Nodes of the ports and additions to measure, each as it is with all of them.
     """
-    options = options or WaveletOptions()
-    device = device or best_device()
+    options, device = options or WaveletOptions(), device or best_device()
     ports, left = find_ports(trace)
     additions = find_additions(trace)
     if not ports and not additions:
         return Curvature(ports=ports, additions=additions, statistics={}, left=left)
     graph = copy.deepcopy(trace.graph).to(device).eval().requires_grad_(False)
-    chosen = _batches(trace, images, options, device)
-    watched = (*ports, *additions)
+    watched = [p for p in (*ports, *additions) if only is None or p.node.name in only]
     tallies = {p.node: _Tally(p, reader(graph, p.node), options.wavelet) for p in watched}
-    observer = _Observer(trace, graph, tallies)
+    observer, chosen = _Observer(trace, graph, tallies), _batches(trace, images, options, device)
     observer.take_fisher(chosen, options.seed)
     observer.take_grams(chosen)
     return Curvature(
