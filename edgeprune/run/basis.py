@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from edgeprune.errors import InputError
 from edgeprune.export.exported import Exported
@@ -22,7 +21,8 @@ from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space.selection import refuse_unmatched
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.dense import DenseModel, given, obtain
-from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import task_of
 from edgeprune.run import tried_csv
 from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.folder import RunFolder
@@ -41,6 +41,7 @@ class Basis:
         export: From the dense network or a slim one to its ONNX model.
         trace: Its channel groups.
         wavelet: How its statistics are taken.
+        task: What its networks are trained and judged by.
     """
 
     images: DataSet
@@ -50,6 +51,7 @@ class Basis:
     export: SlimExport
     trace: Trace
     wavelet: WaveletOptions
+    task: Task
 
     @cached_property
     def digest(self) -> str:
@@ -59,11 +61,6 @@ class Basis:
             found.update(name.encode())
             found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
-
-    @cached_property
-    def dense_right(self) -> Tensor:
-        """Which test images the dense model gets right, (N,) of bool; read once, at the end."""
-        return evaluate(self.dense.model, self.images.test).right
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class Shared:
             if elsewhere:
                 found = elsewhere.curvature(basis.trace, basis.wavelet)
             else:
-                found = measure(basis.trace, basis.images.train, basis.wavelet)
+                found = measure(basis.trace, basis.images.train, basis.wavelet, task=basis.task)
             self.curvatures[key] = found
         return self.curvatures[key]
 
@@ -143,16 +140,23 @@ def prepare(request: Request, passed: Passed, progress: Progress) -> Basis:
         InputError: images and model do not fit, or nothing of the model can be pruned.
     """
     images = passed.images or datasets.load(
-        request.source, size=request.size, normalisation=request.normalisation, progress=progress
+        request.source,
+        size=request.size,
+        normalisation=request.normalisation,
+        labelled=request.task == "classification",
+        progress=progress,
     )
-    spec = replace(request.model, num_classes=len(images.classes))
+    task = task_of(request.task, passed.score)
+    spec = replace(request.model, num_classes=len(images.classes) or None)
     if request.selection:  # before a dense model is trained for what cannot be
         refuse_unmatched(request.selection, passed.module or build(spec), spec.name)
     if passed.module is not None:
-        origin = given(passed.module, spec, images)
+        origin = given(passed.module, spec, images, task)
     else:
         weights, new_head = request.weights, request.new_head
-        origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+        origin = obtain(
+            spec, images, weights, request.baseline, progress, new_head=new_head, task=task
+        )
     dense = rewrite_shortcuts(origin.model).eval()
     traced = proven(dense, torch.zeros(1, *images.input_shape))
     if not traced.groups:
@@ -167,4 +171,5 @@ def prepare(request: Request, passed: Passed, progress: Progress) -> Basis:
         export=export,
         trace=traced,
         wavelet=request.wavelet,
+        task=task,
     )

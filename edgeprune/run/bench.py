@@ -22,6 +22,8 @@ from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.loop import Setting, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 Array = NDArray[Any]
 
@@ -74,10 +76,12 @@ class Bench:
     Attributes:
         images: Training and validation images.
         trace: The dense network.
+        task: What networks are trained and judged by.
     """
 
     images: DataSet
     trace: Trace
+    task: Task = CLASSIFICATION
 
     def answer(self, task: PortsTask | PassTask) -> dict[str, PlainStatistics] | bytes:
         """The statistics by node, or the state file behind the pass.
@@ -87,7 +91,9 @@ class Bench:
         """
         if isinstance(task, PassTask):
             return self._trained(task)
-        found = measure(self.trace, self.images.train, task.options, only=task.nodes)
+        found = measure(
+            self.trace, self.images.train, task.options, only=task.nodes, task=self.task
+        )
         return plain_statistics(found)
 
     def _trained(self, task: PassTask) -> bytes:
@@ -100,7 +106,7 @@ class Bench:
             if task.state:
                 path.write_bytes(task.state)
             keep = Keep(path, task.task, pauses=True)
-            setting = Setting(teacher=self.trace.model, keep=keep)
+            setting = Setting(teacher=self.trace.model, keep=keep, task=self.task)
             train_in(network, self.images.train, task.recipe, setting)
             return contents(path)
 

@@ -175,7 +175,7 @@ def _single(pruner: Pruner) -> Outcome:
     """One model, under every budget that was asked for."""
     context, request = pruner.context, pruner.context.request
     budget = request.judged_by()
-    if request.only_accuracy:
+    if request.only_loss:
         model = fastest_that_keeps_accuracy(pruner)
         plan = context.plan(model.chosen.choice)
         layers.write(context, context.folder, model.chosen.choice.widths)

@@ -10,14 +10,16 @@ from edgeprune.errors import MachineError
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import HeldImages, Images, Normalisation
-from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.models.placement import best_device, has_bfloat16
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator, has_bfloat16
+from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.search.evaluation.problem import Problem, network_digest
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.tracing.trace import Trace
+from edgeprune.prune.training.task import TaskName
+from edgeprune.prune.training.tasks import task_of
 from edgeprune.run.bench import (
     Array,
     Bench,
@@ -59,6 +61,7 @@ class Portable:
         normalisation: What every batch is normalised by.
         fingerprint: Of the images.
         arithmetic: Device type, and whether bfloat16 is multiplied there.
+        task: What networks are trained and judged by.
     """
 
     spec: ModelSpec
@@ -70,6 +73,7 @@ class Portable:
     normalisation: Normalisation
     fingerprint: str
     arithmetic: tuple[str, bool]
+    task: TaskName = "classification"
 
     def made(self, _: None = None) -> Bench:
         """The network and the images.
@@ -82,7 +86,7 @@ class Portable:
                 f"{_words(_arithmetic())} here, {_words(self.arithmetic)} where the search runs: "
                 "scores would differ; use workers of the same kind"
             )
-        return Bench(images=self._data_set(), trace=self._traced())
+        return Bench(images=self._data_set(), trace=self._traced(), task=task_of(self.task))
 
     def _traced(self) -> Trace:
         model = rewrite_shortcuts(build(self.spec))
@@ -100,7 +104,10 @@ class Portable:
                     "are read from their files, so every worker needs them under the same path"
                 )
             found = datasets.load(
-                self.source, size=self.input_shape[1:], normalisation=self.normalisation
+                self.source,
+                size=self.input_shape[1:],
+                normalisation=self.normalisation,
+                labelled=self.task == "classification",
             )
             if found.fingerprint != self.fingerprint:
                 raise MachineError(f"{self.source} holds other images there")
@@ -143,10 +150,16 @@ class Scoring:
         folding = None
         if self.statistics is not None:
             folding = Folding(bench.trace, curvature_of(bench.trace, self.statistics))
-        return Evaluator(bench.trace, bench.images, self.effort, folding=folding)
+        return Evaluator(bench.trace, bench.images, self.effort, folding=folding, task=bench.task)
 
 
-def portable(traced: Trace, images: DataSet, spec: ModelSpec, source: str) -> Portable:
+def portable(
+    traced: Trace,
+    images: DataSet,
+    spec: ModelSpec,
+    source: str,
+    task: TaskName = "classification",
+) -> Portable:
     """What another process needs to have the same network and images.
 
     Args:
@@ -154,6 +167,7 @@ def portable(traced: Trace, images: DataSet, spec: ModelSpec, source: str) -> Po
         images: Its images; those to test with stay here.
         spec: How the network is built.
         source: Folder or list of the images, for those that are not held in memory.
+        task: What networks are trained and judged by.
     """
     return Portable(
         spec=spec,
@@ -165,6 +179,7 @@ def portable(traced: Trace, images: DataSet, spec: ModelSpec, source: str) -> Po
         normalisation=images.normalisation,
         fingerprint=images.fingerprint,
         arithmetic=_arithmetic(),
+        task=task,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.table.latency_model import Predictor
+from edgeprune.errors import InputError
 from edgeprune.export.int8 import Int8, int8_for
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
@@ -58,7 +59,8 @@ def set_up(
     basis = shared.basis(request, progress)
     images, origin, traced, export = basis.images, basis.origin, basis.trace, basis.export
     found = {"origin": origin.origin, "recognised": origin.recognised}
-    folder.event("baseline", **found, val_accuracy=origin.accuracy)
+    figure = f"val_{basis.task.figure.name.replace(' ', '_')}"
+    folder.event("baseline", **found, **{figure: origin.figure})
     folder.record(baseline_saw_validation=origin.seen_validation)
     if images.splits and images.splits.told:
         folder.record(split=images.splits.told)
@@ -67,13 +69,18 @@ def set_up(
     whole = left_whole(traced, request.selection)
     if request.selection:
         folder.record(left_whole=dict(whole.groups), not_dropped=dict(whole.branches))
+    if request.target.precision.mode == "int8" and len(basis.dense.proto.graph.output) > 1:
+        raise InputError(
+            f"{basis.spec.name} has several outputs, and int8 is proven by one alone; search it "
+            "with --precision fp32"
+        )
     int8 = _int8(request, device, images, folder)
     predicted, stand_in = latency.table(export, request, table, device, folder, progress)
     known = predicted, stand_in
     timing = latency.timing(request, device, basis.dense, export, int8, known)
     elsewhere = None
     if crew:
-        sent = portable(traced, images, basis.spec, request.source)
+        sent = portable(traced, images, basis.spec, request.source, request.task)
         elsewhere = Elsewhere(crew, images, sent)
     problem = pose(
         traced,
@@ -97,6 +104,7 @@ def set_up(
         statistics=lambda: shared.curvature(request, basis, elsewhere),
         others=shared.files(request),
         known=shared.networks(request, traced),
+        task=basis.task,
     )
     return RunContext(
         request=request,

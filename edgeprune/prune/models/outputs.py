@@ -1,5 +1,6 @@
 """What a network returns, as tensors in order: one tensor, or those of a tuple, list or dict."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ def tensors(answer: Any) -> tuple[Tensor, ...]:
 def first(answer: Any) -> Tensor:
     """The first tensor: the logits of a classifier."""
     return answer if isinstance(answer, Tensor) else tensors(answer)[0]
+
+
+def squares(values: Iterable[Tensor]) -> Tensor:
+    """The sum of the squares of all values of several tensors."""
+    return torch.stack([value.square().sum() for value in values]).sum()
 
 
 def names(answer: Any) -> tuple[str, ...]:
