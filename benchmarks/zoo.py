@@ -1,123 +1,83 @@
-"""Networks of timm, one or two a family: how much of each lies inside channel groups, and why not.
+"""Networks of timm: how much of each lies inside channel groups, what stays whole, and why.
 
-    python benchmarks/zoo.py              # the table of channels.md, about 15 minutes
-    python benchmarks/zoo.py NAME ...     # only these networks
+    python benchmarks/zoo.py --work DIR          # about an hour; goes on where it stopped
+    python benchmarks/zoo.py --work DIR --into docs/explanation/channels.md   # writes the table
+    python benchmarks/zoo.py NAME ...                      # only these networks
 
-Printed for each network, at random weights in float64: the share of its convolution and linear
-weights that a channel group can remove, the difference of the slim networks from the masked dense
-one (relative; everything kept, and random plans with dropped branches), and what stayed whole.
-The status is 1 when a network crashed or answered otherwise.
+Looked at for each network, at random weights: the share of its convolution and linear weights that
+a channel group can remove; the difference of the slim networks from the masked dense one in
+float64 (relative; everything kept, and random plans with dropped branches); whether their
+multiply-accumulates and parameters are those that were predicted; the difference of ONNX Runtime
+from torch in float32; what stayed whole. Beside it, what Torch-Pruning does with the network.
+The status is 1 where a network crashed or answered otherwise, or a bar of issue 13 is missed.
 """
 
+import argparse
+import itertools
+import json
+import math
 import sys
+import time
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune.arrays import Bools
-from edgeprune.prune.models.zoo import ModelSpec, build
+from edgeprune.export.exporter import to_onnx
 from edgeprune.prune.slimming.proof import carried
 from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.macs import CostModel
+from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.tracing.trace import Trace, trace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.models import draw_plan, lively, whole
+from benchmarks.zoo_networks import FAMILIES, network
+from benchmarks.zoo_peer import asked_of_peer
+from tests.models import draw_plan, whole
 
 EXACT = 1e-10
 """Largest relative difference in float64 that rounding explains."""
-
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "ByoaNet (BoTNet, HaloNet, LambdaNet)": ("botnet26t_256", "lambda_resnet26t"),
-    "ByobNet (GENet, RepVGG, MobileOne)": ("gernet_s", "repvgg_a0", "mobileone_s0"),
-    "CoAtNet": ("coatnet_nano_rw_224",),
-    "ConvFormer, PoolFormer": ("poolformer_s12", "poolformerv2_s12"),
-    "ConvNeXt": ("convnext_atto", "convnextv2_atto"),
-    "CSPNet, DarkNet": ("cspresnet50", "darknet17", "cs3darknet_s"),
-    "DenseNet": ("densenet121",),
-    "DLA": ("dla46_c",),
-    "DPN": ("dpn48b",),
-    "EdgeNeXt": ("edgenext_xx_small",),
-    "EfficientFormer": ("efficientformer_l1",),
-    "EfficientNet": ("efficientnet_b0", "tf_efficientnet_lite0"),
-    "EfficientNet V2": ("tf_efficientnetv2_b0",),
-    "EfficientViT (MIT)": ("efficientvit_b0",),
-    "EfficientViT (MSRA)": ("efficientvit_m0",),
-    "FastViT": ("fastvit_t8",),
-    "FBNet, HardCoRe-NAS, MNASNet": ("fbnetc_100", "hardcorenas_a", "mnasnet_small"),
-    "FocalNet": ("focalnet_tiny_srf",),
-    "GhostNet": ("ghostnet_050", "ghostnetv2_100", "repghostnet_050"),
-    "HGNet": ("hgnet_tiny", "hgnetv2_b0"),
-    "HRNet": ("hrnet_w18_small",),
-    "Inception": ("inception_v3",),
-    "Inception-ResNet": ("inception_resnet_v2",),
-    "InceptionNeXt": ("inception_next_atto",),
-    "LCNet, TinyNet": ("lcnet_050", "tinynet_e"),
-    "LeViT": ("levit_128s", "levit_conv_128s"),
-    "MixNet": ("mixnet_s", "tf_mixnet_s"),
-    "MobileNet V2, V3, V4": (
-        "mobilenetv2_050",
-        "mobilenetv3_small_100",
-        "mobilenetv4_conv_small_035",
-    ),
-    "MobileViT": ("mobilevit_xxs", "mobilevitv2_050"),
-    "NFNet": ("nf_resnet26", "nf_regnet_b0", "eca_nfnet_l0"),
-    "RDNet": ("rdnet_tiny",),
-    "RegNet": ("regnetx_002", "regnety_002"),
-    "RepViT": ("repvit_m0_9",),
-    "Res2Net": ("res2net50_26w_4s",),
-    "ResNeSt": ("resnest14d",),
-    "ResNet": ("resnet10t", "seresnet33ts", "ecaresnet26t", "resnetblur50"),
-    "ResNet V2, BiT": ("resnetv2_50", "resnetv2_50x1_bit"),
-    "SelecSLS": ("selecsls42",),
-    "SKNet": ("skresnet18",),
-    "StarNet": ("starnet_s050",),
-    "TResNet": ("tresnet_m",),
-    "VGG": ("vgg11", "vgg11_bn"),
-    "Visformer": ("visformer_tiny",),
-    "VoVNet": ("vovnet39a", "ese_vovnet19b_slim"),
-    "Xception": ("xception41", "legacy_xception"),
-}
+PARITY = 1e-4
+"""Largest relative difference of ONNX Runtime from torch in float32 that rounding explains."""
+INSIDE, FAMILIES_INSIDE = 0.8, 0.9
+"""Share of the weights inside groups, and share of the families that have a network with it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Row:
     """One network of the table.
 
     Attributes:
         name: As timm calls it.
         inside: Share of convolution and linear weights that some group can remove.
-        error: Largest relative difference of a slim network from the masked one.
+        error: Largest relative difference of a slim network from the masked one, float64.
+        counted: Whether the costs of a slim network are those that were predicted.
+        onnx: Relative difference of ONNX Runtime from torch on a slim network, float32.
         reasons: What stayed whole and why, with the number of places.
+        peer: What Torch-Pruning makes of the network.
     """
 
     name: str
     inside: float
     error: float
+    counted: bool
+    onnx: float
     reasons: dict[str, int]
+    peer: str = ""
 
-
-def network(name: str) -> tuple[nn.Module, Tensor]:
-    """A network in evaluation mode, float64, and two images of 64 pixels, or of its own size."""
-    model: nn.Module = lively(build(ModelSpec(f"timm/{name}"))).eval().double()
-    config: dict[str, object] = getattr(model, "default_cfg", {})
-    own: object = config.get("input_size", (3, 224, 224))
-    generator = torch.Generator().manual_seed(1)
-    for shape in ((2, 3, 64, 64), (2, *own)):  # type: ignore[misc]
-        x = torch.randn(shape, generator=generator, dtype=torch.float64)
-        try:
-            with torch.no_grad():
-                model(x)
-        except (AssertionError, RuntimeError, ValueError):
-            continue  # made for one image size, or too small for its strides
-        return model, x
-    raise RuntimeError(f"{name} takes no image of its own size")
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing about it is wrong."""
+        return self.error < EXACT and self.counted and self.onnx < PARITY
 
 
 def inside(traced: Trace) -> float:
@@ -141,43 +101,143 @@ def _prunable(traced: Trace, name: str, axis: int) -> Bools | None:
 
 
 def judged(name: str, plans: int = 2) -> Row:
-    """Trace a network and compare slim networks with the masked one."""
+    """Trace a network, and compare slim networks with the masked one, their costs and export."""
     model, x = network(name)
     traced = trace(model, x)
+    drawn = [draw_plan(traced, seed) for seed in range(plans)]
     with torch.no_grad():
         errors = [_difference(slim(traced, whole(traced))(x), model(x))]
-        for seed in range(plans):
-            plan = draw_plan(traced, seed)
+        for plan in drawn:
             thin = slim(traced, plan, fold_constants=False)
             errors.append(_difference(thin(x), carried(traced, plan, x)))
     reasons = Counter(place.reason for place in traced.unfollowed)
-    return Row(name=name, inside=inside(traced), error=max(errors), reasons=dict(reasons))
+    return Row(
+        name=name,
+        inside=inside(traced),
+        error=max(errors),
+        counted=all(_are_costs_exact(traced, plan, x) for plan in drawn),
+        onnx=_onnx_difference(slim(traced, drawn[-1]), x[:1].float()),
+        reasons=dict(reasons),
+    )
 
 
 def _difference(found: object, expected: object) -> float:
-    """The largest relative difference of any tensor."""
+    """The largest relative difference of any tensor; infinite where one is not finite."""
     pairs = zip(tree_leaves(found), tree_leaves(expected), strict=True)
-    return max(float((a - b).norm() / b.norm().clamp_min(1e-300)) for a, b in pairs)
+    worst = max(float((a - b).norm() / b.norm().clamp_min(1e-300)) for a, b in pairs)
+    return worst if math.isfinite(worst) else math.inf
 
 
-def main(names: list[str]) -> int:
-    """Print the table; 1 where a network crashed or answered otherwise."""
+def _are_costs_exact(traced: Trace, plan: PruningPlan, x: Tensor) -> bool:
+    """Whether MACs and parameters of a slim network are the predicted ones, to the unit.
+
+    Those of its layers: products of activations are not counted.
+    """
+    thin, cost = slim(traced, plan), CostModel(traced)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        thin(x)
+    counts = counter.get_flop_counts()
+    layers = [n for n, layer in thin.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    flops = sum(sum(counts.get(f"{type(thin).__name__}.{name}", {}).values()) for name in layers)
+    widths = np.array([[len(kept) for kept in check(plan, traced.groups)]])
+    params = sum(parameter.numel() for parameter in thin.parameters())
+    macs = cost.macs(widths) + cost.shortcut_macs(widths)
+    return bool(macs == flops // 2 // len(x)) and bool(cost.params(widths) == params)
+
+
+def _onnx_difference(thin: nn.Module, x: Tensor) -> float:
+    """Relative difference of ONNX Runtime from torch on one image."""
+    content = to_onnx(thin, x).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.no_grad():
+        return _difference(torch.from_numpy(found), thin.float()(x))
+
+
+def looked_at(name: str, work: Path | None) -> Row | str:
+    """The row of a network, kept in ``work`` for the next time, or why there is none."""
+    kept = work / f"{name}.json" if work else None
+    if kept and kept.exists():
+        return Row(**json.loads(kept.read_text("utf-8")))
+    start = time.monotonic()
+    try:
+        row = judged(name)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    keep(row, work)
+    return row
+
+
+def keep(row: Row, work: Path | None) -> None:
+    """Write a row down for the next time."""
+    if work:
+        (work / f"{row.name}.json").write_text(json.dumps(asdict(row)), "utf-8")
+
+
+def table(rows: dict[str, list[Row]]) -> str:
+    """The table of channels.md."""
+    heads = "family", "network", "inside", "difference", "ONNX", "Torch-Pruning", "stays whole"
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for family, members in rows.items():
+        for row in members:
+            reasons = "; ".join(f"{why} ({n})" for why, n in row.reasons.items()) or "nothing"
+            numbers = f"{row.inside:.0%}", f"{row.error:.0e}", f"{row.onnx:.0e}"
+            lines.append(f"| {' | '.join((family, row.name, *numbers, row.peer, reasons))} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_into(page: Path, text: str) -> None:
+    """Put a table in the place of the one that a page has."""
+    lines = page.read_text("utf-8").splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("| family |"))
+    after = next((i for i in range(first, len(lines)) if lines[i][0] != "|"), len(lines))
+    page.write_text("".join([*lines[:first], text, *lines[after:]]), "utf-8")
+
+
+def looked_at_all(names: list[str], work: Path | None) -> tuple[dict[str, list[Row]], list[str]]:
+    """The rows of every family, and what went wrong."""
+    rows: dict[str, list[Row]] = {}
+    failed: list[str] = []
+    for family, members in FAMILIES.items():
+        for name in members:
+            if names and name not in names:
+                continue
+            row = looked_at(name, work)
+            if isinstance(row, Row):
+                rows.setdefault(family, []).append(row)
+            if isinstance(row, str) or not row.is_right:
+                failed.append(f"{name}: {row}")
+    for row in itertools.chain(*rows.values()):  # the peer last: it takes longer than the rest
+        if not row.peer:
+            row.peer = asked_of_peer(row.name)
+            keep(row, work)
+    return rows, failed
+
+
+def main() -> int:
+    """Look at every network; 1 where one crashed, answered otherwise, or a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="networks; all of them by default")
+    parser.add_argument("--work", type=Path, help="folder that keeps what was found")
+    parser.add_argument("--into", type=Path, help="page whose table is replaced")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    right, many, families = True, 0, 0
-    print("| family | network | inside | difference | what stayed whole |\n|---|---|---|---|---|")
-    for family, members in FAMILIES.items():
-        rows = [judged(member) for member in members if not names or member in names]
-        families += bool(rows)
-        many += bool(rows) and max(row.inside for row in rows) >= 0.8
-        for row in rows:
-            right &= row.error < EXACT
-            whole_parts = "; ".join(f"{r} ({n})" for r, n in row.reasons.items()) or "nothing"
-            cells = row.name, f"{row.inside:.0%}", f"{row.error:.0e}", whole_parts
-            print(f"| {family} | {' | '.join(cells)} |", flush=True)
-    print(f"\n{many} of {families} families have a network with at least 80 % inside.")
-    return 0 if right else 1
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
+    rows, failed = looked_at_all(options.names, options.work)
+    text = table(rows)
+    print(text)
+    if options.into:
+        write_into(options.into, text)
+    many = sum(max(row.inside for row in members) >= INSIDE for members in rows.values())
+    print(f"{many} of {len(rows)} families have a network with at least {INSIDE:.0%} inside.")
+    print("\n".join(failed))
+    return int(bool(failed) or many < FAMILIES_INSIDE * len(rows))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -136,7 +136,7 @@ def search(
         compensate: How layers that stay take over what was removed.
         epochs: Passes of the fine-tuning over the images; 0 trains nothing.
         baseline_epochs: Passes of the dense model's training where a name has no ``weights``.
-        lr: Highest learning rate of the fine-tuning.
+        lr: Highest learning rate of the fine-tuning by SGD; AdamW takes a fiftieth of it.
         batch: Images per batch.
         kd_temperature: Temperature of the distillation.
         kd_weight: Weight of the dense model's answers in the loss, 0 to 1.

@@ -184,7 +184,8 @@ Rate = Annotated[
     typer.Option(
         "--lr",
         metavar="RATE",
-        help="Highest learning rate of the fine-tuning, above 0; 0.05 by default.",
+        help="Highest learning rate of the fine-tuning by SGD, above 0; 0.05 by default. AdamW, "
+        "for networks of LayerNorm or GroupNorm, takes a fiftieth of it.",
         rich_help_panel=RECOVERY,
     ),
 ]

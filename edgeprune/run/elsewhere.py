@@ -81,7 +81,7 @@ class Elsewhere:
         images = self.images.train
         total, kept = recipe.steps_on(len(images)), tuple(plan.kept.items())
         while True:
-            found = state.read(keep.path, keep.training(recipe, len(images)))
+            found = state.read(keep.path, keep.training(network, recipe, len(images)))
             done = len(found.losses) if found else 0
             progress("training", done, total)
             if done >= total:

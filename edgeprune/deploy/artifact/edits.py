@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgeprune.deploy.artifact.counting.shapes import types_of
 from edgeprune.deploy.artifact.counting.skeleton import subgraphs
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -173,10 +174,8 @@ def undivided(proto: Any, names: Iterable[str]) -> tuple[Any, int]:
 
 
 def _values(proto: Any) -> dict[str, Any]:
-    """Type and shape of every tensor that is neither weight nor unknown."""
-    inferred = onnx.shape_inference.infer_shapes(proto).graph
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
-    return {value.name: value.type.tensor_type for value in values}
+    """Type and shape of every tensor of a known one."""
+    return {name: kind.tensor_type for name, kind in types_of(proto).items()}
 
 
 def _idle(graph: Any, values: Mapping[str, Any]) -> Any:

@@ -76,7 +76,7 @@ def main() -> None:
     gc.disable()  # a collection inside a timed run would be charged to the model
     threading.Thread(target=_leave_when_stdin_closes, daemon=True).start()
     try:
-        _die_first()
+        die_first()
         _use_fastest_cores()
         for line in answers(job):
             _say(line)
@@ -94,7 +94,7 @@ def answers(job: dict[str, Any]) -> Any:
     runtime = import_runtime()
     yield {"kind": "machine", "machine": machine_facts(runtime)}
     sessions = Sessions(runtime, job)
-    _limit_memory(job.get("most_bytes"))
+    limit_memory(job.get("most_bytes"))
     for model in job.get("graphs", []):
         graph = base64.b64encode(sessions.optimised_graph(model)).decode()
         yield {"kind": "graph", "model": model, "onnx": graph}
@@ -444,13 +444,14 @@ def _use_fastest_cores() -> None:
         os.sched_setaffinity(0, fast)
 
 
-def _die_first() -> None:
-    # A model that asks for more memory than there is takes nobody else's process with it.
+def die_first() -> None:
+    """A model that asks for more memory than there is takes nobody else's process with it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _limit_memory(most: int | None) -> None:
+def limit_memory(most: int | None) -> None:
+    """Allow this process so many bytes of address space, where there are limits."""
     if most:
         with contextlib.suppress(ImportError, OSError, ValueError):  # where there are no limits
             import resource

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from edgeprune.deploy.artifact.counting.shapes import inferred, shape_of
+from edgeprune.deploy.artifact.counting.shapes import shape_of, types_of
 from edgeprune.deploy.artifact.edits import copy_of
 
 # Operators that leave every channel where it is, with one tensor in and one out.
@@ -229,5 +229,5 @@ class _Coupling:
 
 def shapes_of(proto: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors whose sizes can all be inferred."""
-    known = {name: shape_of(kind) for name, kind in inferred(proto).items()}
+    known = {name: shape_of(kind) for name, kind in types_of(proto).items()}
     return {name: shape for name, shape in known.items() if shape is not None and all(shape)}

@@ -38,7 +38,8 @@ def list_splits(source: Path) -> Splits:
 
     The columns are found by their names in the first line; without names they come in this
     order. Paths are relative to the list. Classes that are all whole numbers are in their order,
-    others by name. Without parts the images are split by seed.
+    others by name. Without parts the images are split by seed. A list that names all three parts
+    may lack classes in each: nobody leaves a class out of a list of files unawares.
 
     Raises:
         InputError: a line that cannot be read, a file that is not there or listed twice, or parts
@@ -66,7 +67,7 @@ def list_splits(source: Path) -> Splits:
     if "train" not in parts or len(parts) == 1:
         raise InputError(f"{source} needs images in train, and in test or val")
     given = {p: _listing([row for row in rows if row.part == p], classes) for p in sorted(parts)}
-    return settled(source, classes, given)
+    return settled(source, classes, given, may_lack_classes=True)
 
 
 def as_text(found: Splits) -> str:

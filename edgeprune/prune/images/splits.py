@@ -51,7 +51,13 @@ class Splits:
     drawn: bool = False
 
 
-def settled(source: Path, classes: tuple[str, ...], given: Mapping[str, Listing]) -> Splits:
+def settled(
+    source: Path,
+    classes: tuple[str, ...],
+    given: Mapping[str, Listing],
+    *,
+    may_lack_classes: bool = False,
+) -> Splits:
     """Complete the parts that were given.
 
     Without a validation part the last tenth of each class of ``train``, in its order, becomes it.
@@ -61,6 +67,7 @@ def settled(source: Path, classes: tuple[str, ...], given: Mapping[str, Listing]
         source: The folder or list that they come from, for messages.
         classes: Class names.
         given: ``train``, and ``val``, ``test`` or both.
+        may_lack_classes: Whether all three parts, where they are given, may lack classes.
 
     Raises:
         InputError: One class only, a class that a part lacks, or one image to be held out of.
@@ -74,8 +81,14 @@ def settled(source: Path, classes: tuple[str, ...], given: Mapping[str, Listing]
         parts["test"] = parts.pop("val")
         told = "val is the test set; the last tenth of every class of train validates"
     for name, part in parts.items():
-        if missing := sorted(set(range(len(classes))) - set(part.labels.tolist())):
+        missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
+        if missing and not (may_lack_classes and len(given) == 3):
             raise InputError(f"{source}: class {classes[missing[0]]!r} has no image in {name}")
+        if missing and name == "train":
+            told = (
+                f"{len(missing)} of {len(classes)} classes have no image in train; --kd-weight 1 "
+                "learns from the dense model alone, so that they are not forgotten"
+            )
     if "val" not in parts:
         parts["train"], parts["val"] = _held_out(source, classes, parts["train"])
     return Splits(classes, {name: parts[name] for name in ("train", "val", "test")}, told)

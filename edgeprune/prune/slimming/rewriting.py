@@ -169,13 +169,15 @@ def _place_of(index: Sequence[Any], axis: int, rank: int) -> int | None:
 def _remaining(part: Any, stay: Bools) -> Any:
     """The index that picks, after pruning, what ``part`` picks and stays."""
     where = np.cumsum(stay) - 1  # new position of each dense one that stays, (C,)
-    if not isinstance(part, slice):
+    if not isinstance(part, (slice, list)):
         return int(where[int(_value(part))])
-    cut = slice(_value(part.start), _value(part.stop), _value(part.step))
-    chosen = np.arange(len(stay))[cut]  # dense positions that the slice picks, (k,)
+    cut: Any = part
+    if isinstance(part, slice):
+        cut = slice(_value(part.start), _value(part.stop), _value(part.step))
+    chosen = np.arange(len(stay))[cut]  # dense positions that the slice or list picks, (k,)
     if len(chosen) == len(stay) and (np.diff(chosen) > 0).all():
         return slice(None)
-    left = where[chosen[stay[chosen]]]  # new positions that the slice picks
+    left = where[chosen[stay[chosen]]]  # new positions that it picks
     if (np.diff(left) == 1).all():
         return slice(int(left[0]), int(left[-1]) + 1)
     return [int(i) for i in left]

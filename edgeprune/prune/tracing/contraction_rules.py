@@ -18,7 +18,10 @@ from edgeprune.prune.tracing.propagation import Propagation, Rule
 def _contract(
     propagation: Propagation, call: Call, flows: Sequence[Flow], labels: Sequence[str], result: str
 ) -> Value:
-    """Join channels label by label; ``labels`` has one letter per axis of each operand."""
+    """Join channels label by label; ``labels`` has one letter per axis of each operand.
+
+    Channels that meet an axis without any stay, and so do those on all axes of the result but one.
+    """
     carried: dict[str, Ints] = {}
     for flow, axes in zip(flows, labels, strict=True):
         propagation.keep_held(flow)
@@ -28,19 +31,15 @@ def _contract(
     for flow, axes in zip(flows, labels, strict=True):
         for axis, label in enumerate(axes):
             if label in carried and axis != flow.axis and flow.shape[axis] > 1:
-                _meets_all(propagation, call, carried[label])
+                reason = f"{call.name} with a tensor that keeps all of its channels"
+                propagation.keep(call, carried.pop(label), reason)
     left = [label for label in carried if label in result]
-    if len(left) > 1:
-        raise CannotFollowError(f"{call.name} makes a tensor with channels on two axes")
+    for label in left[1:]:
+        reason = f"{call.name} makes a tensor with channels on two axes"
+        propagation.keep(call, carried[label], reason)
     if not left:
         return fixed(call.shape)
     return Flow(call.shape, result.index(left[0]), carried[left[0]])
-
-
-def _meets_all(propagation: Propagation, call: Call, ids: Ints) -> None:
-    """Channels meet an axis that is never pruned."""
-    if propagation.coupling.roots(ids).any():
-        raise CannotFollowError(f"{call.name} with a tensor that keeps all of its channels")
 
 
 def _flows(propagation: Propagation, call: Call) -> list[Flow]:

@@ -99,17 +99,22 @@ def only_elementwise(node: fx.Node) -> bool:
     )
 
 
-def _reduction(propagation: Propagation, call: Call) -> Value:
-    flow = call.flow()
-    dims = call.value(1, "dim")
-    if dims is None:
-        return over_axis(None, flow, call)
-    given = dims if isinstance(dims, (tuple, list)) else (dims,)
-    axes = {d % len(flow.shape) for d in given}
-    over_axis(tuple(axes), flow, call)
-    if flow.axis is None or call.value(2, "keepdim", False):
-        return Flow(call.shape, flow.axis, flow.ids)
-    return Flow(call.shape, flow.axis - sum(d < flow.axis for d in axes), flow.ids)
+def _reduction(position: int) -> Rule:
+    """The rule of means and their like; their axes are the argument at this position."""
+
+    def rule(propagation: Propagation, call: Call) -> Value:
+        flow = call.flow()
+        dims = call.value(position, "dim")
+        if dims is None:
+            return over_axis(None, flow, call)
+        given = dims if isinstance(dims, (tuple, list)) else (dims,)
+        axes = {d % len(flow.shape) for d in given}
+        over_axis(tuple(axes), flow, call)
+        if flow.axis is None or call.value(position + 1, "keepdim", False):
+            return Flow(call.shape, flow.axis, flow.ids)
+        return Flow(call.shape, flow.axis - sum(d < flow.axis for d in axes), flow.ids)
+
+    return rule
 
 
 def _along_dim(propagation: Propagation, call: Call) -> Value:
@@ -186,7 +191,8 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY.split(), _unchanged),
     **{name: pooled(n) for n in (1, 2, 3) for name in _POOLS.format(n).split()},
     **{"interpolate": pooled(2), "upsample": pooled(2)},
-    **dict.fromkeys(["mean", "sum", "amax", "amin"], _reduction),
+    **dict.fromkeys(["mean", "sum", "amax", "amin"], _reduction(1)),
+    "norm": _reduction(2),
     **dict.fromkeys(["softmax", "log_softmax"], _along_dim),
     **{"normalize": _normalize, "size": _size, "getattr": _getattr},
     **dict.fromkeys(["dim", "ndimension", "is_floating_point"], _about_type),

@@ -61,10 +61,15 @@ def _shaped_as(propagation: Propagation, call: Call) -> Value:
 
 
 def _index(propagation: Propagation, call: Call) -> Value:
-    """Only integers, slices, None and Ellipsis; an index tensor is not followed."""
-    for part in call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],):
-        if not (part is None or part is ... or isinstance(part, (int, slice, Plain))):
-            raise CannotFollowError("indexing with a tensor or a list")
+    """Only integers, slices, None, Ellipsis and one list; an index tensor is not followed."""
+    parts = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    for part in parts:
+        listed = isinstance(part, list) and all(type(n) is int for n in part)
+        # Beside a list a number is an index array too, and moves the axes about.
+        alone = all(p is part or p is None or p is ... or isinstance(p, slice) for p in parts)
+        plain_part = part is None or part is ... or isinstance(part, (int, slice, Plain))
+        if not (plain_part or (listed and alone)):
+            raise CannotFollowError("indexing with a tensor, or with a list beside other indices")
     return move(propagation, call)
 
 

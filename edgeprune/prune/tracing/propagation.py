@@ -111,8 +111,12 @@ class Propagation:
     def keep_number(self, call: Call) -> None:
         """Keep the channels whose number a node uses as a number, and say so."""
         ids = depends((call.args, call.kwargs))
+        self.keep(call, ids, f"{call.name} takes the number of channels as a number")
+
+    def keep(self, call: Call, ids: Ints, reason: str) -> None:
+        """Keep channels, and name the node and the reason where they could have gone."""
         if ids.size and self.coupling.roots(ids).any():
-            self._report(call, [f"{call.name} takes the number of channels as a number"])
+            self._report(call, [reason])
             self.coupling.freeze(ids)
 
     def keep_held(self, flow: Flow) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: SGD on labels, or knowledge distillation from a dense teacher."""
+"""The training loop: on labels, or knowledge distillation from a dense teacher."""
 
 import math
 import time
@@ -23,6 +23,7 @@ from edgeprune.prune.models.placement import (
     working_copy,
 )
 from edgeprune.prune.training.distributed import Ranks
+from edgeprune.prune.training.optimizer import optimizer_for
 from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
 from edgeprune.prune.training.state import Keep, State, read, unusable, write
 
@@ -54,8 +55,8 @@ class Trained:
 
     Attributes:
         model: In evaluation mode, on the device of the network that was given.
-        history: Plain JSON: the recipe, steps, images per batch, seconds, device, processes,
-            images per second, and the mean training loss of every pass.
+        history: Plain JSON: the recipe, steps, images per batch, optimiser, seconds, device,
+            processes, images per second, and the mean training loss of every pass.
     """
 
     model: nn.Module
@@ -120,6 +121,7 @@ def train_in(model: nn.Module, images: Images, recipe: Recipe, setting: Setting)
         run.steps()
     history = {
         "recipe": asdict(recipe),
+        "optimizer": type(run.optimizer).__name__,
         "teacher": setting.teacher is not None,
         "device": setting.ranks.device.type,
         "processes": setting.ranks.count,
@@ -150,13 +152,8 @@ class _Run:
             )
         self.per_epoch = max(1, len(images) // self.batch)
         self.total = recipe.steps_on(len(images))
-        self.optimizer = torch.optim.SGD(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.momentum > 0,
-        )
+        self.optimizer = optimizer_for(self.model, recipe)
+        self.highest = float(self.optimizer.defaults["lr"])
         self.losses: list[float] = []
         self.seconds = 0.0
         self.every = self.per_epoch  # steps between two looks at the losses
@@ -212,7 +209,7 @@ class _Run:
         """Take one step; returns the loss of this process's share, summed over all processes."""
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.ranks.rank)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.total, self.recipe)
+            group["lr"] = self.highest * learning_rate(step, self.total, self.recipe.warmup)
         with half_precision(self.ranks.device):
             loss = self._loss(pixels.contiguous(memory_format=torch.channels_last), labels)
         # Shares may differ by one image; the processes' mean is that of the whole batch.
@@ -262,7 +259,7 @@ class _Run:
         return plain
 
     def _task(self, keep: Keep) -> dict[str, Any]:
-        return keep.training(self.recipe, len(self.images))
+        return keep.training(self.model, self.recipe, len(self.images))
 
     def _put_down(self) -> None:
         """Write the state to go on from, where one is kept."""

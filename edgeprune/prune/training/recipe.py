@@ -13,8 +13,9 @@ from edgeprune.errors import InputError
 class Recipe:
     """How to train; one recipe serves the dense model, every slim one and every peer.
 
-    Stochastic gradient descent with Nesterov momentum; the learning rate rises over the
-    first steps and falls along a cosine to 0. With a teacher the loss is
+    Stochastic gradient descent with Nesterov momentum, or AdamW (``optimizer.py`` says for which
+    networks); the learning rate rises over the first steps and falls along a cosine to 0. With a
+    teacher the loss is
     ``(1 - alpha) * cross-entropy + alpha * T**2 * KL(teacher_T || student_T)``, ``_T`` being
     a softmax at temperature T.
 
@@ -22,9 +23,9 @@ class Recipe:
         epochs: Passes over the images.
         steps: Batches in all; takes the place of ``epochs`` when given.
         batch: Images per batch; on few images fewer, see ``batch_size``.
-        lr: Highest learning rate.
-        momentum: Nesterov momentum.
-        weight_decay: Decay of every trained parameter.
+        lr: Highest learning rate of SGD; AdamW takes a fiftieth of it.
+        momentum: Nesterov momentum of SGD.
+        weight_decay: Decay of every trained parameter by SGD.
         warmup: Share of the steps over which the learning rate rises.
         temperature: T, softens both outputs. 4 as in Hinton et al.'s small-image practice.
         alpha: Weight of the teacher, 0..1.
@@ -75,13 +76,17 @@ class Recipe:
         return self.epochs * max(1, count // batch_size(self.batch, count))
 
 
-def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """Rate of one step: a linear rise, then a cosine that would reach 0 at step ``total``."""
-    rising = round(recipe.warmup * total)
+def learning_rate(step: int, total: int, warmup: float) -> float:
+    """Rate of one step as a share of the highest.
+
+    A linear rise over the share ``warmup`` of all steps, then a cosine that would reach 0 at step
+    ``total``.
+    """
+    rising = round(warmup * total)
     if step < rising:
-        return recipe.lr * (step + 1) / rising
+        return (step + 1) / rising
     share = (step - rising) / max(1, total - rising)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+    return 0.5 * (1 + math.cos(math.pi * share))
 
 
 def batch_size(wanted: int, count: int) -> int:

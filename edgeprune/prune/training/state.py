@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.errors import InputError
 from edgeprune.files import contents, write_whole
+from edgeprune.prune.training.optimizer import trained_by_adamw
 from edgeprune.prune.training.recipe import Recipe
 
 FORMAT = 1
@@ -34,9 +35,11 @@ class Keep:
     every: int | None = None
     pauses: bool = False
 
-    def training(self, recipe: Recipe, count: int) -> dict[str, Any]:
+    def training(self, model: nn.Module, recipe: Recipe, count: int) -> dict[str, Any]:
         """The task with its recipe on so many images: what a state file is looked up by."""
-        return {**self.task, **asdict(recipe), "training images": count}
+        task = {**self.task, **asdict(recipe), "training images": count}
+        # States of SGD never named theirs.
+        return task | ({"optimizer": "AdamW"} if trained_by_adamw(model) else {})
 
 
 @dataclass(frozen=True, kw_only=True)

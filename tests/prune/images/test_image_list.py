@@ -51,6 +51,15 @@ def test_columns_may_come_in_any_order_among_others(images: Path) -> None:
     assert len(image_list.list_splits(_list(images, text)).parts["test"]) == 10
 
 
+def test_a_list_of_all_three_parts_may_lack_classes_in_each(images: Path) -> None:
+    parts = ("train", "train", "val", "test")
+    text = "".join(f"{n:02}.png,{n},{parts[n % 4]}\n" for n in range(40))
+    found = image_list.list_splits(_list(images, text))
+    assert len(found.classes) == 40
+    assert found.parts["test"].labels.tolist() == list(range(3, 40, 4))
+    assert found.told.startswith("20 of 40 classes have no image in train; --kd-weight 1")
+
+
 def test_numbered_classes_are_in_their_order(images: Path) -> None:
     text = "".join(f"{n:02}.png,{n % 12}\n" for n in range(36))
     assert image_list.list_splits(_list(images, text)).classes == tuple(map(str, range(12)))

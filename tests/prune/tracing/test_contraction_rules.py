@@ -55,6 +55,21 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.relu(q).matmul(F.relu(k).transpose(2, 3).matmul(v))
 
 
+class TalkingHeads(nn.Module):
+    """A convolution that mixes the heads of an attention: only there may no channel go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qk, self.v, self.talk = nn.Linear(12, 32), nn.Linear(12, 32), nn.Conv2d(4, 4, 1)
+        self.stem, self.head = nn.Conv2d(3, 12, 1), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        qk, v = (layer(x).reshape(-1, 16, 4, 8).transpose(1, 2) for layer in (self.qk, self.v))
+        scores = self.talk((qk * 0.3) @ qk.transpose(-2, -1)).softmax(-1)
+        return self.head((scores @ v).transpose(1, 2).reshape(-1, 16, 32)).mean(1)
+
+
 @pytest.mark.parametrize("product", [by_hand, by_einsum, by_torch, with_mask])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_attention_is_sliced_inside_its_heads(product: Product, heads: int) -> None:
@@ -70,6 +85,40 @@ def test_attention_is_sliced_inside_its_heads(product: Product, heads: int) -> N
         plan = draw_plan(traced, seed)
         found = slim(traced, plan, fold_constants=False)(x)
         assert torch.allclose(found, carried(traced, plan, x), rtol=1e-10, atol=1e-12)
+
+
+def test_only_the_heads_stay_where_a_product_keeps_all_of_them() -> None:
+    torch.manual_seed(0)
+    model, x = TalkingHeads().eval().double(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    traced = trace(model, x)
+    assert {g.name: g.width for g in traced.groups} == {"stem": 12, "qk": 8, "v": 8}
+    (place,) = traced.unfollowed
+    assert place.reason == "matmul with a tensor that keeps all of its channels"
+    plan = draw_plan(traced, 1)
+    found = slim(traced, plan, fold_constants=False)(x)
+    assert torch.allclose(found, carried(traced, plan, x), rtol=1e-10, atol=1e-12)
+
+
+def test_of_two_axes_with_channels_the_first_operand_s_may_go() -> None:
+    class Bilinear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 5, 1)
+            self.head = nn.Conv1d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            both = self.one(x).flatten(2) @ self.two(x).flatten(2).transpose(1, 2)  # (N, 6, 5)
+            return self.head(both).mean(2)
+
+    torch.manual_seed(0)
+    model, x = Bilinear().eval().double(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    traced = trace(model, x)
+    assert [(g.name, g.width) for g in traced.groups] == [("one", 6)]
+    (place,) = traced.unfollowed
+    assert place.reason == "matmul makes a tensor with channels on two axes"
+    plan = draw_plan(traced, 3)
+    found = slim(traced, plan, fold_constants=False)(x)
+    assert torch.allclose(found, carried(traced, plan, x), rtol=1e-10, atol=1e-12)
 
 
 def test_a_product_with_channels_on_two_axes_is_kept_and_reported() -> None:

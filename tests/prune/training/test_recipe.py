@@ -22,13 +22,12 @@ def test_few_images_are_served_in_batches_that_leave_eight_steps(
 
 
 def test_the_rate_rises_then_falls_along_a_cosine() -> None:
-    recipe = Recipe(lr=0.4, warmup=0.1)
-    rates = [learning_rate(step, 100, recipe) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
-    assert rates[10] == pytest.approx(0.4)
-    assert rates[55] == pytest.approx(0.2)
-    assert rates[99] == pytest.approx(0.2 * (1 + math.cos(math.pi * 89 / 90)))
-    assert learning_rate(0, 1, Recipe(lr=0.4, warmup=0.0)) == pytest.approx(0.4)
+    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(1)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+    assert learning_rate(0, 1, 0.0) == pytest.approx(1)
 
 
 def test_distillation_is_hintons_formula() -> None:

@@ -3,11 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from edgeprune.deploy.artifact import limited
 from edgeprune.deploy.artifact.counting.operators import Shape
-from edgeprune.deploy.artifact.counting.skeleton import is_stored_here
+from edgeprune.deploy.artifact.counting.skeleton import (
+    UncountableError,
+    is_stored_here,
+    skeleton,
+)
 
 LARGEST = 1 << 62  # a size or a count as large is a mistake of the file
 Types = dict[str, Any]  # onnx.TypeProto by the name of the tensor
+
+
+def types_of(proto: Any) -> Types:
+    """As :func:`inferred`, of a whole model; none where its functions have no end."""
+    try:
+        return inferred(skeleton(proto))
+    except UncountableError:
+        return {}
 
 
 def inferred(model: Any, seen: Mapping[str, Shape] | None = None) -> Types:
@@ -32,13 +45,12 @@ def inferred(model: Any, seen: Mapping[str, Shape] | None = None) -> Types:
 
 
 def _inferred(model: Any) -> Types:
-    import onnx
-
     try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # a graph that onnx cannot follow: nothing is known then
+        values = limited.infer(model)
+    except limited.PassError:  # a graph that onnx cannot follow: what it says itself is known
         graph = model.graph
-    return {v.name: v.type for v in (*graph.input, *graph.output, *graph.value_info)}
+        values = (*graph.input, *graph.output, *graph.value_info)
+    return {value.name: value.type for value in values}
 
 
 def shape_of(kind: Any) -> Shape | None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgeprune.deploy.artifact import limited
 from edgeprune.deploy.artifact.counting.operators import Shape
 
 SMALL = 1024  # elements of a tensor that is kept whole: shapes, axes and trip counts are in it
@@ -45,14 +46,12 @@ def inlined(model: Any) -> Any:
     Raises:
         UncountableError: see :func:`skeleton`.
     """
-    import onnx.inliner
-
     if not model.functions:
         return model
     _check_functions(model)
     try:
-        return onnx.inliner.inline_local_functions(model)
-    except Exception as error:  # onnx has no class of its own for it
+        return limited.inline(model)
+    except limited.PassError as error:
         raise UncountableError("local functions") from error
 
 
