@@ -29,7 +29,7 @@ from edgeprune.prune.models.zoo import ModelSpec, build
 from edgeprune.target import load_target
 
 COMMAND = [sys.executable, "-m", "edgeprune"]
-NETS = ("resnet18", "vgg16")
+NETS = ("torchvision/resnet18", "torchvision/vgg16")
 EQUAL = 1.03  # times as slow is as fast
 # Untrained networks agree on no classes, and a budget is none of their business.
 UNTRAINED = 'schema = 1\nname = "untrained"\n[parity]\nagreement = 0\nsqnr_db = 0\n'
@@ -118,11 +118,12 @@ def quantised(work: Path, share: float, images: Path, given: list[str]) -> Path:
 
 def speed(name: str, work: Path) -> None:
     """One large network at 224 pixels, random weights: how much faster int8 is."""
-    weights, target = work / f"{name}.pth", work / "untrained.toml"
+    file = name.rpartition("/")[2]
+    weights, target = work / f"{file}.pth", work / "untrained.toml"
     torch.manual_seed(0)
     torch.save(build(ModelSpec(name, 10)).state_dict(), weights)
     target.write_text(UNTRAINED)
-    out = work / f"{name}-int8.onnx"
+    out = work / f"{file}-int8.onnx"
     run("export", str(weights), "--model", name, "--data", "digits", "--image-size", "224",
         "--precision", "int8", "--calibration-images", "256", "--calibration-method", "percentile",
         "--target", str(target), "-o", str(out), "--overwrite")  # fmt: skip

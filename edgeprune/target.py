@@ -23,6 +23,7 @@ from edgeprune.text import did_you_mean
 
 # A share of the dense model's; above 10 a percentage was meant.
 Ratio = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
@@ -119,6 +120,8 @@ class RelativeBudget(_Table):
 
     latency: Ratio | None = None
     accuracy_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    output_error: Limit | None = None  # percent
+    score_drop: Limit | None = None
     macs: Ratio | None = None
     params: Ratio | None = None
 

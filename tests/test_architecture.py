@@ -32,7 +32,7 @@ def test_each_library_has_one_home():
         },
         "rich": {"console", "progress_display"},
         "deap": {"nsga2"},
-        "distributed": {"dask_workers"},
+        "distributed": {"dask_client", "dask_device", "dask_kept", "dask_workers"},
         "pywt": {"curvature", "transform"},
         "asyncssh": {"ssh"},
         "plotly": {"page"},

@@ -115,8 +115,9 @@ def test_every_block_says_what_runs_it():
 
 
 def test_options_in_sentences_exist():
-    """Those of edgeprune, torchrun, zensical, pytest, or of a program in benchmarks."""
+    """Those of edgeprune, torchrun, dask, zensical, pytest, or of a program in benchmarks."""
     known = documented.flags() | {"--nproc-per-node", "--strict", "--collect-only"}
+    known |= {"--resources", "--tls-ca-file", "--tls-cert", "--tls-key"}
     for path in (ROOT / "benchmarks").rglob("*.py"):
         named = re.findall(r'"(?:--)?([a-z][a-z-]*)"', path.read_text("utf-8"))
         known |= {f"--{name}" for name in named}

@@ -1,6 +1,6 @@
 """Searches in Python: ``edgeprune.search`` and the Run that it gives; needs the extra search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -32,8 +32,9 @@ class Run:
             the network that model.onnx was quantised from.
         report: The verdict on every budget, as of ``edgeprune.check``.
         folder: The run folder: model.onnx, dense.onnx, model.pt, report.html and the records.
-        rows: Accuracy (%), MACs, params, bytes and measured latency (ms), dense against slim; of a
-            device that is not here "predicted latency" in its place.
+        rows: Accuracy (%), or the output error (%) or score of the task, MACs, params, bytes and
+            measured latency (ms), dense against slim; of a device that is not here "predicted
+            latency" in its place.
         notes: What must be known beside it.
     """
 
@@ -56,6 +57,8 @@ def search(
     target: str = "mobile-cpu",
     weights: str | PathLike[str] | None = None,
     new_head: bool = False,
+    task: Literal["classification", "outputs"] = "classification",
+    score: "Callable[..., float] | None" = None,
     model_arg: Mapping[str, str | int | float | bool] | None = None,
     mean: Colours | None = None,
     std: Colours | None = None,
@@ -66,6 +69,8 @@ def search(
     max_params_ratio: float | None = None,
     max_latency_ms: float | None = None,
     max_accuracy_drop: float | None = None,
+    max_output_error: float | None = None,
+    max_score_drop: float | None = None,
     strategy: str | None = None,
     evaluations: int | None = None,
     finalists: int | None = None,
@@ -111,6 +116,14 @@ def search(
         target: Name or path of a target profile.
         weights: Checkpoint of the dense model that is named.
         new_head: Take ``weights`` without a classifier of this size.
+        task: ``classification`` by labels, or ``outputs``: the network is trained and judged by
+            how far each of its outputs is from the dense network's, without labels. ``data`` then
+            is a folder of pictures, or parts that give images, or pairs whose second part only
+            ``score`` may look at.
+        score: Judges networks in place of the task, in the search and at the end: ``score(model,
+            images)`` or ``score(model, images, targets)``, a number, the higher the better. The
+            model is in evaluation mode, images (N, C, H, W) are normalised and as many as 1 GiB
+            holds, targets what the data gives. What trains stays the task's.
         model_arg: Arguments for the constructor of the model that is named.
         mean: Mean of each channel in [0, 1] that the network's input is normalised by. ImageNet's
             by default; images that are passed as float in [0, 1] reach the network as they are.
@@ -124,6 +137,8 @@ def search(
         max_params_ratio: Most parameters, likewise.
         max_latency_ms: Highest median latency on ``device`` in ms, in place of a ratio.
         max_accuracy_drop: Most percentage points of accuracy that may be lost, 0 to 100.
+        max_output_error: Highest relative error of an output in percent, with ``task="outputs"``.
+        max_score_drop: Most that ``score`` may fall by.
         strategy: How channels are chosen: joint (default), gwcs, smoea, random, uniform, ...
         evaluations: Number of networks to score.
         finalists: Number of networks to distil before one is chosen.
@@ -158,6 +173,7 @@ def search(
         MachineError: a package is missing, or the disk, the memory or the device refuses.
     """
     needs_search("edgeprune.search")
+    from edgeprune.prune.training.own_score import named
     from edgeprune.run import passed
     from edgeprune.run.search_options import SearchOptions
 
@@ -167,6 +183,8 @@ def search(
         model=model if isinstance(model, str) else INSTANCE,
         weights=None if weights is None else Path(weights),
         new_head=new_head,
+        task=task,
+        score=named(score) if score else "",
         data=None if data is None else source,
         mean=mean,
         std=std,
@@ -177,6 +195,8 @@ def search(
         max_params_ratio=max_params_ratio,
         max_latency_ms=max_latency_ms,
         max_accuracy_drop=max_accuracy_drop,
+        max_output_error=max_output_error,
+        max_score_drop=max_score_drop,
         strategy=strategy,
         evaluations=evaluations,
         finalists=finalists,
@@ -205,6 +225,7 @@ def search(
         options,
         None if isinstance(model, str) else model,
         splits,
+        score=score,
         flip=flip,
         progress=progress,
     )

@@ -28,6 +28,13 @@ class Compensation(StrEnum):
     none = "none"
 
 
+class Task(StrEnum):
+    """What a network is trained and judged by."""
+
+    classification = "classification"
+    outputs = "outputs"
+
+
 class NumberFormat(StrEnum):
     """Number format of the exported file."""
 

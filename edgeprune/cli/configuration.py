@@ -11,6 +11,7 @@ OF_PROFILE = {
     "max_macs_ratio": ("budget", "relative", "macs"),
     "max_params_ratio": ("budget", "relative", "params"),
     "max_accuracy_drop": ("budget", "relative", "accuracy_drop"),
+    "max_output_error": ("budget", "relative", "output_error"),
     "max_ratio": ("budget", "relative", "latency"),
     "max_seconds": ("measure", "max_seconds"),
 }

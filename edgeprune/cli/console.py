@@ -42,7 +42,7 @@ def show_runs(runs: "Sequence[Listed]") -> None:
             str(run.folder),
             run.verdict,
             "" if run.latency is None else f"{run.latency:.3f}x",
-            "" if run.accuracy_drop is None else f"{run.accuracy_drop:.2f}",
+            run.lost,
             run.model,
             run.target,
             run.strategy,
@@ -123,8 +123,9 @@ def _verdict(outcome: "Outcome") -> str:
 
 def show_family(family: "Family", request: "Request", target: str) -> None:
     """Print one line a model, why some could not be had, and how each is checked again."""
-    headings = ("asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict", "folder")
     reached = [member.outcome for member in family.members if member.outcome]
+    name = _figure_name(reached[0].rows) if reached else "accuracy"
+    headings = ("asked", "latency", "", name, "lost", "MACs", "params", "verdict", "folder")
     dense = [_dense_cells(reached[0].rows)] if reached else []
     table(headings, [*dense, *map(_member_cells, family.members)])
     lines = [f"{m.latency:g}x not reached: {m.reason}" for m in family.members if not m.outcome]
@@ -168,7 +169,9 @@ def show_targets(found: "Targets", targets: Sequence[str]) -> None:
             rows.append((run.name, *[""] * 7, "failed", run.name))
             lines.append(f"{run.name} failed: {run.reason}")
         lines += [f"note: {run.name}: {said}" for said in run.shared]
-    headings = ("target", "asked", "latency", "", "accuracy", "lost", "MACs", "params", "verdict")
+    reached = [m.outcome for run in found.runs for m in run.members if m.outcome]
+    name = _figure_name(reached[0].rows) if reached else "accuracy"
+    headings = ("target", "asked", "latency", "", name, "lost", "MACs", "params", "verdict")
     table((*headings, "folder"), rows)
     met = [run for run in found.runs if run.found and run.exit_code == 0]
     lines += [
@@ -186,9 +189,18 @@ def _drawn(folder: Path) -> list[str]:
 
 
 def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
+    from edgeprune.report.task_figure import figure_cells
+
     row = {row.name: row for row in rows}
-    latency, accuracy = _latency(row), row["accuracy"].dense
-    return ("dense", "", f"{latency.dense:.3f} ms", f"{accuracy:.2f} %", "", "", "", "", "")
+    latency, shown = _latency(row), figure_cells(row)
+    return ("dense", "", f"{latency.dense:.3f} ms", shown[0], "", "", "", "", "")
+
+
+def _figure_name(rows: "tuple[Row, ...]") -> str:
+    from edgeprune.report.task_figure import figure_in
+
+    found = figure_in({row.name: row for row in rows})
+    return found[0] if found else "accuracy"
 
 
 def _latency(rows: "Mapping[str, Row]") -> "Row":
@@ -199,12 +211,14 @@ def _latency(rows: "Mapping[str, Row]") -> "Row":
 
 
 def _member_cells(member: "Member") -> tuple[str, ...]:
+    from edgeprune.report.task_figure import figure_cells
+
     asked = "" if math.isinf(member.latency) else f"{member.latency:g}x"
     folder = member.folder.name
     if member.outcome is None:
         return (asked, "", "", "", "", "", "", "not reached", folder)
     row = {row.name: row for row in member.outcome.rows}
-    latency, accuracy = _latency(row), row["accuracy"]
+    latency, shown = _latency(row), figure_cells(row)
     judged = {verdict.name: verdict.value for verdict in member.outcome.report.verdicts}
     ratio, predicted = judged.get("latency"), "" if "latency" in row else " predicted"
     ratio = latency.slim / latency.dense if ratio is None else ratio
@@ -212,8 +226,7 @@ def _member_cells(member: "Member") -> tuple[str, ...]:
         asked,
         f"{ratio:.3f}x{predicted}",
         f"{latency.slim:.3f} ms",
-        f"{accuracy.slim:.2f} %",
-        f"{accuracy.dense - accuracy.slim:.2f}",
+        *shown[1:],
         *(f"{row[name].slim / row[name].dense:.3f}x" for name in ("MACs", "params")),
         member.outcome.report.outcome,
         folder,

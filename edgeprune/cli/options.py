@@ -52,13 +52,22 @@ ModelArguments = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+TaskWord = Annotated[
+    choices.Task,
+    typer.Option(
+        "--task",
+        help="What networks are trained and judged by: classification by labels, or outputs, how "
+        "far every output is from the dense model's on images without labels.",
+        rich_help_panel=WHAT,
+    ),
+]
 Images = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="NAME or PATH",
         help="Images: digits, cifar10, cifar100, a folder with train/ and test/ or of classes "
-        "alone, or a CSV list.",
+        "alone, or a CSV list; with --task outputs any folder of pictures.",
         autocompletion=completion.images,
         rich_help_panel=WHAT,
     ),
@@ -156,6 +165,16 @@ AccuracyDrop = Annotated[
         metavar="POINTS",
         help="Most accuracy that may be lost in percentage points, 0 to 100, or none; the "
         "profile's by default.",
+        rich_help_panel=BUDGET,
+    ),
+]
+OutputError = Annotated[
+    float | None,
+    typer.Option(
+        parser=values.percentage,
+        metavar="PERCENT",
+        help="Highest relative error of an output against the dense model's in percent, above 0, "
+        "or none; for --task outputs. The profile's by default.",
         rich_help_panel=BUDGET,
     ),
 ]

@@ -33,6 +33,8 @@ COMMENTS = {
     "parity.rtol": "relative difference that is allowed",
     "budget.relative.latency": "share of the dense model's latency, such as 0.5",
     "budget.relative.accuracy_drop": "percentage points that may be lost",
+    "budget.relative.output_error": "percent, of searches with --task outputs",
+    "budget.relative.score_drop": "of searches in Python with score=",
     "budget.relative.macs": "share of the dense model's MACs",
     "budget.relative.params": "share of the dense model's parameters",
     "budget.absolute.fingerprint": "the device on which milliseconds gate",

@@ -96,6 +96,15 @@ def points(text: str) -> float:
     return number(shown, 100)
 
 
+def percentage(text: str) -> float:
+    """A limit in percent: above 0."""
+    shown = str(text).strip().removesuffix("%").strip()
+    found = number(shown, math.inf)
+    if found == 0:
+        raise typer.BadParameter(f"{text!r} is not above 0")
+    return found
+
+
 def falling(text: str) -> Ratios:
     """Ratios separated by commas, each below the one before."""
     from edgeprune.deploy.gate.relative import check_limit

@@ -26,12 +26,15 @@ def cut(graph: OpenOps, ops: Sequence[Op]) -> tuple[Block, ...]:
     blocks = []
     flowing, rectified = graph.source, False
     for piece in _merged(_atoms(ops, graph.source, shapes)):
+        made = {name for op in piece for name in op.outputs}
+        answers = tuple(name for name in graph.outputs if name in made - {piece[-1].output})
         block = Block(
             name=_path(graph, piece),
             ops=piece,
             input=flowing,
             shape=shapes[flowing],
             output=piece[-1].output,
+            answers=answers,
             rectified=rectified,
         )
         blocks.append(block)

@@ -1,6 +1,6 @@
 """The weights of a slim network as its ONNX graph wants them: transposed, BatchNorm folded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -157,12 +157,12 @@ class Folded:
     folds: list[Fold] = field(default_factory=list)
 
 
-def without_norms(ops: Sequence[Op], output: str) -> Folded:
+def without_norms(ops: Sequence[Op], outputs: Collection[str]) -> Folded:
     """Fold every BatchNorm that alone reads an operator with weights of its own into it.
 
     Args:
         ops: Operators in order.
-        output: What has to stay.
+        outputs: What has to stay.
     """
     readers: dict[str, list[Op]] = {}
     uses: dict[str, int] = {}
@@ -177,7 +177,7 @@ def without_norms(ops: Sequence[Op], output: str) -> Folded:
     for op in ops:
         after = readers.get(op.output, [])
         norm = after[0] if len(after) == 1 and after[0].kind == "BatchNormalization" else None
-        if norm is None or op.output == output or not _takes(op, uses):
+        if norm is None or op.output in outputs or not _takes(op, uses):
             made[op.output] = made.get(op.output, op)
             continue
         made[norm.output] = _join(op, norm, found.folds)

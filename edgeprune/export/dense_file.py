@@ -69,7 +69,7 @@ def export_dense(
     images = datasets.load(
         request.source or "digits", size=request.size, normalisation=request.normalisation
     )
-    classes = images.classes if request.source else _numbered(request.spec.num_classes)
+    classes = images.classes if request.source else _numbered(request.spec.num_classes or 0)
     spec = ModelSpec(request.spec.name, len(classes), request.spec.kwargs)
     model = rewrite_shortcuts(load_dense(spec, request.weights).model).eval()
     record = Checkpoint(

@@ -47,8 +47,9 @@ def first_divergence(
 
 
 def _close(found: Floats32, expected: Floats32, tolerance: Parity) -> bool:
-    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
-    return found.shape == expected.shape and compare(expected, found, **limits).passed
+    if found.shape != expected.shape:
+        return False
+    return compare(expected, found, atol=tolerance.atol, rtol=tolerance.rtol).passed
 
 
 def _layer_outputs(network: nn.Module, image: Tensor) -> dict[str, list[list[Floats32]]]:

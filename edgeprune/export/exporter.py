@@ -6,22 +6,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from edgeprune.arrays import Pixels
+from edgeprune.arrays import Floats32, Pixels
 from edgeprune.deploy.artifact.edits import pooled
 from edgeprune.deploy.artifact.parity import ParityReport, check
 from edgeprune.deploy.artifact.parity_samples import ParitySamples, network_input, pack, thumbnail
 from edgeprune.deploy.artifact.seal import strip_paths
 from edgeprune.deploy.devices.job import IR_VERSION, OPSET
+from edgeprune.deploy.devices.runner import MOST_OF_A_MAP, rows
 from edgeprune.errors import InputError, MachineError, PromiseError
 from edgeprune.export.divergence import first_divergence
 from edgeprune.prune.models.copying import deep_copy
+from edgeprune.prune.models.outputs import answer_to, names, tensors
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.target import Parity
 
@@ -48,8 +52,9 @@ def to_onnx(
         opset: Version of the operators.
 
     Returns:
-        A model at that opset and IR 10 at most, input ``input``, output ``logits`` of shape
-        (N, classes), weights inside, without notes of the exporter.
+        A model at that opset and IR 10 at most, input ``input``, output ``logits``, or several
+        by the names that :func:`outputs.names` gives; weights inside, without notes of the
+        exporter.
 
     Raises:
         InputError: the input does not fit the network, the network cannot be exported, or not
@@ -58,8 +63,8 @@ def to_onnx(
     """
     network = rewrite_shortcuts(plain(model))
     inputs = _example(example, at_least=2 if dynamic_batch else 1)
-    check_answer(network, inputs)
-    program = exported(network, inputs, dynamic_batch=dynamic_batch, opset=opset)
+    named = names(answer_to(network, inputs))
+    program = exported(network, inputs, named, dynamic_batch=dynamic_batch, opset=opset)
     proto: onnx.ModelProto = pooled(strip_paths(program.model_proto))[0]
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
@@ -80,13 +85,14 @@ def parity_samples(
     """Real images and the network's answers, to be sealed in the file.
 
     The answers are computed in float64, so that they do not depend on machine or threads. The
-    images (N, C, H, W) are thinned to at most 32x32; the rest is as for :func:`network_input`.
+    images (N, C, H, W) are thinned to at most 32x32, answers as in :func:`runner.rows`; the rest
+    is as for :func:`network_input`.
     """
     small = thumbnail(pixels)
     inputs = torch.from_numpy(network_input(small, size, mean, std)).double()
     with torch.inference_mode():
-        logits = plain(model).double()(inputs)
-    return pack(small, logits.numpy())
+        answer = plain(model).double()(inputs)
+    return pack(small, rows([output.numpy() for output in tensors(answer)], MOST_OF_A_MAP))
 
 
 def parity(
@@ -109,7 +115,8 @@ def parity(
 
     Raises:
         InputError: no images, or a file that ONNX Runtime does not load.
-        PromiseError: a logit is out of tolerance; the message names the first such layer.
+        PromiseError: a value of an output is out of tolerance; the message names the first layer
+            that is.
     """
     if not len(images):
         raise InputError("parity needs at least one image")
@@ -117,7 +124,7 @@ def parity(
     network = plain(model)
     inputs = images.detach().cpu().float()
     with torch.inference_mode():
-        expected = torch.cat([network(part) for part in torch.split(inputs, 64)]).numpy()
+        expected = np.concatenate([_values(network(part)) for part in torch.split(inputs, 64)])
     tolerance = Parity(atol=atol, rtol=rtol)
     report = check(content, inputs.numpy(), expected, tolerance)
     if report.passed:
@@ -130,6 +137,11 @@ def parity(
         f"{report.images} images (allowed {atol:g} + {rtol:g} of the value), {where}; "
         "try other versions of torch and onnxscript, or widen [parity] of the target"
     )
+
+
+def _values(answer: Any) -> Floats32:
+    found: Floats32 = rows([output.numpy() for output in tensors(answer)])
+    return found
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -158,29 +170,16 @@ def _example(example: Tensor | Sequence[int], *, at_least: int) -> Tensor:
     return torch.zeros(max(shape[0], at_least), *shape[1:])
 
 
-def check_answer(network: nn.Module, inputs: Tensor) -> None:
-    """Refuse a network that does not take ``inputs``, or does not return logits."""
-    shape = tuple(inputs.shape)
-    try:
-        with torch.inference_mode():
-            answer = network(inputs)
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"input shape {shape} does not fit the model: {reason}") from None
-    if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(inputs):
-        found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise InputError(f"the model must return logits (N, classes), it returns {found}")
-
-
 def exported(
     network: nn.Module,
     inputs: Tensor,
+    outputs: Sequence[str],
     *,
     dynamic_batch: bool = False,
     opset: int = OPSET,
     optimize: bool = True,
 ) -> torch.onnx.ONNXProgram:
-    """What torch's exporter makes of a network, input ``input`` and output ``logits``.
+    """What torch's exporter makes of a network, its input ``input``, its outputs as named.
 
     Raises:
         InputError: it refuses the network.
@@ -195,7 +194,7 @@ def exported(
                 verbose=False,
                 opset_version=opset,
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=list(outputs),
                 dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
                 optimize=optimize,
             )

@@ -13,6 +13,7 @@ from torch import nn
 from edgeprune.deploy.artifact.edits import pooled
 from edgeprune.export.exporter import exported, plain, quiet
 from edgeprune.export.onnx_rules import attribute
+from edgeprune.prune.models.outputs import answer_to, names
 
 
 def open_graph(model: nn.Module, shape: tuple[int, ...]) -> onnx.GraphProto:
@@ -32,7 +33,8 @@ def open_graph(model: nn.Module, shape: tuple[int, ...]) -> onnx.GraphProto:
         InputError: the network cannot be exported.
     """
     network = plain(model)
-    program = exported(network, torch.zeros(shape), optimize=False)
+    image = torch.zeros(shape)
+    program = exported(network, image, names(answer_to(network, image)), optimize=False)
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     named |= {name for name, _ in network.named_buffers(remove_duplicate=False)}
     graph: Any = program.model.graph

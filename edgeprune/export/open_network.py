@@ -71,7 +71,7 @@ def open_network(trace: Trace) -> OpenNetwork:
     known, values = followed(graph, given)
     network = outline(trace)
     opened = open_ops(graph, known, values, network.full)
-    folded = without_norms(opened.ops, opened.output)
+    folded = without_norms(opened.ops, opened.outputs)
     parameters = [value.name for value in graph.input][1:]
     weights = CutWeights(
         given={name: opened.weights[name] for name in parameters},
@@ -81,7 +81,8 @@ def open_network(trace: Trace) -> OpenNetwork:
         folds=folded.folds,
         full=network.full,
     )
-    return OpenNetwork(replace(network, blocks=cut(opened, folded.ops)), weights)
+    blocks = cut(opened, folded.ops)
+    return OpenNetwork(replace(network, blocks=blocks, outputs=opened.outputs), weights)
 
 
 def outline(trace: Trace) -> Network:

@@ -24,7 +24,7 @@ class OpenOps:
     Attributes:
         source: The image that comes in, and its shape.
         shape: Shape of the image.
-        output: What comes out.
+        outputs: What comes out, in order.
         ops: Operators on tensors of the network, in order.
         folded: Operators that make weights of weights, in order; they read weights by name.
         weights: Shapes of all weights, given and made, by name.
@@ -33,7 +33,7 @@ class OpenOps:
 
     source: str
     shape: Shape
-    output: str
+    outputs: tuple[str, ...]
     ops: list[Op] = field(default_factory=list)
     folded: list[Op] = field(default_factory=list)
     weights: dict[str, Shape] = field(default_factory=dict)
@@ -60,6 +60,11 @@ def open_ops(
     made = _Opened(graph, known, values, full)
     for node in graph.node:
         made.take(node)
+    computed = {name for op in made.found.ops for name in op.outputs}
+    if not computed.issuperset(made.found.outputs) or len(set(made.found.outputs)) < len(
+        made.found.outputs
+    ):
+        raise CannotCutError("an output is the input, a constant, or another output")
     return made.found
 
 
@@ -73,7 +78,8 @@ class _Opened:
     ) -> None:
         self._known, self._values, self._full = known, values, full
         image, *parameters = (value.name for value in graph.input)
-        self.found = OpenOps(image, self._shape(image), graph.output[0].name)
+        outputs = tuple(value.name for value in graph.output)
+        self.found = OpenOps(image, self._shape(image), outputs)
         self.found.weights.update((name, self._shape(name)) for name in parameters)
 
     def take(self, node: onnx.NodeProto) -> None:

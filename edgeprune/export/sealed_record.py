@@ -56,6 +56,8 @@ def provenance(
         accuracy_dense=history.get("accuracy_dense"),
         accuracy_slim=history.get("accuracy_slim"),
         answers=history.get("answers"),
+        outputs=history.get("outputs"),
+        score=history.get("score"),
         dense_sha256=history.get("dense_sha256"),
         checkpoint_sha256=file_sha256(parent) if parent else None,
         versions={

@@ -22,6 +22,8 @@ LIMITS = {
     "macs": "--max-macs-ratio",
     "params": "--max-params-ratio",
     "accuracy_drop": "--max-accuracy-drop",
+    "output_error": "--max-output-error",
+    "score_drop": "--max-score-drop",
 }
 SOMEWHERE = "ssh://USER@HOST"  # of a device that only the reader can name
 RULES = ("uniform", "l1", "bn", "taylor", "depth")
@@ -56,6 +58,8 @@ def search_command(
         words += ["--model-arg", f"{name}={_text(value)}"]
     words += _option("--weights", request.get("weights"))
     words += ["--new-head"] if request.get("new_head") is True else []
+    words += _option("--task", request.get("task") if request.get("task") == "outputs" else None)
+    words += _option("--score", request.get("score") or None)
     words += _option("--data", request.get("source"))
     words += _normalisation(request)
     words += _option("--image-size", _sides(request.get("size")))
@@ -175,7 +179,12 @@ def _named(request: Mapping[str, Any]) -> list[str]:
 
 def _limits(request: Mapping[str, Any], latency: float | None) -> list[str]:
     """All four budgets, spelt out, or a family or milliseconds in place of the latency's."""
-    found, family = _mapping(request, "budget"), request.get("family")
+    family = request.get("family")
+    # The others of what is lost hold for other tasks.
+    lost = "output_error" if request.get("task") == "outputs" else "accuracy_drop"
+    lost = "score_drop" if request.get("score") else lost
+    known = "latency", "macs", "params", lost
+    found = {n: limit for n, limit in _mapping(request, "budget").items() if n in known}
     if latency is not None:
         found = {**found, "latency": latency}
     elif isinstance(family, list) and family:

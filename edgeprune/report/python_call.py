@@ -11,8 +11,8 @@ _OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 def has_no_command(words: Sequence[str]) -> bool:
-    """Whether a command would have to name a module or images that have no name."""
-    return any(word.startswith((INSTANCE, IN_MEMORY)) for word in words)
+    """Whether a command would have to name a module, images or a score that have no name."""
+    return any(word.startswith((INSTANCE, IN_MEMORY)) or word == "--score" for word in words)
 
 
 def search_call(words: Sequence[str]) -> str:
@@ -34,6 +34,8 @@ def search_call(words: Sequence[str]) -> str:
         given.append("flip=False")
     if model.startswith(INSTANCE):
         options.pop("baseline_epochs", None)  # a module is not trained first
+    if "score" in options:  # the caller's own function
+        given.append(f"score={options.pop('score')[0]}")
     given += [f"{name}={_value(name, values)}" for name, values in options.items()]
     return f"edgeprune.search({', '.join(given)})"
 

@@ -12,6 +12,7 @@ from edgeprune.deploy.timing.samples import PairedEpoch
 from edgeprune.target import NAME
 
 PREDICTED = "predicted latency"  # result in place of "latency" where the device was not there
+ACCURACY, OUTPUT_ERROR, SCORE = "accuracy", "output error", "score"  # results of the tasks
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Attempts = tuple[tuple[PairedEpoch, ...], ...]
 
@@ -193,3 +194,18 @@ class Run:
     def request(self) -> dict[str, Any]:
         """What was asked for, plain JSON."""
         return self.record.request
+
+    @property
+    def figure(self) -> str:
+        """What its networks were judged by: :data:`ACCURACY`, or what took its place."""
+        if self.request.get("score"):
+            return SCORE
+        return OUTPUT_ERROR if self.request.get("task") == "outputs" else ACCURACY
+
+    def figure_of(self, network: Network) -> float | None:
+        """That figure of a network that was scored, in its unit; a loss holds it but accuracy."""
+        if self.figure == ACCURACY:
+            return None if network.accuracy is None else 100 * network.accuracy
+        if network.loss is None:
+            return None
+        return -network.loss if self.figure == SCORE else 100 * network.loss

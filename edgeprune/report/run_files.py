@@ -173,7 +173,7 @@ def _networks(path: Path, read: Callable[[dict[str, str]], Network]) -> tuple[Ne
 def _of_front(row: dict[str, str]) -> Network:
     """By its dearest score; earlier versions wrote no columns for those."""
     kinds = {"F2": "F2_", "refit": "refit_", "F1": "predicted_"}
-    score = next((kind for kind, start in kinds.items() if row.get(f"{start}accuracy")), "")
+    score = next((kind for kind, start in kinds.items() if row.get(f"{start}loss")), "")
     start = kinds.get(score, "predicted_")
     return Network(
         score=score,

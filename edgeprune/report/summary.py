@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from edgeprune.deploy.gate.verdicts import Report
 from edgeprune.report import command_line
-from edgeprune.report.records import PREDICTED, Made, Result, Run
+from edgeprune.report.measured import measured_ratio
+from edgeprune.report.records import ACCURACY, PREDICTED, Made, Result, Run
+from edgeprune.report.task_figure import Tile, figure_cells, kept, tile
 from edgeprune.report.timed import named
-from edgeprune.report.tradeoff import measured_ratio
 
 UNFINISHED = {
     "running": "This run is not finished: it is at work, or was killed.",
@@ -19,18 +20,11 @@ WORST_FIRST = ("not reached", "missed", "inconclusive", "met")
 NAMES = {
     "latency": "latency",
     "accuracy_drop": "accuracy",
+    "output_error": "output error",
+    "score_drop": "score",
     "macs_ratio": "MACs",
     "params_ratio": "params",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One key figure."""
-
-    name: str
-    value: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,27 +51,21 @@ def headline(runs: Sequence[Run]) -> Headline:
         return _of_family(run)
     made = run.models[0]
     results = made.record.results
-    if "accuracy" not in results or (measured_ratio(made) is None and PREDICTED not in results):
+    if run.figure not in results or (measured_ratio(made) is None and PREDICTED not in results):
         return _of_unfinished(run)
     return Headline(outcome=_outcome(made), title=_result(run, made), detail=_reasons(made.check))
 
 
 def _result(run: Run, made: Made) -> str:
-    """What became faster, and what became of its accuracy."""
+    """What became faster, and what became of its accuracy, or of what it was judged by."""
     ratio = measured_ratio(made)
-    accuracy = made.record.results["accuracy"]
     model = run.request.get("model")
     name = model.get("name", "the model") if isinstance(model, dict) else "the model"
-    points = accuracy.slim - accuracy.dense
-    if abs(points) < 0.005:
-        kept = f"the same {accuracy.slim:.2f} % accuracy"
-    else:
-        kept = f"{accuracy.slim:.2f} % accuracy, {abs(points):.2f} points "
-        kept += "less than dense" if points < 0 else "more than dense"
+    result = kept(run.figure, made.record.results[run.figure])
     if ratio is not None:
-        return f"{name} at {ratio:.2f}x its dense latency, with {kept}"
+        return f"{name} at {ratio:.2f}x its dense latency, with {result}"
     predicted = made.record.results[PREDICTED]
-    return f"{name} at a predicted {_times(predicted)} of its dense latency, with {kept}"
+    return f"{name} at a predicted {_times(predicted)} of its dense latency, with {result}"
 
 
 def _outcome(made: Made) -> str:
@@ -149,9 +137,8 @@ def tiles(run: Run) -> tuple[Tile, ...]:
         share = f"{_times(predicted)} of dense {predicted.dense:.3f} ms; not measured"
         value = f"{predicted.slim:.3f} ms"
         found.append(Tile(name="Latency, predicted", value=value, detail=share))
-    if accuracy := results.get("accuracy"):
-        points = f"{accuracy.slim - accuracy.dense:+.2f} points, dense {accuracy.dense:.2f} %"
-        found.append(Tile(name="Test accuracy", value=f"{accuracy.slim:.2f} %", detail=points))
+    if figure := results.get(run.figure):
+        found.append(tile(run.figure, figure))
     for name in ("MACs", "params", "file size"):
         if (row := results.get(name)) and row.dense > 0:
             label = name if name == "MACs" else name.capitalize()
@@ -190,7 +177,8 @@ def run_rows(runs: Sequence[Run]) -> list[dict[str, str]]:
     lines = []
     for name, run, made in named(runs):
         results, ratio = made.record.results, measured_ratio(made)
-        accuracy, latency, macs = (results.get(each) for each in ("accuracy", "latency", "MACs"))
+        latency, macs = results.get("latency"), results.get("MACs")
+        _, figure, lost = figure_cells(results)
         lines.append(
             {
                 "model": name,
@@ -198,8 +186,8 @@ def run_rows(runs: Sequence[Run]) -> list[dict[str, str]]:
                 "outcome": _outcome(made) if results else made.record.status,
                 "latency": "" if ratio is None else f"{ratio:.3f}x",
                 "ms": f"{latency.slim:.3f} ms" if latency else "",
-                "accuracy": f"{accuracy.slim:.2f} %" if accuracy else "",
-                "lost": f"{accuracy.dense - accuracy.slim:.2f} points" if accuracy else "",
+                "figure": figure if run.figure == ACCURACY else f"{run.figure} {figure}",
+                "lost": f"{lost} points" if lost and run.figure == ACCURACY else lost,
                 "MACs": _times(macs) if macs and macs.dense > 0 else "",
             }
         )

@@ -1,22 +1,24 @@
-"""The figure of accuracy against latency: measured marks filled, predicted marks hollow."""
+"""The figure of accuracy or error against latency: measured filled, predicted hollow."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeprune.report import command_line
+from edgeprune.report.measured import measured_ratio, spans_of
 from edgeprune.report.plots import SERIES, SYMBOLS, Figure, Mark, Plain, limit_line, points
-from edgeprune.report.records import Made, Network, Run
+from edgeprune.report.records import ACCURACY, OUTPUT_ERROR, SCORE, Made, Network, Run
+from edgeprune.report.task_figure import on_images
 
-HEADING = ("network", "latency / dense", "accuracy, %", "how known", "command")
 HELD_TO = (
     "A search held to this latency. It measures what it finds, and may choose another network "
     "of this speed."
 )
 LEAD = (
-    "Up and to the left is better. Filled marks were measured: latency on the device, accuracy "
-    "on the test images. Hollow marks were not timed: their latency is predicted by the table, "
-    "their accuracy is that on the validation images before the fine-tuning. A mark with a dot "
-    "inside was timed, but not fine-tuned. Choose a mark to see its widths and its command."
+    "{side} and to the left is better. Filled marks were measured: latency on the device, "
+    "{figure} on the test images. Hollow marks were not timed: their latency is predicted by "
+    "the table, their {figure} is that on the validation images before the fine-tuning. A mark "
+    "with a dot inside was timed, but not fine-tuned. Choose a mark to see its widths and its "
+    "command."
 )
 MOST_SCORED = 1500  # hollow marks of one run; more would hide each other
 
@@ -42,7 +44,13 @@ class _Series:
 
 
 def tradeoff(runs: Sequence[Run]) -> Figure:
-    """Accuracy against latency of everything that the runs know."""
+    """The figure of the task against latency, of everything that the runs know.
+
+    Runs that were judged by another figure than the first are left out.
+    """
+    name = runs[0].figure if runs else ACCURACY
+    runs = [run for run in runs if run.figure == name]
+    unit = "" if name == SCORE else ", %"
     series, alone = _Series(), len(runs) == 1
     _add_dense(series, runs)
     _add_dense_int8(series, runs)
@@ -54,10 +62,10 @@ def tradeoff(runs: Sequence[Run]) -> Figure:
     plot = {"data": series.traces, "layout": _layout(runs)} if series.marks else None
     return Figure(
         key="tradeoff",
-        title="Accuracy against latency",
-        lead=LEAD,
+        title=f"{name.capitalize()} against latency",
+        lead=LEAD.format(figure=name, side="Down" if name == OUTPUT_ERROR else "Up"),
         plot=plot,
-        heading=HEADING,
+        heading=("network", "latency / dense", f"{name}{unit}", "how known", "command"),
         rows=tuple(series.rows),
         marks=tuple(series.marks),
         lacking="no model of this run was measured, and no network was scored",
@@ -69,10 +77,10 @@ def _add_dense(series: _Series, runs: Sequence[Run]) -> None:
     seen: dict[float, Mark] = {}
     for run in runs:
         for made in run.models:
-            accuracy = made.record.results.get("accuracy")
-            if accuracy and accuracy.dense not in seen:
-                seen[accuracy.dense] = _dense_mark(run, made)
-    placed = [(1.0, accuracy, mark) for accuracy, mark in seen.items()]
+            figure = made.record.results.get(run.figure)
+            if figure and figure.dense not in seen:
+                seen[figure.dense] = _dense_mark(run, made)
+    placed = [(1.0, figure, mark) for figure, mark in seen.items()]
     if placed:
         series.add("dense, measured", placed, "measured", color="ink", symbol="square", size=13)
 
@@ -97,7 +105,7 @@ def _add_dense_int8(series: _Series, runs: Sequence[Run]) -> None:
 
 def _dense_mark(run: Run, made: Made) -> Mark:
     latency = made.record.results.get("latency")
-    facts = [("accuracy", f"{made.record.results['accuracy'].dense:.2f} % of the test images")]
+    facts = [(run.figure, on_images(run.figure, made.record.results[run.figure].dense, "test"))]
     if latency:
         facts.append(("latency", f"{latency.dense:.3f} ms, measured"))
     return Mark(
@@ -110,10 +118,10 @@ def _dense_mark(run: Run, made: Made) -> Mark:
 def _add_made(series: _Series, run: Run, before: str, looks: tuple[str, str]) -> None:
     placed, spans = [], []
     for made in run.models:
-        accuracy, ratio = made.record.results.get("accuracy"), measured_ratio(made)
-        if accuracy and ratio is not None:
-            placed.append((ratio, accuracy.slim, _made_mark(run, made, before)))
-            spans.append(_spans(made, ratio))
+        figure, ratio = made.record.results.get(run.figure), measured_ratio(made)
+        if figure and ratio is not None:
+            placed.append((ratio, figure.slim, _made_mark(run, made, before)))
+            spans.append(spans_of(made, ratio))
     if not placed:
         return
     name = f"{before}chosen, measured" if len(placed) == 1 else f"{before}family, measured"
@@ -129,32 +137,9 @@ def _add_made(series: _Series, run: Run, before: str, looks: tuple[str, str]) ->
         }
 
 
-def measured_ratio(made: Made) -> float | None:
-    """Measured latency over the dense model's: as judged, else of the medians."""
-    for verdict in made.check.verdicts if made.check else ():
-        if verdict.name == "latency" and verdict.value is not None:
-            return verdict.value
-    latency = made.record.results.get("latency")
-    return latency.slim / latency.dense if latency and latency.dense > 0 else None
-
-
-def _spans(made: Made, ratio: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """How far the intervals reach below and above, of the latency and of the accuracy."""
-    spans = {"latency": (0.0, 0.0), "accuracy_drop": (0.0, 0.0)}
-    for verdict in made.check.verdicts if made.check else ():
-        if verdict.interval and verdict.value is not None:
-            low, high = verdict.interval
-            if verdict.name == "latency":
-                spans["latency"] = max(0.0, ratio - low), max(0.0, high - ratio)
-            if verdict.name == "accuracy_drop":  # more points lost is less accuracy
-                below, above = high - verdict.value, verdict.value - low
-                spans["accuracy_drop"] = max(0.0, below), max(0.0, above)
-    return spans["latency"], spans["accuracy_drop"]
-
-
 def _made_mark(run: Run, made: Made, before: str) -> Mark:
     results = made.record.results
-    facts = [("accuracy", f"{results['accuracy'].slim:.2f} % of the test images")]
+    facts = [(run.figure, on_images(run.figure, results[run.figure].slim, "test"))]
     if latency := results.get("latency"):
         facts.append(("latency", f"{latency.slim:.3f} ms, measured"))
     widths = made.record.chosen.widths if made.record.chosen else ()
@@ -171,7 +156,7 @@ def _made_mark(run: Run, made: Made, before: str) -> Mark:
 
 def _add_searched(series: _Series, run: Run, before: str, colour: str) -> None:
     """What was timed but not taken, and what was only scored."""
-    networks = [n for n in _scored(run) if n.accuracy is not None]
+    networks = [n for n in _scored(run) if run.figure_of(n) is not None]
     if before:
         networks = [n for n in networks if n.score != "F1" or n.measured is not None]
     kinds: dict[str, list[Placed]] = {name: [] for name in _LOOKS}
@@ -179,13 +164,13 @@ def _add_searched(series: _Series, run: Run, before: str, colour: str) -> None:
         if network.chosen and network.measured is not None:
             continue  # its mark is the measured model itself
         x = network.latency if network.measured is None else network.measured
-        placed = (x, 100 * (network.accuracy or 0.0), _mark(run, network, before))
+        placed = (x, run.figure_of(network) or 0.0, _mark(run, network, before))
         kinds[_kind(network, alone=not before)].append(placed)
     kinds["timed, not taken"] += _walked(run, before)
     for kind, found in kinds.items():
         if found:
             own, symbol = _LOOKS[kind]
-            known = "timed; accuracy before fine-tuning" if "dot" in symbol else "predicted"
+            known = f"timed; {run.figure} before fine-tuning" if "dot" in symbol else "predicted"
             trace = series.add(f"{before}{kind}", found, known, color=colour or own, symbol=symbol)
             if kind == "scored only, predicted":  # far below, they would flatten the rest
                 trace["visible"] = "legendonly"
@@ -229,10 +214,10 @@ def _scored(run: Run) -> list[Network]:
 def _mark(run: Run, network: Network, before: str) -> Mark:
     how = "measured" if network.measured is not None else "predicted by the table"
     shown = network.latency if network.measured is None else network.measured
-    images = f"{100 * (network.accuracy or 0.0):.2f} % of the validation images"
+    images = on_images(run.figure, run.figure_of(network) or 0.0, "validation")
     facts = [
         ("latency", f"{shown:.3f} of dense, {how}"),
-        ("accuracy", f"{images}, {_SCORES.get(network.score, network.score)}"),
+        (run.figure, f"{images}, {_SCORES.get(network.score, network.score)}"),
         ("widths", network.widths),
     ]
     if network.why:
@@ -265,10 +250,11 @@ def _walked(run: Run, before: str) -> Iterator[Placed]:
     for step in run.record.walk:
         if step.measured is None or step.lost_points is None or dense is None:
             continue
-        word = "kept the accuracy" if step.kept else "lost too much"
+        word = f"kept the {run.figure}" if step.kept else "lost too much"
+        unit = {ACCURACY: " points lost", OUTPUT_ERROR: " %"}.get(run.figure, " lost")
         facts = (
             ("latency", f"{step.measured:.3f} of dense, measured"),
-            ("accuracy", f"{step.lost_points:.2f} points lost on the validation images: {word}"),
+            (run.figure, f"{step.lost_points:.2f}{unit} on the validation images: {word}"),
         )
         command = command_line.search_command(run.request, latency=step.latency)
         mark = Mark(
@@ -277,7 +263,9 @@ def _walked(run: Run, before: str) -> Iterator[Placed]:
             command=command,
             about="A search held to this latency.",
         )
-        yield step.measured, 100 * dense - step.lost_points, mark
+        lost = step.lost_points
+        left = {ACCURACY: 100 * dense - lost, OUTPUT_ERROR: lost}.get(run.figure, dense - lost)
+        yield step.measured, left, mark
 
 
 def _layout(runs: Sequence[Run]) -> Plain:
@@ -290,9 +278,11 @@ def _layout(runs: Sequence[Run]) -> Plain:
         line, text = limit_line("x", limit, f"limit {limit:g}x")
         shapes.append(line)
         words.append(text)
+    name = runs[0].figure if runs else ACCURACY
+    suffix = "" if name == SCORE else " %"
     return {
         "xaxis": {"title": {"text": "latency / dense latency"}, "ticksuffix": "x"},
-        "yaxis": {"title": {"text": "accuracy"}, "ticksuffix": " %"},
+        "yaxis": {"title": {"text": name}, "ticksuffix": suffix},
         "shapes": shapes,
         "annotations": words,
         "hovermode": "closest",

@@ -7,11 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from edgeprune.errors import InputError
 from edgeprune.export.exported import Exported
-from edgeprune.export.exporter import check_answer
 from edgeprune.export.slim_export import SlimExport, slim_export
 from edgeprune.progress import Progress
 from edgeprune.prune.images import datasets
@@ -23,8 +21,10 @@ from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.space.selection import refuse_unmatched
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.dense import DenseModel, given, obtain
-from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import task_of
 from edgeprune.run import tried_csv
+from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.request import Passed, Request
 
@@ -41,6 +41,7 @@ class Basis:
         export: From the dense network or a slim one to its ONNX model.
         trace: Its channel groups.
         wavelet: How its statistics are taken.
+        task: What its networks are trained and judged by.
     """
 
     images: DataSet
@@ -50,6 +51,7 @@ class Basis:
     export: SlimExport
     trace: Trace
     wavelet: WaveletOptions
+    task: Task
 
     @cached_property
     def digest(self) -> str:
@@ -59,16 +61,6 @@ class Basis:
             found.update(name.encode())
             found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:16]
-
-    @cached_property
-    def curvature(self) -> Curvature:
-        """Second-order statistics of every layer that reads channels."""
-        return measure(self.trace, self.images.train, self.wavelet)
-
-    @cached_property
-    def dense_right(self) -> Tensor:
-        """Which test images the dense model gets right, (N,) of bool; read once, at the end."""
-        return evaluate(self.dense.model, self.images.test).right
 
 
 @dataclass(frozen=True)
@@ -93,11 +85,13 @@ class Shared:
     Attributes:
         passed: A module, images or both in place of those that requests name.
         bases: By size and normalisation of the images, all in which they may differ.
+        curvatures: By the same their second-order statistics.
         earlier: The searches before this one, in order.
     """
 
     passed: Passed = field(default_factory=Passed)
     bases: dict[Hashable, Basis] = field(default_factory=dict)
+    curvatures: dict[Hashable, Curvature] = field(default_factory=dict)
     earlier: list[Earlier] = field(default_factory=list)
 
     def basis(self, request: Request, progress: Progress) -> Basis:
@@ -106,6 +100,19 @@ class Shared:
         if key not in self.bases:
             self.bases[key] = prepare(request, self.passed, progress)
         return self.bases[key]
+
+    def curvature(
+        self, request: Request, basis: Basis, elsewhere: Elsewhere | None = None
+    ) -> Curvature:
+        """Second-order statistics of every layer that reads channels, measured once."""
+        key = _images(request)
+        if key not in self.curvatures:
+            if elsewhere:
+                found = elsewhere.curvature(basis.trace, basis.wavelet)
+            else:
+                found = measure(basis.trace, basis.images.train, basis.wavelet, task=basis.task)
+            self.curvatures[key] = found
+        return self.curvatures[key]
 
     def alike(self, request: Request) -> Sequence[Earlier]:
         """The earlier searches on the same images and dense model."""
@@ -133,22 +140,28 @@ def prepare(request: Request, passed: Passed, progress: Progress) -> Basis:
         InputError: images and model do not fit, or nothing of the model can be pruned.
     """
     images = passed.images or datasets.load(
-        request.source, size=request.size, normalisation=request.normalisation, progress=progress
+        request.source,
+        size=request.size,
+        normalisation=request.normalisation,
+        labelled=request.task == "classification",
+        progress=progress,
     )
-    spec = replace(request.model, num_classes=len(images.classes))
+    task = task_of(request.task, passed.score)
+    spec = replace(request.model, num_classes=len(images.classes) or None)
     if request.selection:  # before a dense model is trained for what cannot be
         refuse_unmatched(request.selection, passed.module or build(spec), spec.name)
     if passed.module is not None:
-        origin = given(passed.module, spec, images)
+        origin = given(passed.module, spec, images, task)
     else:
         weights, new_head = request.weights, request.new_head
-        origin = obtain(spec, images, weights, request.baseline, progress, new_head=new_head)
+        origin = obtain(
+            spec, images, weights, request.baseline, progress, new_head=new_head, task=task
+        )
     dense = rewrite_shortcuts(origin.model).eval()
     traced = proven(dense, torch.zeros(1, *images.input_shape))
     if not traced.groups:
         reason = traced.unfollowed[0].reason if traced.unfollowed else "no channel is free"
         raise InputError(f"nothing of {spec.name} can be pruned: {reason}")
-    check_answer(dense, torch.zeros(1, *images.input_shape))
     export = slim_export(traced)
     return Basis(
         images=images,
@@ -158,4 +171,5 @@ def prepare(request: Request, passed: Passed, progress: Progress) -> Basis:
         export=export,
         trace=traced,
         wavelet=request.wavelet,
+        task=task,
     )

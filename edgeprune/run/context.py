@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune.deploy.devices.device import Device
 from edgeprune.deploy.precision.trials import Aim
@@ -21,8 +21,9 @@ from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.macs import CostModel
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.training.dense import DenseModel, dense_record
-from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.prune.training.task import Compared, Task
 from edgeprune.run.basis import Basis, Earlier
+from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.measured_search import Timing
 from edgeprune.run.request import Request
@@ -44,6 +45,7 @@ class RunContext:
         timing: How candidates are measured against the dense model, as ``edgeprune check`` does.
         problem: What strategies look at.
         int8: How networks become int8; None where the target runs fp32.
+        elsewhere: Other processes that do heavy work in place of this one; None without them.
         time: What is left of the time budget.
         beside: The searches for other targets before this one.
     """
@@ -58,6 +60,7 @@ class RunContext:
     timing: Timing
     problem: Problem
     int8: Int8 | None = None
+    elsewhere: Elsewhere | None = None
     time: TimeBudget = field(default_factory=TimeBudget)
     beside: tuple[Earlier, ...] = ()
 
@@ -71,7 +74,7 @@ class RunContext:
     def aim(self, int8: Int8) -> Aim:
         """When an int8 network of this run has won back enough: on validation images."""
         allowed = self.request.budget.accuracy_drop
-        return int8.aim(self.origin.accuracy, self.images.val, allowed, self.timing.setting)
+        return int8.aim(self.origin.figure, self.images.val, allowed, self.timing.setting)
 
     @cached_property
     def counts(self) -> CostModel:
@@ -116,13 +119,17 @@ class RunContext:
         return self.origin.model if self.request.model.is_instance else None
 
     @property
-    def dense_right(self) -> Tensor:
-        """The dense model's :meth:`test_right`; the images are read when it is first asked for."""
-        return self.basis.dense_right
+    def task(self) -> Task:
+        """What networks are trained and judged by."""
+        return self.basis.task
 
-    def test_right(self, network: nn.Module) -> Tensor:
-        """Which test images a network gets right, (N,) of bool; nothing may be decided by it."""
-        return evaluate(network, self.images.test).right
+    def validated(self, network: nn.Module) -> float:
+        """The figure of a network on the validation images."""
+        return self.task.measured(network, self.dense.model, self.images.val)
+
+    def tested(self, network: nn.Module) -> Compared:
+        """The dense network and another on the test images; nothing may be decided by it."""
+        return self.task.compared(self.dense.model, network, self.images)
 
     @property
     def record(self) -> Checkpoint:
@@ -133,6 +140,7 @@ class RunContext:
             "resize": resize_rule(self.request.source, self.images.input_shape[1:]),
             "baseline": self.origin.origin,
             "baseline_saw_validation": self.origin.seen_validation,
+            **({"task": self.task.name} if self.task.name != "classification" else {}),
         }
-        record = dense_record(self.request.model, self.images, self.dense.model)
+        record = dense_record(self.basis.spec, self.images, self.dense.model)
         return replace(record, history=history, images=sample_pixels(self.images))

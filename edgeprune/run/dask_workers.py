@@ -1,18 +1,18 @@
-"""Scores computed by Dask workers: a cluster of local processes, or a scheduler's machines.
+"""Work done by Dask workers: a cluster of local processes, or a scheduler's machines.
 
-What workers need goes to each of them once, as a plugin that Dask also gives to those that join
-later, such as one in the place of a worker that died. Then only tasks and scores travel.
+What tasks depend on goes to each worker once, as a plugin that Dask also gives to those that join
+later, such as one in the place of a worker that died. Then only tasks and answers travel. Nothing
+here imports torch, as a worker that is a target's device has none.
 """
 
 import logging
 import os
-import warnings
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
@@ -22,49 +22,24 @@ from distributed import (
     Future,
     KilledWorker,
     LocalCluster,
-    Worker,
     WorkerPlugin,
-    get_worker,
 )
 from distributed.comm import CommClosedError
 
-from edgeprune.errors import EdgepruneError, MachineError
+from edgeprune.deploy.devices import dask_client
+from edgeprune.deploy.devices.dask_device import uri_of
+from edgeprune.errors import MachineError
 from edgeprune.progress import Progress
-from edgeprune.prune.search.evaluation.evaluator import Evaluator
-from edgeprune.prune.search.evaluation.scores import Score, Task
-from edgeprune.run.portable import Portable
+from edgeprune.prune.search.evaluation.scores import Score
+from edgeprune.run.dask_kept import Kept, answer
 from edgeprune.text import digest, error_line
 
-_ANSWER = 10.0  # seconds that a scheduler has to answer at first
-_PATIENCE = 60.0  # seconds to wait for a scheduler or a worker that is gone
 _LOOK = 2.0  # seconds after which a wait looks whether anybody is left to wait for
-_COMPARED = "python", "edgeprune", "torch", "numpy", "distributed"
+_GPU = {"GPU": 1}  # the resource by which Dask's own documents tell workers with a GPU
 
 
-class _Scorer(WorkerPlugin):  # type: ignore[misc]
-    """The evaluator of one worker, made when the first task comes."""
-
-    def __init__(self, portable: Portable) -> None:
-        self._portable = portable
-
-    def setup(self, worker: Worker) -> None:
-        self._evaluator: Evaluator | None = None
-        self._one = Lock()  # torch's threads and generators are of the process
-
-    def answer(self, task: Task) -> Score:
-        with self._one:
-            if self._evaluator is None:
-                self._evaluator = self._portable.evaluator()
-            return self._evaluator.answer(task)
-
-
-def _answer(task: Task, name: str) -> tuple[Score, str]:
-    """On a worker: the score, and the worker's address."""
-    worker = get_worker()
-    try:
-        return worker.plugins[name].answer(task), worker.address
-    except EdgepruneError as error:
-        raise MachineError(f"worker {worker.address}: {error}") from None
+class _MovedError(Exception):
+    """The workers that tasks were meant for are gone, and there are others."""
 
 
 @dataclass
@@ -74,35 +49,87 @@ class Workers:
     Attributes:
         client: Their client.
         counts: Scores by the worker that computed them.
+        names: What they were given.
     """
 
     client: Client
     counts: Counter[str] = field(default_factory=Counter)
+    names: set[str] = field(default_factory=set)
 
-    def serve(self, portable: Portable) -> "Serving":
-        """Give the workers all that a problem's scores depend on, once."""
-        name = f"edgeprune-{digest(repr((self.client.id, portable.network)))}"
-        return Serving(self, name, _Scorer(portable)).registered()
+    def serve(self, what: object, under: "Serving | None" = None) -> "Serving":
+        """Give the workers all that some tasks depend on, once.
+
+        Args:
+            what: A record of the package; its ``made`` gives what answers tasks.
+            under: What ``made`` is given; workers make each only once.
+        """
+        content, above = pickle.dumps(what), under.name if under else ""
+        name = f"edgeprune-{self.client.id}-{digest(content + above.encode())}"
+        return Serving(self, name, Kept(content, above), under).registered()
+
+    def device_of(self, target: str) -> str:
+        """Address of a worker that is a target's device; empty where there is none."""
+        name = f"{dask_client.TARGET}{target}"
+        there = any(name in carried for carried in dask_client.resources(self.client).values())
+        return uri_of(self.client.scheduler.address, target) if there else ""
+
+    def computing(self, place: Mapping[str, Any] | None = None) -> list[str]:
+        """Addresses of those that compute: no devices, and where some have a GPU, those alone.
+
+        With a ``place`` only those that tasks placed there can go to.
+        """
+        carried = dask_client.resources(self.client)
+        with_gpu = [where for where, own in carried.items() if "GPU" in own]
+        if with_gpu or (place and "resources" in place):
+            return with_gpu
+        return [where for where, own in carried.items() if not dask_client.is_device(own)]
+
+    def place(self) -> dict[str, Any]:
+        """Where tasks may run, as Dask is told.
+
+        Raises:
+            MachineError: every worker is a device.
+        """
+        began = monotonic()
+        while not (found := self.computing()):
+            if monotonic() - began > dask_client.PATIENCE:
+                raise MachineError(
+                    "no Dask worker is left that computes; start some with 'dask worker "
+                    f"{self.client.scheduler.address}' and go on with --resume"
+                )
+            sleep(0.1)
+        carried = dask_client.resources(self.client)
+        if any("GPU" in own for own in carried.values()):
+            return {"resources": _GPU}
+        return {"workers": found} if set(found) < set(carried) else {}
+
+    def forget(self) -> None:
+        """Take back what the workers were given; a scheduler may outlive many searches."""
+        for name in self.names:
+            with suppress(OSError, ValueError):  # the scheduler is gone, and with it the name
+                self.client.unregister_worker_plugin(name)
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Computes scores of one problem on the workers.
+    """Has tasks of one kind done by the workers.
 
     Attributes:
         workers: The workers.
-        name: What they know the problem by.
-        scorer: What each of them has of it.
+        name: What they know by which what the tasks depend on.
+        plugin: What each of them has of it.
+        under: What it stands on.
     """
 
     workers: Workers
     name: str
-    scorer: WorkerPlugin
+    plugin: WorkerPlugin
+    under: "Serving | None" = None
 
     @property
     def at_once(self) -> int:
-        """Two tasks for every worker, so that none waits for the client."""
-        return max(1, 2 * len(self.workers.client.nthreads()))
+        """Two tasks for every worker that computes, so that none waits for the client."""
+        return max(1, 2 * len(self.workers.computing()))
 
     def registered(self) -> "Serving":
         """The same, once all workers have what it takes, also those still to come.
@@ -113,19 +140,20 @@ class Serving:
         client, began = self.workers.client, monotonic()
         while True:
             try:
-                client.register_plugin(self.scorer, name=self.name)
+                client.register_plugin(self.plugin, name=self.name)
+                self.workers.names.add(self.name)
                 return self
             except OSError as error:  # the scheduler is gone, or a worker died before it answered
-                if monotonic() - began > _PATIENCE:
+                if monotonic() - began > dask_client.PATIENCE:
                     raise MachineError(
                         f"the workers do not take the problem ({error_line(error)}); the run can "
                         "go on with --resume"
                     ) from None
-                _wait_for_scheduler(client)
+                dask_client.wait_for_scheduler(client)
                 sleep(0.1)
 
-    def __call__(self, tasks: Sequence[Task]) -> Iterator[Score]:
-        """The scores in the order of the tasks.
+    def __call__(self, tasks: Sequence[Any]) -> Iterator[Any]:
+        """The answers in the order of the tasks.
 
         Raises:
             MachineError: a task killed every worker that it was given to, or nobody is left.
@@ -133,21 +161,26 @@ class Serving:
         done = 0
         while done < len(tasks):
             try:
-                for future in self._submitted(tasks[done:]):
-                    score, worker = _result(self.workers.client, future)
-                    self.workers.counts[worker] += 1
+                place = self.workers.place()
+                for future in self._submitted(tasks[done:], place):
+                    found, worker = _result(self.workers, future, place)
+                    self.workers.counts[worker] += isinstance(found, Score)
                     done += 1
-                    yield score
-            except (
-                CancelledError,
-                CommClosedError,
-            ):  # the scheduler is gone or was: what it knew is lost
-                _wait_for_scheduler(self.workers.client)
-                self.registered()
+                    yield found
+            except _MovedError:
+                continue
+            except (CancelledError, CommClosedError):  # the scheduler is gone or was, and
+                dask_client.wait_for_scheduler(self.workers.client)  # what it knew is lost
+                self._again()
 
-    def _submitted(self, tasks: Sequence[Task]) -> list[Future]:
+    def _again(self) -> None:
+        if self.under:
+            self.under._again()
+        self.registered()
+
+    def _submitted(self, tasks: Sequence[Any], place: Mapping[str, Any]) -> list[Future]:
         found: list[Future] = self.workers.client.map(
-            _answer, tasks, name=self.name, pure=False, key="score"
+            answer, tasks, name=self.name, pure=False, key="edgeprune", **place
         )
         return found
 
@@ -167,11 +200,12 @@ def joined(count: int, scheduler: str, progress: Progress) -> Iterator[Workers]:
     with ExitStack() as stack:
         stack.callback(_restore, dict(os.environ))
         where = stack.enter_context(_cluster(count)) if count else scheduler
-        workers = Workers(stack.enter_context(_client(where)))
-        _wait_for_workers(workers.client, count or 1)
-        refuse_other_versions(workers.client.get_versions(packages=["edgeprune", "torch"]))
+        workers = Workers(stack.enter_context(dask_client.connected(where)))
+        dask_client.wait_for_workers(workers.client, count or 1)
+        _refuse_other_versions(workers.client)
         if find_spec("bokeh") or not count:  # of another machine its scheduler knows
             progress(f"Dask dashboard: {workers.client.dashboard_link}", 0, 0)
+        stack.callback(workers.forget)
         yield workers
         if workers.counts:
             told = ", ".join(f"{name} {n}" for name, n in sorted(workers.counts.items()))
@@ -195,78 +229,30 @@ def _cluster(count: int) -> LocalCluster:
     )
 
 
-def _client(where: LocalCluster | str) -> Client:
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are told by ours
-    try:
-        with warnings.catch_warnings(action="ignore"):  # versions are compared below
-            return Client(where, timeout=_ANSWER)
-    except (OSError, ValueError) as error:
-        raise MachineError(
-            f"no Dask scheduler answers at {where} ({error_line(error)}); start one with "
-            "'dask scheduler', or use --workers N on this machine"
-        ) from None
+def _refuse_other_versions(client: Client) -> None:
+    """What computes with other code computes other scores; a device only has to understand."""
+    found, carried = (
+        client.get_versions(packages=["edgeprune", "torch"]),
+        dask_client.resources(client),
+    )
+    devices = [where for where, own in carried.items() if dask_client.is_device(own)]
+    dask_client.refuse_other_versions(found, dask_client.SPEAKING, devices)
+    computing = [where for where in carried if where not in devices]
+    dask_client.refuse_other_versions(found, dask_client.COMPUTING, computing)
 
 
-def _wait_for_workers(client: Client, count: int) -> None:
-    try:
-        client.wait_for_workers(count, timeout=_PATIENCE)
-    except TimeoutError:
-        address = client.scheduler.address
-        raise MachineError(
-            f"the scheduler at {address} has no workers; start some with 'dask worker {address}'"
-        ) from None
-
-
-def _wait_for_scheduler(client: Client) -> None:
-    """Until the client, which tries by itself, is connected again."""
-    began = monotonic()
-    while client.status != "running":
-        if client.status == "closed" or monotonic() - began > _PATIENCE:
-            raise MachineError("the Dask scheduler is gone; the run can go on with --resume")
-        sleep(0.1)
-    _wait_for_workers(client, 1)
-
-
-def refuse_other_versions(found: Mapping[str, Any]) -> None:
-    """What computes with other code computes other scores.
-
-    Args:
-        found: As of :meth:`Client.get_versions`.
-
-    Raises:
-        MachineError: the first difference, with whose it is.
-    """
-    here = found["client"]["packages"]
-    others = {"the scheduler": found["scheduler"], **found["workers"]}
-    for where, there in others.items():
-        # A scheduler computes nothing: it only has to speak the same language.
-        names = ("python", "distributed") if where == "the scheduler" else _COMPARED
-        for name in names:
-            ours, theirs = (_version(name, known) for known in (here, there["packages"]))
-            if ours != theirs:
-                raise MachineError(
-                    f"{where} has {name} {theirs or 'not at all'}, this machine {ours}; "
-                    "install the same on both"
-                )
-
-
-def _version(name: str, packages: Mapping[str, str | None]) -> str:
-    version = packages.get(name) or ""
-    return ".".join(version.split(".")[:2]) if name == "python" else version
-
-
-def _result(client: Client, future: Future) -> tuple[Score, str]:
+def _result(workers: Workers, future: Future, place: Mapping[str, Any]) -> tuple[Any, str]:
     began_alone = 0.0
     while True:
         try:
-            found: tuple[Score, str] = future.result(timeout=_LOOK)
+            found: tuple[Any, str] = future.result(timeout=_LOOK)
             return found
         except TimeoutError:
-            if client.nthreads():
-                began_alone = 0.0
-                continue
-            began_alone = began_alone or monotonic()
-            if monotonic() - began_alone > _PATIENCE:
+            there = workers.computing(place)
+            if there and not set(place.get("workers", there)) & set(there):
+                raise _MovedError from None
+            began_alone = 0.0 if there else began_alone or monotonic()
+            if began_alone and monotonic() - began_alone > dask_client.PATIENCE:
                 raise MachineError(
                     "no Dask worker is left; start some and go on with --resume"
                 ) from None

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from edgeprune.deploy.gate.relative import check_limit
 from edgeprune.errors import InputError
@@ -13,6 +13,7 @@ from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.training.dense import DIGITS, usual_recipe
 from edgeprune.prune.training.recipe import Recipe
+from edgeprune.prune.training.task import Budget
 from edgeprune.target import RelativeBudget, TargetProfile
 
 OPTIONS = {"temperature": "kd-temperature", "alpha": "kd-weight"}
@@ -72,13 +73,19 @@ def normalisation_of(
 
 
 def budget(
-    target: TargetProfile, *, latency_elsewhere: bool, **limits: float | None
+    target: TargetProfile,
+    *,
+    latency_elsewhere: bool,
+    limited_by: Budget = "accuracy_drop",
+    **limits: float | None,
 ) -> RelativeBudget:
     """The profile's relative budget, with what the options changed.
 
     Args:
         target: The profile.
         latency_elsewhere: Another way to limit the latency takes the place of the profile's.
+        limited_by: The one budget that holds of those that limit what is lost; the profile may
+            have others for other tasks.
         limits: By their names in the profile; infinity drops one, None leaves it.
 
     Raises:
@@ -87,6 +94,7 @@ def budget(
     changed = {name: limit for name, limit in limits.items() if limit is not None}
     if latency_elsewhere:
         changed.setdefault("latency", math.inf)
+    changed |= {name: math.inf for name in get_args(Budget) if name != limited_by}
     plain = {name: None if limit == math.inf else limit for name, limit in changed.items()}
     found = target.budget.relative.model_copy(update=plain)
     if found.latency is not None:

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from edgeprune.arrays import Floats
 from edgeprune.deploy.doctor.describe import widths_of
@@ -22,8 +21,9 @@ from edgeprune.files import write_whole
 from edgeprune.prune.models import checkpoint
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.space.choice import Choice
-from edgeprune.prune.training.evaluation import kept_answers, paired, top1
+from edgeprune.prune.training.task import Compared, Figure
 from edgeprune.report.records import PREDICTED
+from edgeprune.report.task_figure import shown_figure
 from edgeprune.run.context import RunContext
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.outcome import COUNTS, RESULT, Outcome, PrunedModel, Row
@@ -47,10 +47,9 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     deployed = recovered.model
     if recovered.int8:
         deployed = OnnxNetwork(recovered.int8.quantised.proto, target.runtime)
-    right = context.dense_right, context.test_right(deployed)
-    dense_accuracy, slim_accuracy = map(top1, right)
-    accuracy = {"dense": dense_accuracy, "slim": slim_accuracy, **recovered.accuracy}
-    dense, slim = _records(context, model, accuracy, right)
+    compared = context.tested(deployed)
+    figures = {"dense": compared.dense, "slim": compared.slim, **recovered.figures}
+    dense, slim = _records(context, model, figures, compared)
     dense_file = ship(context.dense, dense, target, folder.path / "dense.onnx", overwrite=True)
     slim = replace(slim, history={**slim.history, "dense_sha256": dense_file.sha256})
     checkpoint.write(folder.path / "model.pt", slim, overwrite=True)
@@ -76,15 +75,18 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
         latency = _predicted(context, chosen)
     else:
         latency = _measured(report, files, context.timing.setting)
-    rows = _rows(accuracy, (dense.history, slim.history), files, latency)
+    figure = context.task.figure
+    scaled = figure.scale * compared.dense, figure.scale * compared.slim
+    counted = _rows((dense.history, slim.history), files)
+    rows: tuple[Row, ...] = (Row(figure.name, *scaled, figure.unit), *counted, latency)
     if context.dense_int8:
         control = _control(context, context.dense_int8, dense, folder)
         rows = _beside(context, rows, control, dense_file)
     notes = (
         *context.stand_in.lines,
         *(recovered.int8.verified if recovered.int8 else ()),
-        *_notes(context, report, accuracy),
-        *_walked(folder.read().get("walk", [])),
+        *_notes(context, report, figures),
+        *_walked(folder.read().get("walk", []), figure),
     )
     results = {row.name: {key: getattr(row, key) for key in RESULT} for row in rows}
     known = context.stand_in
@@ -104,17 +106,13 @@ def _control(
     """Write dense-int8.onnx: what int8 alone gains, and its accuracy on the test images."""
     target = context.request.target
     network = OnnxNetwork(int8.quantised.proto, target.runtime)
-    right = context.test_right(network)
-    accuracy = top1(right)
-    history = {
-        **record.history,
-        "accuracy_slim": accuracy,
-        "answers": paired(context.dense_right, right),
-    }
+    compared = context.tested(network)
+    history = {**record.history, **compared.of_slim}
     dense = context.dense
     made = Exported(dense.model, dense.proto, None, int8)
     path = folder.path / "dense-int8.onnx"
-    return ship(made, replace(record, history=history), target, path, overwrite=True), accuracy
+    shipped = ship(made, replace(record, history=history), target, path, overwrite=True)
+    return shipped, compared.slim
 
 
 def _beside(
@@ -136,33 +134,36 @@ def _beside(
     )
 
 
-def _notes(context: RunContext, report: Report, accuracy: Mapping[str, float]) -> tuple[str, ...]:
+def _notes(context: RunContext, report: Report, figures: Mapping[str, float]) -> tuple[str, ...]:
     """What must be known beside the verdicts."""
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
     splits = context.images.splits
     notes += [splits.told] if splits and splits.told else []
-    notes += [SEEN] if origin.seen_validation else []
+    notes += [SEEN] if origin.seen_validation and context.images.has_targets else []
     notes += context.left_whole
     notes += context.time.told()
-    lost = next((v for v in report.verdicts if v.name == "accuracy_drop"), None)
-    if lost and lost.outcome == "missed":
+    task, figure = context.task, context.task.figure
+    lost = next((v for v in report.verdicts if v.name == figure.budget), None)
+    if lost and lost.outcome == "missed" and lost.value is not None:
         notes.append(
             f"the best that strategy {context.request.strategy} came to within the other budgets "
-            f"loses {lost.value:.2f} points, {lost.limit:g} were allowed; more --epochs may win "
-            "them back, or loosen another budget"
+            f"{figure.lost.format(lost.value)}, {lost.limit:g} was allowed; more --epochs may win "
+            "it back, or loosen another budget"
         )
-    before, after = accuracy["val_before_finetune"], accuracy["val_slim"]
-    if after < before - _HARM:
+    before, after = figures["val_before_finetune"], figures["val_slim"]
+    dense = figures["val_dense"]
+    if task.lost(dense, after) > task.lost(dense, before) + _HARM * figure.scale:
+        shown = (shown_figure(figure.name, figure.scale * value) for value in (before, after))
         notes.append(
-            f"fine-tuning lowered the validation accuracy from {before:.2%} to {after:.2%}; more "
-            "--epochs or a lower --lr"
+            f"fine-tuning worsened the {figure.name} on the validation images from "
+            f"{' to '.join(shown)}; more --epochs or a lower --lr"
         )
     return tuple(notes)
 
 
-def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The steps to the lowest latency that kept the accuracy, where there were any."""
+def _walked(steps: Sequence[Mapping[str, Any]], figure: Figure) -> tuple[str, ...]:
+    """The steps to the lowest latency that kept the budget of the task, where there were any."""
     if not steps:
         return ()
     words = []
@@ -170,32 +171,28 @@ def _walked(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         result = f"{step['lost_points']:.2f}" if "lost_points" in step else "not reached"
         too_much = " (too much)" if "lost_points" in step and not step["kept"] else ""
         words.append(f"{step['latency']:g}x {result}{too_much}")
-    return (f"points lost on validation images on the way: {', '.join(words)}",)
+    what = "points lost" if figure.budget == "accuracy_drop" else figure.budget.replace("_", " ")
+    return (f"{what} on validation images on the way: {', '.join(words)}",)
 
 
 def _records(
     context: RunContext,
     model: PrunedModel,
-    accuracy: Mapping[str, float],
-    right: tuple[Tensor, Tensor],
+    figures: Mapping[str, float],
+    compared: Compared,
 ) -> tuple[Checkpoint, Checkpoint]:
-    """What the dense and the slim file say of themselves; ``right`` is (N,) of bool for each."""
+    """What the dense and the slim file say of themselves."""
     record, chosen = context.record, model.chosen.choice
     widths = np.stack([context.problem.space.full, chosen.widths])
     counts = [getattr(context.counts, name)(widths).tolist() for name in COUNTS]
     dense_counts, slim_counts = (
         dict(zip(COUNTS, column, strict=True)) for column in zip(*counts, strict=True)
     )
-    history = {
-        **record.history,
-        "accuracy_dense": accuracy["dense"],
-        "dense_answers": kept_answers(right[0], context.images.fingerprint),
-    }
+    history = {**record.history, **compared.of_dense}
     slim_history = {
         **history,
-        "accuracy_slim": accuracy["slim"],
-        "answers": paired(*right),
-        "accuracy": dict(accuracy),
+        **compared.of_slim,
+        "accuracy" if context.task.figure.name == "accuracy" else "figures": dict(figures),
         "finetune": dict(model.recovered.finetune),
         "dense_widths": {
             layer.name: layer.outputs for layer in widths_of(context.dense.proto, {})
@@ -214,19 +211,15 @@ def _records(
 
 
 def _rows(
-    accuracy: Mapping[str, float],
-    histories: tuple[Mapping[str, Any], Mapping[str, Any]],
-    files: tuple[Shipped, Shipped],
-    latency: Row,
+    histories: tuple[Mapping[str, Any], Mapping[str, Any]], files: tuple[Shipped, Shipped]
 ) -> tuple[Row, ...]:
+    """What is counted."""
     dense, slim = histories
     return (
-        Row("accuracy", 100 * accuracy["dense"], 100 * accuracy["slim"], "%"),
         Row("MACs", dense["macs"], slim["macs"]),
         Row("MACs of rewritten shortcuts", dense["shortcut_macs"], slim["shortcut_macs"]),
         Row("params", dense["params"], slim["params"]),
         Row("file size", files[0].bytes, files[1].bytes, "bytes"),
-        latency,
     )
 
 

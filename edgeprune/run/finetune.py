@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune.deploy.artifact.seal import file_sha256
 from edgeprune.errors import InputError
@@ -20,16 +19,13 @@ from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.batchnorm import recalibrate
 from edgeprune.prune.training.distributed import Ranks, together
-from edgeprune.prune.training.evaluation import (
-    evaluate,
-    kept_answers,
-    known_answers,
-    paired,
-    top1,
-)
+from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, Trained, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
+from edgeprune.prune.training.task import Figure, Task, TaskName
+from edgeprune.prune.training.tasks import task_of
+from edgeprune.run import finetune_record
 
 TEACHER = "dense.pt"
 
@@ -82,8 +78,9 @@ class FinetuneResult:
 
     Attributes:
         path: The new model.pt.
-        before: Top-1 on the validation images before, 0..1.
+        before: The task's figure on the validation images before: top-1, 0..1, of a classifier.
         after: The same after.
+        figure: What that is called.
         teacher: File of the network that was distilled from, if any.
     """
 
@@ -91,13 +88,20 @@ class FinetuneResult:
     before: float
     after: float
     teacher: Path | None
+    figure: Figure
 
     def to_text(self) -> str:
         """One line."""
         teacher = f"distilled from {self.teacher}" if self.teacher else "without a teacher"
         return (
-            f"{self.path}: {100 * self.before:.2f} % of the validation images before, "
-            f"{100 * self.after:.2f} % after; {teacher}"
+            f"{self.path}: {self._said(self.before)} the validation images before, "
+            f"{self.figure.scale * self.after:.2f} % after; {teacher}"
+        )
+
+    def _said(self, value: float) -> str:
+        shown = f"{self.figure.scale * value:.2f} %"
+        return (
+            f"{shown} of" if self.figure.name == "accuracy" else f"{self.figure.name} {shown} on"
         )
 
 
@@ -111,7 +115,8 @@ class _Prepared:
     before: float
     teacher: nn.Module | None
     teacher_path: Path | None
-    task: Mapping[str, str]
+    identity: Mapping[str, str]
+    task: Task
 
 
 def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult | None:
@@ -131,7 +136,8 @@ def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneR
             teacher=prepared.teacher,
             progress=renamed(progress, "fine-tuning"),
             ranks=ranks,
-            keep=Keep(request.state, prepared.task, request.every),
+            keep=Keep(request.state, prepared.identity, request.every),
+            task=prepared.task,
         )
         trained = train_in(prepared.model, prepared.images.train, request.recipe, setting)
     return _written(request, prepared, trained) if ranks.leads else None
@@ -156,13 +162,19 @@ def _prepared(request: FinetuneRequest, ranks: Ranks, progress: Progress) -> _Pr
     images = _images(request, record, progress)
     path = _teacher_path(request)
     teacher = _teacher(path, record, trust=request.trust_factory) if path else None
+    task = task_of(_task_name(record))
+    if teacher is None and task.name == "outputs":
+        raise InputError(
+            f"{request.checkpoint} was searched by its outputs, and learns from the dense network "
+            "alone: name it with --teacher, and leave --kd-weight out"
+        )
     before = 0.0
     if ranks.leads:  # the others start from its weights
         never_recovered = record.plan is not None and "finetune" not in record.history
         if request.recalibrate or never_recovered:
             model = recalibrate(model, images.train)
-        before = evaluate(model, images.val).accuracy
-    task = {
+        before = task.measured(model, teacher or model, images.val)
+    identity = {
         "model": file_sha256(request.checkpoint),
         "teacher": file_sha256(path) if path else "none",
         "images": images.fingerprint,
@@ -175,8 +187,13 @@ def _prepared(request: FinetuneRequest, ranks: Ranks, progress: Progress) -> _Pr
         before=before,
         teacher=teacher,
         teacher_path=path,
+        identity=identity,
         task=task,
     )
+
+
+def _task_name(record: Checkpoint) -> TaskName:
+    return "outputs" if record.history.get("task") == "outputs" else "classification"
 
 
 def _make_way(request: FinetuneRequest) -> None:
@@ -201,6 +218,7 @@ def _images(request: FinetuneRequest, record: Checkpoint, progress: Progress) ->
         request.source,
         size=(height, width),
         normalisation=Normalisation(tuple(record.mean), tuple(record.std)),
+        labelled=_task_name(record) == "classification",
         progress=progress,
     )
     if images.classes != tuple(record.classes):
@@ -244,49 +262,30 @@ def _teacher(path: Path, record: Checkpoint, *, trust: bool) -> nn.Module:
 
 def _written(request: FinetuneRequest, prepared: _Prepared, trained: Trained) -> FinetuneResult:
     """Judge on the validation images, and once on the test images; write; let the state go."""
-    val = evaluate(trained.model, prepared.images.val).accuracy
-    right = evaluate(trained.model, prepared.images.test).right
-    record = replace(
-        prepared.record,
-        state_dict=trained.model.state_dict(),
-        history=_history(prepared, trained, val, right),
+    task, dense = prepared.task, prepared.teacher or trained.model
+    val = task.measured(trained.model, dense, prepared.images.val)
+    made = finetune_record.Finetuned(
+        record=prepared.record,
+        images=prepared.images,
+        trained=trained,
+        identity=prepared.identity,
+        before=prepared.before,
+        after=val,
     )
+    if task.name == "outputs":
+        compared = task.compared(dense, trained.model, prepared.images)
+        history = finetune_record.of_outputs(made, compared)
+    else:
+        right = evaluate(trained.model, prepared.images.test).right
+        history = finetune_record.of_classifier(made, right)
+    record = replace(prepared.record, state_dict=trained.model.state_dict(), history=history)
     checkpoint.write(request.file, record, overwrite=request.overwrite)
     with disk_errors(request.state):
         request.state.unlink(missing_ok=True)
     return FinetuneResult(
-        path=request.file, before=prepared.before, after=val, teacher=prepared.teacher_path
+        path=request.file,
+        before=prepared.before,
+        after=val,
+        teacher=prepared.teacher_path,
+        figure=task.figure,
     )
-
-
-def _history(prepared: _Prepared, trained: Trained, val: float, right: Tensor) -> dict[str, Any]:
-    """The old history, with what is new in place of what no longer holds.
-
-    ``right`` says which test images are answered right, (N,) of bool.
-    """
-    old, images = dict(prepared.record.history), prepared.images
-    if old.get("data") != images.name:
-        # Shares of other images are no measure beside the new ones.
-        old = {name: kept for name, kept in old.items() if not name.startswith("accuracy")}
-    which = "dense" if prepared.record.plan is None else "slim"
-    test = top1(right)
-    accuracy = {f"val_{which}": val, "val_before_finetune": prepared.before, which: test}
-    return {
-        **{name: kept for name, kept in old.items() if name not in ("answers", "dense_answers")},
-        **_answers(old.get("dense_answers"), which, right, images.fingerprint),
-        "data": images.name,
-        f"accuracy_{which}": test,
-        "accuracy": {**old.get("accuracy", {}), **accuracy},
-        "finetune": {**trained.history, "task": dict(prepared.task)},
-        "finetuned_from": {"sha256": prepared.task["model"], "finetune": old.get("finetune")},
-    }
-
-
-def _answers(kept: object, which: str, right: Tensor, fingerprint: str) -> dict[str, Any]:
-    """The dense network's answers to the test images, and the slim one's paired with them."""
-    if which == "dense":
-        return {"dense_answers": kept_answers(right, fingerprint)}
-    dense = known_answers(kept, fingerprint)
-    if dense is None or len(dense) != len(right):  # of other images: they cannot be paired
-        return {}
-    return {"dense_answers": kept, "answers": paired(dense, right)}

@@ -54,6 +54,7 @@ def _trained(
         teacher=context.dense.model,
         progress=renamed(progress, "training under rounding"),
         ranks=Ranks(device=best_device()),
+        task=context.task,
     )
     recipe, images = context.request.recovery, context.images.train
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeprune.documents import read_json
 from edgeprune.errors import InputError
+from edgeprune.report.records import OUTPUT_ERROR, SCORE
 from edgeprune.run.folder import SCHEMA
 from edgeprune.text import one_line
 
@@ -26,6 +27,7 @@ class Listed:
             targets how many were met.
         latency: Ratio of the medians in ms, slim over dense; None where there is none.
         accuracy_drop: Percentage points lost on the test images; None where there is none.
+        lost: The same in words, or the output error or score of a run that was judged by these.
         reason: Why it has no verdict, as far as it is known.
     """
 
@@ -37,6 +39,7 @@ class Listed:
     verdict: str = ""
     latency: float | None = None
     accuracy_drop: float | None = None
+    lost: str = ""
     reason: str = ""
 
 
@@ -73,8 +76,19 @@ def _listed(path: Path) -> Listed:
         verdict=_verdict(content),
         latency=latency[1] / latency[0] if latency and latency[0] else None,
         accuracy_drop=accuracy[0] - accuracy[1] if accuracy else None,
+        lost=_lost(content),
         reason=_text(content, "reason"),
     )
+
+
+def _lost(content: dict[str, Any]) -> str:
+    """What became of the figure of the task."""
+    if pair := _pair(content, "accuracy"):
+        return f"{pair[0] - pair[1]:.2f}"
+    if pair := _pair(content, OUTPUT_ERROR):
+        return f"output error {pair[1]:.2f} %"
+    pair = _pair(content, SCORE)
+    return f"score {pair[0]:.4g} to {pair[1]:.4g}" if pair else ""
 
 
 def _verdict(content: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
         PromiseError: not even the first steps keep it; the best that can be had is named.
     """
     context = pruner.context
-    allowed = context.request.budget.accuracy_drop or 0.0
+    allowed = context.request.allowed_loss or 0.0
     models: dict[float, PrunedModel] = {}
     steps: list[dict[str, Any]] = []
 
@@ -66,7 +66,10 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
             models[ratio] = model
             measured = model.chosen.measured
             step = {"latency": ratio, "measured": measured.mid if measured else None}
-            steps.append(step | {"lost_points": model.lost, "kept": model.lost <= allowed})
+            steps.append(
+                step
+                | {"lost_points": model.recovered.lost, "kept": model.recovered.lost <= allowed}
+            )
         longest = max(longest, context.time.spent - began)
         context.folder.record(walk=steps)
         return bool(steps[-1]["kept"])
@@ -76,14 +79,15 @@ def fastest_that_keeps_accuracy(pruner: Pruner) -> PrunedModel:
         return models[found]
     if not models:
         raise PromiseError(steps[0]["reason"])
-    best = min(models.values(), key=lambda model: model.lost)
+    best = min(models.values(), key=lambda model: model.recovered.lost)
     doubt = ""
     if context.origin.seen_validation:
         doubt = "; the dense model may have seen these images, which overstates it"
+    figure = context.task.figure
     raise PromiseError(
-        f"no network loses at most {allowed:g} points: the best that can be had loses "
-        f"{best.lost:.2f} on the validation images at {_latency(best.chosen)}{doubt}; raise "
-        "--max-accuracy-drop or --epochs"
+        f"no network keeps {figure.budget} = {allowed:g}: the best that can be had "
+        f"{figure.lost.format(best.recovered.lost)} on the validation images at "
+        f"{_latency(best.chosen)}{doubt}; raise it or --epochs"
     )
 
 

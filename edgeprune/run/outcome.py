@@ -24,15 +24,18 @@ class Recovered:
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        accuracy: Top-1 on the validation images, 0..1: ``val_dense``, ``val_before_finetune``,
-            ``val_slim``, and ``val_int8`` where it is quantised.
+        figures: Figures of the task on the validation images, of a classifier top-1, 0..1:
+            ``val_dense``, ``val_before_finetune``, ``val_slim``, and ``val_int8`` where it is
+            quantised.
         finetune: How it was trained, plain JSON.
+        lost: What the task's budget limits, on the validation images: points of accuracy ...
         int8: The same in int8, where the target runs that.
     """
 
     model: nn.Module
-    accuracy: Mapping[str, float]
+    figures: Mapping[str, float]
     finetune: Mapping[str, Any]
+    lost: float
     int8: Int8Model | None = None
 
 
@@ -42,13 +45,6 @@ class PrunedModel:
 
     chosen: Candidate
     recovered: Recovered
-
-    @property
-    def lost(self) -> float:
-        """Percentage points of accuracy lost on the validation images."""
-        accuracy = self.recovered.accuracy
-        deployed = accuracy.get("val_int8", accuracy["val_slim"])
-        return round(100 * (accuracy["val_dense"] - deployed), 6)
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Outcome:
 
     Attributes:
         folder: Where everything lies.
-        rows: Accuracy, MACs, params, bytes and measured latency, dense against slim.
+        rows: The figure of the task, MACs, params, bytes and measured latency, dense against slim.
         report: Verdict on every budget.
         notes: What must be known beside it.
         stand_in: Whose latency table the search had; None in a run of an earlier version.

@@ -11,6 +11,7 @@ from edgeprune.prune.images.held import IMAGENET, completed, usual
 from edgeprune.prune.images.in_memory import Source, hold
 from edgeprune.prune.models.zoo import input_channels, instance
 from edgeprune.prune.slimming.reload import load_slim
+from edgeprune.prune.training.own_score import ScoreFunction, takes_targets
 from edgeprune.run.family import Family
 from edgeprune.run.outcome import Outcome
 from edgeprune.run.pipeline import run_search
@@ -23,6 +24,7 @@ def search(
     module: nn.Module | None,
     splits: Sequence[Source] | None,
     *,
+    score: ScoreFunction | None = None,
     flip: bool,
     progress: Progress,
 ) -> tuple[Outcome, nn.Module]:
@@ -32,6 +34,7 @@ def search(
         options: What is asked for; the name of a module and of images are set here.
         module: The dense network in place of the model that is named.
         splits: The images in place of those that are named; see :func:`in_memory.hold`.
+        score: Judges networks in place of the task; ``options`` has its name.
         flip: Whether a mirrored image of ``splits`` still shows its class.
         progress: Called as each step goes on.
 
@@ -41,10 +44,12 @@ def search(
     Raises:
         InputError: what was passed and what was asked for do not fit together.
     """
+    if score is not None:
+        takes_targets(score)
     if module is not None:
         options = _of_module(options, module)
     options.request()  # what is wrong is said before all images are read
-    passed = Passed(module=module)
+    passed = Passed(module=module, score=score)
     if splits is not None:
         options, passed = _of_images(options, passed, splits, flip=flip)
     elif not flip:
@@ -81,7 +86,7 @@ def _of_images(
     if options.mean or options.std:
         channels = len(options.mean or options.std or ())
         stated = completed(channels, options.mean, options.std)
-    images = hold(splits, stated, flip=flip)
+    images = hold(splits, stated, flip=flip, labelled=options.task == "classification")
     size = images.input_shape[1], images.input_shape[2]
     if options.image_size not in (None, size):
         raise InputError(

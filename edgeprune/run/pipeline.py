@@ -14,6 +14,7 @@ from edgeprune.run import layers
 from edgeprune.run.basis import Shared
 from edgeprune.run.context import RunContext
 from edgeprune.run.delivery import deliver
+from edgeprune.run.elsewhere import Crew
 from edgeprune.run.family import Family, make_family, recall_family
 from edgeprune.run.folder import RunFolder
 from edgeprune.run.lowest_latency import fastest_that_keeps_accuracy
@@ -21,7 +22,7 @@ from edgeprune.run.measured_search import UnreachedError
 from edgeprune.run.outcome import Outcome, PrunedModel, recall
 from edgeprune.run.pruner import RECOVERY, Pruner, pruner
 from edgeprune.run.request import Passed, Request, refuse_other
-from edgeprune.run.setup import Serve, set_up
+from edgeprune.run.setup import set_up
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.target import Budget
 
@@ -57,9 +58,10 @@ def run_search(
     with (
         folder.claimed(),
         _recorded(folder, request, time),
-        _workers(request, folder, progress) as serve,
+        _workers(request, folder, progress) as crew,
     ):
-        context = set_up(request, folder, progress, time, serve, shared)
+        there = _where_measured(request, crew, progress)
+        context = set_up(there, folder, progress, time, crew, shared)
         _refuse_other_basis(context)
         result = make_family(pruner(context)) if request.family else _single(pruner(context))
         for state in (folder.path / RECOVERY, *folder.path.glob(f"*/{RECOVERY}")):
@@ -122,8 +124,8 @@ def _recorded(folder: RunFolder, request: Request, time: TimeBudget) -> Iterator
 
 
 @contextmanager
-def _workers(request: Request, folder: RunFolder, progress: Progress) -> Iterator[Serve | None]:
-    """What gives a problem to workers, where some are asked for; none has to be ended by hand."""
+def _workers(request: Request, folder: RunFolder, progress: Progress) -> Iterator[Crew | None]:
+    """The workers, where some are asked for; none has to be ended by hand."""
     if not (request.workers or request.scheduler):
         yield None
         return
@@ -135,8 +137,17 @@ def _workers(request: Request, folder: RunFolder, progress: Progress) -> Iterato
             'pip install "edgeprune[dask]"'
         ) from None
     with joined(request.workers, request.scheduler, progress) as workers:
-        yield workers.serve
+        yield workers
         folder.event("scores by worker", **workers.counts)
+
+
+def _where_measured(request: Request, crew: Crew | None, progress: Progress) -> Request:
+    """The request, measured on the worker that is its target's device, if none was named."""
+    uri = crew.device_of(request.target.name) if crew and request.carried else ""
+    if not uri:
+        return request
+    progress(f"{request.target.name} is measured by a worker: {uri}", 0, 0)
+    return replace(request, device=uri, carried=False)
 
 
 def _draw(folder: RunFolder) -> None:
@@ -164,7 +175,7 @@ def _single(pruner: Pruner) -> Outcome:
     """One model, under every budget that was asked for."""
     context, request = pruner.context, pruner.context.request
     budget = request.judged_by()
-    if request.only_accuracy:
+    if request.only_loss:
         model = fastest_that_keeps_accuracy(pruner)
         plan = context.plan(model.chosen.choice)
         layers.write(context, context.folder, model.chosen.choice.widths)

@@ -1,31 +1,35 @@
-"""A pruning problem as plain records and arrays, and the evaluator it makes in another process."""
+"""A pruning problem as plain records and arrays, and what it makes in another process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from edgeprune.errors import MachineError
 from edgeprune.prune.images import datasets
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import HeldImages, Images, Normalisation
-from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.models.placement import best_device, has_bfloat16
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
-from edgeprune.prune.saliency.curvature import Curvature, Statistics
-from edgeprune.prune.saliency.ports import find_additions, find_ports
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator, has_bfloat16
+from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.search.evaluation.problem import Problem, network_digest
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.proof import proven
 from edgeprune.prune.tracing.trace import Trace
-
-Array = NDArray[Any]
+from edgeprune.prune.training.task import TaskName
+from edgeprune.prune.training.tasks import task_of
+from edgeprune.run.bench import (
+    Array,
+    Bench,
+    PlainStatistics,
+    array_of,
+    arrays_of,
+    curvature_of,
+    plain_statistics,
+    tensor_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +48,8 @@ class PlainImages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainStatistics:
-    """Statistics of one port as arrays; shapes as in :class:`Statistics`."""
-
-    fisher: Array
-    grams: tuple[Array, ...]
-    mean: Array
-
-
-@dataclass(frozen=True, kw_only=True)
 class Portable:
-    """All that scores depend on.
+    """The dense network and its images: what all work of a run depends on.
 
     Attributes:
         spec: Name and arguments of the dense network.
@@ -65,9 +60,8 @@ class Portable:
         input_shape: Shape of an image, (C, H, W).
         normalisation: What every batch is normalised by.
         fingerprint: Of the images.
-        effort: What a score may cost.
-        statistics: Those of the fold; None without it.
         arithmetic: Device type, and whether bfloat16 is multiplied there.
+        task: What networks are trained and judged by.
     """
 
     spec: ModelSpec
@@ -78,12 +72,11 @@ class Portable:
     input_shape: tuple[int, int, int]
     normalisation: Normalisation
     fingerprint: str
-    effort: Effort
-    statistics: Mapping[str, PlainStatistics] | None
     arithmetic: tuple[str, bool]
+    task: TaskName = "classification"
 
-    def evaluator(self) -> Evaluator:
-        """The evaluator that answers as the problem's own, with nothing remembered.
+    def made(self, _: None = None) -> Bench:
+        """The network and the images.
 
         Raises:
             MachineError: this machine lacks the images or the network, or computes otherwise.
@@ -93,15 +86,11 @@ class Portable:
                 f"{_words(_arithmetic())} here, {_words(self.arithmetic)} where the search runs: "
                 "scores would differ; use workers of the same kind"
             )
-        images, traced = self._data_set(), self._traced()
-        folding = None
-        if self.statistics is not None:
-            folding = Folding(traced, _curvature(traced, self.statistics))
-        return Evaluator(traced, images, self.effort, folding=folding)
+        return Bench(images=self._data_set(), trace=self._traced(), task=task_of(self.task))
 
     def _traced(self) -> Trace:
         model = rewrite_shortcuts(build(self.spec))
-        model.load_state_dict({name: _tensor(array) for name, array in self.weights.items()})
+        model.load_state_dict({name: tensor_of(array) for name, array in self.weights.items()})
         traced = proven(model.eval(), torch.zeros(1, *self.input_shape))
         if network_digest(traced) != self.network:
             raise MachineError(f"{self.spec.name} is built otherwise here; install the same code")
@@ -115,15 +104,18 @@ class Portable:
                     "are read from their files, so every worker needs them under the same path"
                 )
             found = datasets.load(
-                self.source, size=self.input_shape[1:], normalisation=self.normalisation
+                self.source,
+                size=self.input_shape[1:],
+                normalisation=self.normalisation,
+                labelled=self.task == "classification",
             )
             if found.fingerprint != self.fingerprint:
                 raise MachineError(f"{self.source} holds other images there")
             return found
         train, val = (
             HeldImages(
-                _tensor(part.pixels),
-                _tensor(part.labels),
+                tensor_of(part.pixels),
+                tensor_of(part.labels),
                 normalisation=self.normalisation,
                 flip=part.flip,
             )
@@ -141,38 +133,60 @@ class Portable:
         )
 
 
-def portable(problem: Problem, spec: ModelSpec, source: str) -> Portable:
-    """What another process needs to compute the scores of a problem.
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What scores depend on beside the network and its images.
+
+    Attributes:
+        effort: What a score may cost.
+        statistics: Those of the fold; None without it.
+    """
+
+    effort: Effort
+    statistics: Mapping[str, PlainStatistics] | None
+
+    def made(self, bench: Bench) -> Evaluator:
+        """The evaluator that answers as the problem's own, with nothing remembered."""
+        folding = None
+        if self.statistics is not None:
+            folding = Folding(bench.trace, curvature_of(bench.trace, self.statistics))
+        return Evaluator(bench.trace, bench.images, self.effort, folding=folding, task=bench.task)
+
+
+def portable(
+    traced: Trace,
+    images: DataSet,
+    spec: ModelSpec,
+    source: str,
+    task: TaskName = "classification",
+) -> Portable:
+    """What another process needs to have the same network and images.
 
     Args:
-        problem: The problem; its curvature is measured here where it folds.
-        spec: How its dense network is built.
-        source: Folder or list of its images, for those that are not held in memory.
+        traced: The dense network.
+        images: Its images; those to test with stay here.
+        spec: How the network is built.
+        source: Folder or list of the images, for those that are not held in memory.
+        task: What networks are trained and judged by.
     """
-    images, statistics = problem.images, None
-    if problem.fold:
-        statistics = {
-            name: PlainStatistics(
-                fisher=_array(found.fisher),
-                grams=tuple(map(_array, found.grams)),
-                mean=_array(found.mean),
-            )
-            for name, found in problem.curvature.statistics.items()
-        }
-    state = problem.trace.model.state_dict()
     return Portable(
         spec=spec,
-        weights={name: _array(tensor) for name, tensor in state.items()},
-        network=network_digest(problem.trace),
+        weights=arrays_of(traced.model),
+        network=network_digest(traced),
         images=_held(images.train, images.val),
         source=str(Path(source).absolute()),
         input_shape=images.input_shape,
         normalisation=images.normalisation,
         fingerprint=images.fingerprint,
-        effort=problem.effort,
-        statistics=statistics,
         arithmetic=_arithmetic(),
+        task=task,
     )
+
+
+def scoring(problem: Problem) -> Scoring:
+    """What another process needs beside that to score; a problem's curvature where it folds."""
+    found = plain_statistics(problem.curvature) if problem.fold else None
+    return Scoring(effort=problem.effort, statistics=found)
 
 
 def _held(train: Images, val: Images) -> tuple[PlainImages, PlainImages] | None:
@@ -183,35 +197,8 @@ def _held(train: Images, val: Images) -> tuple[PlainImages, PlainImages] | None:
 
 def _plain(images: HeldImages) -> PlainImages:
     return PlainImages(
-        pixels=_array(images.pixels), labels=_array(images.labels), flip=images.flip
+        pixels=array_of(images.pixels), labels=array_of(images.labels), flip=images.flip
     )
-
-
-def _curvature(traced: Trace, statistics: Mapping[str, PlainStatistics]) -> Curvature:
-    ports, left = find_ports(traced)
-    return Curvature(
-        ports=ports,
-        additions=find_additions(traced),
-        statistics={
-            name: Statistics(
-                fisher=_tensor(found.fisher),
-                grams=tuple(map(_tensor, found.grams)),
-                mean=_tensor(found.mean),
-            )
-            for name, found in statistics.items()
-        },
-        left=left,
-    )
-
-
-def _array(tensor: Tensor) -> Array:
-    found: Array = tensor.detach().cpu().numpy()
-    return found
-
-
-def _tensor(array: Array) -> Tensor:
-    # A copy: what has come over a socket may not be written to.
-    return torch.from_numpy(np.array(array))
 
 
 def _arithmetic() -> tuple[str, bool]:

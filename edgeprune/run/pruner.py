@@ -19,7 +19,6 @@ from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.choice import Choice
 from edgeprune.prune.space.plan import PruningPlan, check
 from edgeprune.prune.training.distributed import Ranks
-from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import Setting, train, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.state import Keep
@@ -141,20 +140,25 @@ class Pruner:
         context, images = self.context, self.context.images
         plan = context.plan(chosen.choice)
         start = self._compensated(plan)
-        before = evaluate(start.model, images.val).accuracy
+        before = context.validated(start.model)
         recipe = self._affordable(folder)
         task = {"plan": digest(plan.model_dump_json()), "basis": context.basis.digest}
+        keep = Keep(folder.path / RECOVERY, task)
         setting = Setting(
             teacher=context.dense.model,
             progress=renamed(progress, "fine-tuning"),
             ranks=Ranks(device=best_device()),
-            keep=Keep(folder.path / RECOVERY, task),
+            keep=keep,
+            task=context.task,
         )
+        if context.elsewhere:
+            told = renamed(progress, "fine-tuning")
+            context.elsewhere.train(start.model, plan, recipe, keep, told)
         trained = train_in(start.model, images.train, recipe, setting)
         accuracy = {
-            "val_dense": context.origin.accuracy,
+            "val_dense": context.origin.figure,
             "val_before_finetune": before,
-            "val_slim": evaluate(trained.model, images.val).accuracy,
+            "val_slim": context.validated(trained.model),
         }
         context.folder.event("fine-tuned", **accuracy)
         network, int8 = trained.model, None
@@ -162,10 +166,12 @@ class Pruner:
             network, int8 = quantised(context, context.int8, network, progress)
             accuracy["val_int8"] = accuracy["val_dense"] - (int8.quantised.lost or 0.0) / 100
             if network is not trained.model:
-                accuracy["val_slim"] = evaluate(network, images.val).accuracy
+                accuracy["val_slim"] = context.validated(network)
         folder.record(validation=accuracy)
         history = {**trained.history, "compensation": start.to_plain()}
-        return Recovered(network, accuracy, history, int8)
+        deployed = accuracy.get("val_int8", accuracy["val_slim"])
+        lost = round(context.task.lost(accuracy["val_dense"], deployed), 6)
+        return Recovered(network, accuracy, history, lost, int8)
 
     def _affordable(self, folder: RunFolder) -> Recipe:
         """The recipe, with the steps there is time for; a resumed training keeps its own."""
@@ -193,7 +199,13 @@ class Pruner:
             method = "refit" if steps <= REFIT_STEPS else "none"
         problem = context.problem
         start = compensate(
-            problem.trace, plan, images.train, images.val, method, lambda: problem.folding
+            problem.trace,
+            plan,
+            images.train,
+            images.val,
+            method,
+            lambda: problem.folding,
+            task=context.task,
         )
         if start.divergence:
             context.folder.event("compensated", **start.to_plain())
@@ -228,7 +240,9 @@ def _announced(context: RunContext) -> str:
 def _step_seconds(context: RunContext, network: nn.Module) -> float:
     """What a step of the fine-tuning takes on a network, in seconds, measured."""
     recipe = replace(context.request.recovery, steps=_TIMED_STEPS, ema=None)
-    trained = train(network, context.images.train, recipe, teacher=context.dense.model)
+    trained = train(
+        network, context.images.train, recipe, teacher=context.dense.model, task=context.task
+    )
     return float(trained.history["seconds"]) / _TIMED_STEPS
 
 

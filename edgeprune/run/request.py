@@ -26,7 +26,9 @@ from edgeprune.prune.search.strategies import names
 from edgeprune.prune.slimming.compensation import Method
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.space.selection import Selection
+from edgeprune.prune.training.own_score import ScoreFunction
 from edgeprune.prune.training.recipe import Recipe
+from edgeprune.prune.training.task import TaskName
 from edgeprune.target import Budget, RelativeBudget, TargetProfile
 
 # Whose table a run was begun with is compared when it is known (latency.py).
@@ -43,6 +45,8 @@ class Request:
         budget: The profile's relative budget, with what the options changed.
         weights: Checkpoint of the dense network; without one it is trained on the data.
         new_head: Accept weights without a classifier of the images' classes, and train one.
+        task: What the network is trained and judged by.
+        score: What a score of the user's own is called that judges it in the task's place.
         source: Data set name or folder.
         size: Height and width of the input in pixels.
         normalisation: What the network was trained with.
@@ -78,6 +82,8 @@ class Request:
     budget: RelativeBudget
     weights: Path | None = None
     new_head: bool = False
+    task: TaskName = "classification"
+    score: str = ""
     source: str = "digits"
     size: tuple[int, int] = (32, 32)
     normalisation: Normalisation = IMAGENET
@@ -107,6 +113,7 @@ class Request:
             raise InputError("--resume goes on with the run in --out DIR, without --overwrite")
         if self.new_head and self.weights is None:
             raise InputError("--new-head needs --weights; a network without them is new anyhow")
+        self._refuse_what_needs_labels()
         if self.workers and self.scheduler:
             raise InputError("--workers starts workers here, --scheduler joins others: give one")
         if self.scheduler and not re.fullmatch(r"(tcp|tls)://.+:\d+", self.scheduler):
@@ -115,7 +122,7 @@ class Request:
         connect(self.device)  # a wrong address is refused before anything is trained
         if self.device.startswith("emulate://"):
             refuse_emulated({"emulated": "QEMU"}, self.device)
-        if self._unlimited and not self.only_accuracy and self.strategy not in names.UNBOUND:
+        if self._unlimited and not self.only_loss and self.strategy not in names.UNBOUND:
             raise InputError(
                 f"--strategy {self.strategy} needs a budget, such as --max-latency-ratio 0.7; "
                 f"without one {' and '.join(names.UNBOUND)} find a ratio of their own"
@@ -132,9 +139,36 @@ class Request:
         return Selection(keep=self.keep, only=self.only)
 
     @property
-    def only_accuracy(self) -> bool:
-        """Whether accuracy is all that is limited, so that latency may go as low as it can."""
-        return self._unlimited and self.budget.accuracy_drop is not None
+    def allowed_loss(self) -> float | None:
+        """The limit of what the task loses: points of accuracy, output error or score."""
+        budget = self.budget
+        limits = budget.accuracy_drop, budget.output_error, budget.score_drop
+        return next((limit for limit in limits if limit is not None), None)
+
+    @property
+    def only_loss(self) -> bool:
+        """Whether that is all that is limited, so that latency may go as low as it can."""
+        return self._unlimited and self.allowed_loss is not None
+
+    def _refuse_what_needs_labels(self) -> None:
+        if self.target.precision.mode == "int8" and (self.task == "outputs" or self.score):
+            raise InputError(
+                "int8 is proven by the accuracy of a classifier; a search by outputs, or with a "
+                "score of your own, takes --precision fp32"
+            )
+        if self.task != "outputs":
+            return
+        if self.weights is None and not self.model.is_instance:
+            raise InputError(
+                "--task outputs needs --weights: without labels no dense model can be trained"
+            )
+        if self.new_head:
+            raise InputError("--new-head trains a classifier on labels, --task outputs has none")
+        if self.strategy == "taylor":
+            raise InputError(
+                "--strategy taylor ranks channels by the loss on labels, --task outputs has none; "
+                "take joint, l1 or bn"
+            )
 
     @property
     def _unlimited(self) -> bool:
@@ -169,10 +203,12 @@ class Passed:
     Attributes:
         module: The dense network with its weights; it is copied.
         images: The images.
+        score: A score that judges networks in place of the task.
     """
 
     module: nn.Module | None = None
     images: DataSet | None = None
+    score: ScoreFunction | None = None
 
 
 def refuse_other(request: Request, earlier: Mapping[str, Any], folder: Path) -> None:

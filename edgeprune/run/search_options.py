@@ -14,6 +14,7 @@ from edgeprune.prune.search.engine.population import Settings
 from edgeprune.prune.search.evaluation.problem import GenomeKind
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.slimming.compensation import Method
+from edgeprune.prune.training.task import Budget, TaskName
 from edgeprune.run import defaults
 from edgeprune.run.request import Request
 from edgeprune.target import load_target
@@ -26,6 +27,7 @@ _RATIO: _Range = (
     "no ratio to the dense model, above 0 and at most 1; infinity drops the limit",
 )
 _POSITIVE: _Range = (lambda value: 0 < value < math.inf, "not above 0")
+_LIMIT: _Range = (lambda value: value > 0, "not above 0; infinity drops the limit")
 _COUNT: _Range = (lambda value: value >= 1, "below 1")
 _RANGES: Mapping[str, _Range] = {
     "max_latency_ratio": _RATIO,
@@ -35,6 +37,8 @@ _RANGES: Mapping[str, _Range] = {
         lambda value: 0 <= value <= 100 or value == math.inf,
         "no loss in percentage points, 0 to 100; infinity drops the limit",
     ),
+    "max_output_error": _LIMIT,
+    "max_score_drop": _LIMIT,
     "max_latency_ms": _POSITIVE,
     "time_budget": _POSITIVE,
     "evaluations": _COUNT,
@@ -58,6 +62,8 @@ class SearchOptions:
     model: str = "resnet20"
     weights: Path | None = None
     new_head: bool = False
+    task: TaskName = "classification"
+    score: str = ""
     data: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -68,6 +74,8 @@ class SearchOptions:
     max_params_ratio: float | None = None
     max_latency_ms: float | None = None
     max_accuracy_drop: float | None = None
+    max_output_error: float | None = None
+    max_score_drop: float | None = None
     family: tuple[float, ...] = ()
     strategy: str | None = None
     evaluations: int | None = None
@@ -104,8 +112,34 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not legal(value):
                 raise InputError(f"{name} = {value:g} is {otherwise}")
+        _refuse_other_than("task", self.task, get_args(TaskName))
+        self._refuse_other_figures()
         _refuse_other_than("genome", self.genome, get_args(GenomeKind))
         _refuse_other_than("compensate", self.compensate, ("auto", *get_args(Method)))
+
+    @property
+    def limited_by(self) -> Budget:
+        """The budget of what the task loses."""
+        if self.score:
+            return "score_drop"
+        return "output_error" if self.task == "outputs" else "accuracy_drop"
+
+    def _refuse_other_figures(self) -> None:
+        """Refuse limits of what is not measured, and options that need labels."""
+        for budget in get_args(Budget):
+            if budget != self.limited_by and getattr(self, f"max_{budget}") is not None:
+                measured = self.limited_by.replace("_", "-")
+                raise InputError(
+                    f"--max-{budget.replace('_', '-')} limits what this search does not measure: "
+                    f"it has --max-{measured}"
+                )
+        if self.task == "outputs":
+            for name in ("kd_temperature", "kd_weight", "label_smoothing"):
+                if getattr(self, name) is not None:
+                    raise InputError(
+                        f"--{name.replace('_', '-')} shapes a loss of labels and classes; with "
+                        "--task outputs the loss is the distance of the outputs"
+                    )
 
     def request(self) -> Request:
         """The request of a run.
@@ -125,10 +159,15 @@ class SearchOptions:
                 latency=self.max_latency_ratio,
                 macs=self.max_macs_ratio,
                 params=self.max_params_ratio,
+                limited_by=self.limited_by,
                 accuracy_drop=self.max_accuracy_drop,
+                output_error=self.max_output_error,
+                score_drop=self.max_score_drop,
             ),
             weights=self.weights,
             new_head=self.new_head,
+            task=self.task,
+            score=self.score,
             source=source,
             size=defaults.size_of(self.model, self.image_size, profile),
             normalisation=defaults.normalisation_of(spec, self.mean, self.std, profile),

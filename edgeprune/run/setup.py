@@ -1,20 +1,17 @@
 """Sets up the context of one run: images, dense model, measured latency table and problem."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from edgeprune.deploy.devices.device import Device, connect
 from edgeprune.deploy.table.latency_model import Predictor
+from edgeprune.errors import InputError
 from edgeprune.export.int8 import Int8, int8_for
 from edgeprune.files import write_whole
 from edgeprune.progress import Progress
 from edgeprune.prune.images import calibration_set, image_list
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.evaluation.problem import Problem
-from edgeprune.prune.search.evaluation.scores import Answers
 from edgeprune.prune.space import widths
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel
@@ -23,13 +20,13 @@ from edgeprune.prune.tracing.trace import Trace
 from edgeprune.run import latency
 from edgeprune.run.basis import Shared
 from edgeprune.run.context import RunContext
+from edgeprune.run.elsewhere import Crew, Elsewhere
 from edgeprune.run.folder import RunFolder
-from edgeprune.run.portable import Portable, portable
+from edgeprune.run.portable import portable
 from edgeprune.run.request import Request
 from edgeprune.run.time_budget import TimeBudget
 from edgeprune.text import digest
 
-Serve = Callable[[Portable], Answers]
 CALIBRATION = "calibration.json"
 SPLIT = "images.csv"
 
@@ -39,7 +36,7 @@ def set_up(
     folder: RunFolder,
     progress: Progress,
     time: TimeBudget | None = None,
-    serve: Serve | None = None,
+    crew: Crew | None = None,
     shared: Shared | None = None,
 ) -> RunContext:
     """Load the images and the dense model, and measure what the latency table lacks.
@@ -49,7 +46,7 @@ def set_up(
         folder: The run folder.
         progress: Called as each step goes on.
         time: What is left of the time budget; unlimited by default.
-        serve: Makes what computes scores in place of this process.
+        crew: Other processes, which do the heavy work in place of this one.
         shared: What was passed in Python, and what searches for other targets have found out.
 
     Raises:
@@ -62,7 +59,8 @@ def set_up(
     basis = shared.basis(request, progress)
     images, origin, traced, export = basis.images, basis.origin, basis.trace, basis.export
     found = {"origin": origin.origin, "recognised": origin.recognised}
-    folder.event("baseline", **found, val_accuracy=origin.accuracy)
+    figure = f"val_{basis.task.figure.name.replace(' ', '_')}"
+    folder.event("baseline", **found, **{figure: origin.figure})
     folder.record(baseline_saw_validation=origin.seen_validation)
     if images.splits and images.splits.told:
         folder.record(split=images.splits.told)
@@ -71,13 +69,19 @@ def set_up(
     whole = left_whole(traced, request.selection)
     if request.selection:
         folder.record(left_whole=dict(whole.groups), not_dropped=dict(whole.branches))
+    if request.target.precision.mode == "int8" and len(basis.dense.proto.graph.output) > 1:
+        raise InputError(
+            f"{basis.spec.name} has several outputs, and int8 is proven by one alone; search it "
+            "with --precision fp32"
+        )
     int8 = _int8(request, device, images, folder)
     predicted, stand_in = latency.table(export, request, table, device, folder, progress)
     known = predicted, stand_in
     timing = latency.timing(request, device, basis.dense, export, int8, known)
-    elsewhere, spec, source = None, basis.spec, request.source
-    if serve:
-        elsewhere = partial(_elsewhere, serve, spec, source)
+    elsewhere = None
+    if crew:
+        sent = portable(traced, images, basis.spec, request.source, request.task)
+        elsewhere = Elsewhere(crew, images, sent)
     problem = pose(
         traced,
         predicted,
@@ -92,14 +96,15 @@ def set_up(
         progress=progress,
         left=time.search_left,
         left_to_choose=time.choosing_left,
-        model=spec.name,
+        model=basis.spec.name,
         dense_latency=latency.dense_latency(timing, basis.dense.model, int8, folder),
-        elsewhere=elsewhere,
+        elsewhere=elsewhere.answers if elsewhere else None,
         as_deployed=(lambda network: int8.network(export(network))) if int8 else None,
         deployed_as=_deployed_as(int8) if int8 else "",
-        statistics=lambda: basis.curvature,
+        statistics=lambda: shared.curvature(request, basis, elsewhere),
         others=shared.files(request),
         known=shared.networks(request, traced),
+        task=basis.task,
     )
     return RunContext(
         request=request,
@@ -112,13 +117,10 @@ def set_up(
         timing=timing,
         problem=problem,
         int8=int8,
+        elsewhere=elsewhere,
         time=time,
         beside=tuple(shared.earlier),
     )
-
-
-def _elsewhere(serve: Serve, spec: ModelSpec, source: str, problem: Problem) -> Answers:
-    return serve(portable(problem, spec, source))
 
 
 def pose(

@@ -41,7 +41,8 @@ def write(folder: Path, problem: Problem) -> None:
     table = csv.writer(lines, lineterminator="\n")
     table.writerow(HEADINGS)
     for each, ratio, row in zip(scored, latency, widths.tolist(), strict=True):
-        numbers = f"{each.score.loss:.4f}", f"{each.score.accuracy:.4f}", f"{ratio:.4f}"
+        accuracy = "" if each.score.accuracy is None else f"{each.score.accuracy:.4f}"
+        numbers = f"{each.score.loss:.4f}", accuracy, f"{ratio:.4f}"
         seconds, shared = f"{each.seconds:.1f}", "yes" if each.shared else ""
         table.writerow(
             [each.kind, each.steps, *numbers, each.rule, seconds, shared, " ".join(map(str, row))]

@@ -277,7 +277,7 @@ def test_latency_is_limited_in_one_of_three_ways_or_not_at_all(
     found = seen[0]
     assert (found.budget.latency, found.budget.accuracy_drop) == budget
     assert (found.family, found.latency_ms) == rest
-    assert found.only_accuracy == (words == ["--max-latency-ratio", "none"])
+    assert found.only_loss == (words == ["--max-latency-ratio", "none"])
 
 
 @pytest.mark.parametrize("strategy", ["gwcs", "smoea"])

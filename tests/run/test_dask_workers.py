@@ -2,24 +2,27 @@
 
 import json
 import os
+import pickletools
 import re
 import signal
 from dataclasses import replace
 
 import pytest
-from distributed import LocalCluster, WorkerPlugin
+from distributed import LocalCluster
 from distributed.comm import CommClosedError
+from distributed.protocol import pickle as dask_pickle
 
+from edgeprune.deploy.devices import dask_client
 from edgeprune.errors import MachineError
 from edgeprune.prune.models import placement
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.evaluation.scores import Task
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.space.budget import Limits
-from edgeprune.run import dask_workers
-from edgeprune.run.dask_workers import Serving, Workers, joined, refuse_other_versions
+from edgeprune.run.dask_workers import Serving, Workers, joined
+from edgeprune.run.elsewhere import Elsewhere
 from edgeprune.run.pipeline import run_search
-from edgeprune.run.portable import portable
+from edgeprune.run.portable import portable, scoring
 from edgeprune.run.request import Request
 from edgeprune.target import RelativeBudget, load_target
 from tests.problems import tiny_problem
@@ -43,7 +46,15 @@ def two():
 
 def on(workers):
     """What makes a problem be scored by workers."""
-    return lambda problem: workers.serve(portable(problem, SPEC, "noise"))
+    return lambda problem: elsewhere(workers, problem).answers(problem)
+
+
+def elsewhere(workers, problem):
+    return Elsewhere(workers, problem.images, sent(problem))
+
+
+def sent(problem):
+    return portable(problem.trace, problem.images, SPEC, "noise")
 
 
 def found(problem, strategy="joint", *limits):
@@ -103,7 +114,7 @@ def test_workers_that_die_are_replaced_and_nothing_is_lost_or_counted_twice(two)
 
 
 def test_without_its_scheduler_a_run_ends_in_one_line_and_can_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_workers, "_ANSWER", 1.0)
+    monkeypatch.setattr(dask_client, "ANSWER", 1.0)
     request = Request(
         target=load_target("mobile-cpu"),
         model=ModelSpec("resnet20"),
@@ -118,59 +129,32 @@ def test_without_its_scheduler_a_run_ends_in_one_line_and_can_go_on(tmp_path, mo
         run_search(replace(request, scheduler="tcp://127.0.0.1:8", resume=True))
 
 
-def versions(**there):
-    here = {
-        "python": "3.11.7.final.0",
-        "edgeprune": "0.2.0",
-        "torch": "2.9",
-        "numpy": "2.3",
-        "distributed": "1",
-    }
-    workers = {"tcp://w:1": {"packages": here}, "tcp://w:2": {"packages": here | there}}
-    scheduler = {"packages": {"python": "3.11.9.final.0", "distributed": "1", "torch": None}}
-    return {"client": {"packages": here}, "scheduler": scheduler, "workers": workers}
-
-
-@pytest.mark.parametrize(
-    ("there", "said"),
-    [
-        ({"torch": "2.8"}, r"tcp://w:2 has torch 2\.8, this machine 2\.9"),
-        ({"edgeprune": None}, r"tcp://w:2 has edgeprune not at all"),
-        ({"python": "3.12.1.final.0"}, r"python 3\.12, this machine 3\.11"),
-    ],
-)
-def test_another_version_is_named_with_its_worker(there, said):
-    refuse_other_versions(versions())
-    refuse_other_versions(versions(python="3.11.2.final.0"))
-    with pytest.raises(MachineError, match=said):
-        refuse_other_versions(versions(**there))
-
-
 def test_what_a_worker_lacks_is_told_with_its_address(two):
     problem = tiny_problem("resnet", fold=False)
-    absent = replace(portable(problem, SPEC, "noise"), images=None, source="/no/such/folder")
+    absent = replace(sent(problem), images=None, source="/no/such/folder")
+    answers = two.serve(scoring(problem), two.serve(absent))
     with pytest.raises(MachineError, match=r"worker tcp://\S+: no /no/such/folder there"):
-        list(two.serve(absent)([task(problem)]))
+        list(answers([task(problem)]))
 
 
 def test_a_worker_without_memory_is_told(two):
     problem = tiny_problem("resnet", fold=False)
     with pytest.raises(MachineError, match="ran out of memory; start fewer"):
-        list(Serving(two, "hungry", Hungry()).registered()([task(problem)]))
+        list(two.serve(Hungry())([task(problem)]))
 
 
 def test_a_score_that_kills_its_workers_is_given_up(two, monkeypatch):
     monkeypatch.setattr(two.client.cluster.scheduler, "allowed_failures", 0)
     problem = tiny_problem("resnet", fold=False)
     with pytest.raises(MachineError, match=r"workers died of the same score \(tcp://"):
-        list(Serving(two, "deadly", Deadly()).registered()([task(problem)]))
+        list(two.serve(Deadly())([task(problem)]))
 
 
 def test_a_scheduler_of_others_is_joined_and_keeps_its_workers(two):
     problem = tiny_problem("resnet", fold=False)
     told, asked = [], task(problem)
     with joined(0, two.client.scheduler.address, lambda *step: told.append(step[0])) as workers:
-        scores = list(workers.serve(portable(problem, SPEC, "noise"))([asked]))
+        scores = list(on(workers)(problem)([asked]))
     assert scores == [problem.evaluator.answer(asked)]
     assert told[0].startswith("Dask dashboard: http://")
     assert re.fullmatch(r"scores by worker: tcp://\S+ 1", told[-1])
@@ -179,7 +163,7 @@ def test_a_scheduler_of_others_is_joined_and_keeps_its_workers(two):
 
 
 def test_a_scheduler_without_workers_is_named(monkeypatch):
-    monkeypatch.setattr(dask_workers, "_PATIENCE", 0.2)
+    monkeypatch.setattr(dask_client, "PATIENCE", 0.2)
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
         pytest.raises(MachineError, match="has no workers; start some with 'dask worker tcp"),
@@ -188,14 +172,17 @@ def test_a_scheduler_without_workers_is_named(monkeypatch):
         pass
 
 
-class Deadly(WorkerPlugin):
+class Deadly:
     """In the place of an evaluator: its worker dies."""
+
+    def made(self, under):
+        return self
 
     def answer(self, task):
         os._exit(1)
 
 
-class Hungry(WorkerPlugin):
+class Hungry(Deadly):
     """In the place of an evaluator: there is no memory for it."""
 
     def answer(self, task):
@@ -205,6 +192,55 @@ class Hungry(WorkerPlugin):
 def task(problem):
     kept = tuple((group.name, (0,)) for group in problem.space.groups)
     return Task("F1", kept)
+
+
+def test_no_code_travels_but_names_of_the_packages_own(two, monkeypatch):
+    """Of all that client and workers pickle, those of the network of the user's included."""
+    sent_bytes = []
+    real = dask_pickle.dumps
+
+    def noted(*given, **options):
+        sent_bytes.append(real(*given, **options))
+        return sent_bytes[-1]
+
+    monkeypatch.setattr(dask_pickle, "dumps", noted)
+    problem = tiny_problem("resnet")
+    given = elsewhere(two, problem)
+    curvature = given.curvature(problem.trace, problem.wavelet)
+    answers = given.answers(replace(problem, statistics=lambda: curvature))
+    list(answers([task(problem)]))
+    kept = [answers.plugin._content, answers.under.plugin._content]
+    names = {name for content in (*sent_bytes, *kept) for name in imported(content)}
+    packages = {re.split("[. ]", name)[0] for name in names}
+    ours = {name for name in names if name.startswith("edgeprune.")}
+    assert "edgeprune.run.dask_kept answer" in ours
+    assert "edgeprune.run.portable Portable" in ours
+    assert packages <= {"edgeprune", "numpy", "distributed", "dask", "builtins", "collections"}
+
+
+def imported(content):
+    """Names that a pickle imports, those of pickles inside it too."""
+    found, strings, memo, last = [], [], [], None
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "STACK_GLOBAL":
+            found.append(" ".join(strings[-2:]))
+        elif opcode.name == "MEMOIZE":
+            memo.append(last)
+        elif isinstance(argument, bytes) and argument[:1] == b"\x80" and argument[-1:] == b".":
+            found += imported(argument)
+        last = memo[argument] if opcode.name in ("BINGET", "LONG_BINGET") else argument
+        if isinstance(last, str):
+            strings.append(last)
+    return found
+
+
+def test_what_workers_were_given_is_taken_back(two):
+    before = set(two.client.cluster.scheduler.worker_plugins)
+    problem = tiny_problem("resnet", fold=False)
+    with joined(0, two.client.scheduler.address, lambda *told: None) as workers:
+        list(on(workers)(problem)([task(problem)]))
+        assert len(set(two.client.cluster.scheduler.worker_plugins) - before) == 2
+    assert set(two.client.cluster.scheduler.worker_plugins) == before
 
 
 class Dying:
@@ -228,6 +264,6 @@ def test_a_worker_that_dies_while_it_is_given_the_problem_is_passed_over(monkeyp
     serving = Serving(Workers(Dying(2)), "name", None)
     assert serving.registered() is serving
     assert serving.workers.client.asked == 3
-    monkeypatch.setattr(dask_workers, "_PATIENCE", -1.0)
+    monkeypatch.setattr(dask_client, "PATIENCE", -1.0)
     with pytest.raises(MachineError, match=r"do not take the problem .*Stream is closed"):
         Serving(Workers(Dying(9)), "name", None).registered()

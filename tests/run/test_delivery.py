@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgeprune.prune.training.tasks import CLASSIFICATION, task_of
 from edgeprune.run import delivery
 from edgeprune.run.time_budget import TimeBudget
 
@@ -11,7 +12,8 @@ from edgeprune.run.time_budget import TimeBudget
 def context(*, seen=False, left_whole=()):
     return SimpleNamespace(
         origin=SimpleNamespace(seen_validation=seen, recognised=""),
-        images=SimpleNamespace(splits=None),
+        images=SimpleNamespace(splits=None, has_targets=True),
+        task=CLASSIFICATION,
         latency=SimpleNamespace(source="the sum of 3 blocks", error=0.0123),
         request=SimpleNamespace(strategy="joint"),
         time=TimeBudget(),
@@ -23,7 +25,7 @@ def report(*verdicts):
     return SimpleNamespace(verdicts=verdicts)
 
 
-KEPT = {"val_before_finetune": 0.90, "val_slim": 0.95}
+KEPT = {"val_dense": 0.96, "val_before_finetune": 0.90, "val_slim": 0.95}
 MISSED = SimpleNamespace(name="accuracy_drop", outcome="missed", value=2.5, limit=1.0)
 
 
@@ -32,9 +34,14 @@ MISSED = SimpleNamespace(name="accuracy_drop", outcome="missed", value=2.5, limi
     [
         (False, (), KEPT, []),
         (True, (), KEPT, ["may have seen the validation images"]),
-        (False, (MISSED,), KEPT, ["loses 2.50 points, 1 were allowed"]),
+        (False, (MISSED,), KEPT, ["loses 2.50 points, 1 was allowed"]),
         (False, (), {**KEPT, "val_slim": 0.896}, []),  # within what a seed moves
-        (False, (), {**KEPT, "val_slim": 0.89}, ["from 90.00% to 89.00%"]),
+        (
+            False,
+            (),
+            {**KEPT, "val_slim": 0.89},
+            ["validation images from 90.00 % to 89.00 %"],
+        ),
     ],
 )
 def test_what_must_be_known_is_noted(seen, verdicts, accuracy, words):
@@ -55,6 +62,9 @@ def test_the_steps_to_the_lowest_latency_are_one_note():
         {"latency": 0.8, "lost_points": 1.5, "kept": False},
         {"latency": 0.85, "kept": False, "reason": "..."},
     ]
-    (note,) = delivery._walked(steps)
+    (note,) = delivery._walked(steps, CLASSIFICATION.figure)
     assert note.endswith("0.9x 0.25, 0.8x 1.50 (too much), 0.85x not reached")
-    assert delivery._walked([]) == ()
+    assert note.startswith("points lost on validation images on the way: ")
+    (error,) = delivery._walked(steps, task_of("outputs").figure)
+    assert error.startswith("output error on validation images on the way: 0.9x 0.25")
+    assert delivery._walked([], CLASSIFICATION.figure) == ()

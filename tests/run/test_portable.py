@@ -10,7 +10,7 @@ from edgeprune.errors import MachineError
 from edgeprune.prune.models import placement
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.evaluation.scores import Task
-from edgeprune.run.portable import portable
+from edgeprune.run.portable import portable, scoring
 from tests.models import draw_plan
 from tests.problems import tiny_problem
 
@@ -23,10 +23,15 @@ def one_thread():
         yield
 
 
+def sent(problem):
+    return portable(problem.trace, problem.images, SPEC, "noise")
+
+
 @pytest.mark.parametrize("fold", [True, False])
 def test_a_travelled_problem_scores_as_before(fold):
     problem = tiny_problem("resnet", fold=fold)
-    travelled = pickle.loads(pickle.dumps(portable(problem, SPEC, "noise"))).evaluator()
+    bench, scorer = pickle.loads(pickle.dumps((sent(problem), scoring(problem))))
+    travelled = scorer.made(bench.made())
     for seed, kind in enumerate(("F1", "refit", "F2")):
         plan = draw_plan(problem.trace, seed)
         task = Task(kind, tuple(sorted(plan.kept.items())), 2 if kind == "F2" else 0)
@@ -34,9 +39,10 @@ def test_a_travelled_problem_scores_as_before(fold):
 
 
 def test_nothing_of_torch_travels():
-    sent = portable(tiny_problem("resnet"), SPEC, "noise")
-    assert b"torch" not in pickle.dumps(sent)
-    assert all(isinstance(array, np.ndarray) for array in sent.weights.values())
+    problem = tiny_problem("resnet")
+    travels = sent(problem)
+    assert b"torch" not in pickle.dumps((travels, scoring(problem)))
+    assert all(isinstance(array, np.ndarray) for array in travels.weights.values())
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,5 @@ def test_nothing_of_torch_travels():
     ],
 )
 def test_what_is_lacking_or_otherwise_is_named(changed, said):
-    sent = portable(tiny_problem("resnet", fold=False), SPEC, "noise")
     with pytest.raises(MachineError, match=said):
-        replace(sent, **changed).evaluator()
+        replace(sent(tiny_problem("resnet")), **changed).made()

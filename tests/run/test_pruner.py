@@ -22,7 +22,7 @@ from edgeprune.run.pruner import REFIT_STEPS, Pruner
 def test_a_refit_comes_before_a_short_training_or_where_it_was_asked_for(
     monkeypatch, asked, steps, method
 ):
-    def compensate(trace, plan, train, held_out, wanted, folding):
+    def compensate(trace, plan, train, held_out, wanted, *_, task):
         return Compensated(None, wanted, {}, {})
 
     monkeypatch.setattr(pruner, "compensate", compensate)
@@ -34,5 +34,6 @@ def test_a_refit_comes_before_a_short_training_or_where_it_was_asked_for(
         images=images,
         problem=problem,
         folder=None,
+        task=None,
     )
     assert Pruner(context, None)._compensated(None).method == method

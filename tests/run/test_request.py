@@ -35,10 +35,10 @@ def test_what_excludes_each_other_is_refused(changes, said):
 
 def test_accuracy_alone_leaves_the_latency_free():
     free = RelativeBudget(accuracy_drop=1.0)
-    assert asked(budget=free).only_accuracy
-    assert not asked(budget=free, latency_ms=3.0).only_accuracy
-    assert not asked(budget=free, family=(0.5,)).only_accuracy
-    assert not asked().only_accuracy
+    assert asked(budget=free).only_loss
+    assert not asked(budget=free, latency_ms=3.0).only_loss
+    assert not asked(budget=free, family=(0.5,)).only_loss
+    assert not asked().only_loss
 
 
 def test_milliseconds_are_judged_on_their_device_alone():

@@ -47,7 +47,7 @@ def test_the_problem_has_the_grid_and_the_costs_of_the_table():
 def test_the_basis_changes_with_the_images_and_with_any_weight():
     def digest(model, count=40):
         dense = SimpleNamespace(model=model)
-        parts = dict.fromkeys(("spec", "origin", "export", "trace", "wavelet"))
+        parts = dict.fromkeys(("spec", "origin", "export", "trace", "wavelet", "task"))
         return Basis(**parts, images=images(count), dense=dense).digest
 
     model = nn.Linear(2, 2)

@@ -28,9 +28,9 @@ Uris = Annotated[
     typer.Option(
         "--device",
         metavar="URI or TARGET=URI",
-        help="Where to measure: local://, ssh://user@host[:port] or exec:COMMAND (that starts "
-        "Python); the target's by default, else local://. TARGET=URI is for one of several "
-        "targets; may be given several times.",
+        help="Where to measure: local://, ssh://user@host[:port], exec:COMMAND (that starts "
+        "Python) or dask://HOST:PORT/TARGET; the target's by default, else local://. TARGET=URI "
+        "is for one of several targets; may be given several times.",
         autocompletion=completion.devices,
         rich_help_panel=options.DEVICE,
     ),
@@ -58,6 +58,7 @@ def search(
             rich_help_panel=options.WHAT,
         ),
     ] = False,
+    task: options.TaskWord = choices.Task.classification,
     data: options.Images = None,
     mean: options.Mean = None,
     std: options.Deviation = None,
@@ -70,6 +71,7 @@ def search(
     max_params_ratio: options.ParamsRatio = None,
     max_latency_ms: options.LatencyMs = None,
     max_accuracy_drop: options.AccuracyDrop = None,
+    max_output_error: options.OutputError = None,
     family: options.FamilyRatios = None,
     strategy: Annotated[
         str | None,
@@ -159,8 +161,8 @@ def search(
         int,
         typer.Option(
             metavar="N",
-            help="Compute the search's scores in N processes of one thread each; 0 for this one. "
-            "Needs the extra [dask], as --scheduler does.",
+            help="Compute scores, statistics and the fine-tuning in N processes of one thread "
+            "each; 0 for this one. Needs the extra [dask], as --scheduler does.",
             min=0,
             rich_help_panel=options.SEARCH,
         ),
@@ -203,6 +205,7 @@ def search(
         model=model,
         weights=weights,
         new_head=new_head,
+        task=task.value,
         data=data,
         mean=mean,
         std=std,
@@ -215,6 +218,7 @@ def search(
         max_params_ratio=max_params_ratio,
         max_latency_ms=max_latency_ms,
         max_accuracy_drop=max_accuracy_drop,
+        max_output_error=max_output_error,
         family=family or (),
         strategy=strategy,
         evaluations=evaluations,

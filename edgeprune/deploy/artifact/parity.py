@@ -1,4 +1,4 @@
-"""Parity of an ONNX file: its logits on real images against those of its network."""
+"""Parity of an ONNX file: its answers to real images against those of its network."""
 
 import base64
 import math
@@ -23,16 +23,17 @@ from edgeprune.target import Parity, Runtime, TargetProfile
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """How far found logits are from expected ones.
+    """How far found answers are from expected ones.
 
     Attributes:
         images: Number of images that were compared.
-        max_abs: Largest difference of a logit.
+        max_abs: Largest difference of a value.
         p99_abs: 99th percentile of the differences.
-        sqnr_db: Signal to error ratio of the logits, dB; infinite where all are equal.
-        top1_agreement: Share of images with the same first class, 0..1.
+        sqnr_db: Signal to error ratio of the values, dB; infinite where all are equal.
+        top1_agreement: Share of images with the same first class, 0..1; of no meaning where
+            the answers are no logits.
         worst_image: Index of the image with the largest difference.
-        passed: Whether every logit is within ``atol + rtol * |expected|``.
+        passed: Whether every value is within ``atol + rtol * |expected|``.
     """
 
     images: int
@@ -44,8 +45,18 @@ class ParityReport:
     passed: bool
 
 
-def compare(expected: Floats32, found: Floats32, *, atol: float, rtol: float) -> ParityReport:
-    """Compare logits (N, classes); a NaN or an infinity on either side never passes."""
+def compare(
+    expected: Floats32,
+    found: Floats32,
+    *,
+    atol: float,
+    rtol: float,
+    classes: int | None = None,
+) -> ParityReport:
+    """Compare answers (N, D); a NaN or an infinity on either side never passes.
+
+    The first ``classes`` of them are logits, all by default.
+    """
     finite = np.isfinite(expected) & np.isfinite(found)
     wanted = np.where(finite, expected, 0).astype(np.float64)
     # Differences (N, classes); infinite where either side is no number, so that it never passes.
@@ -55,7 +66,9 @@ def compare(expected: Floats32, found: Floats32, *, atol: float, rtol: float) ->
         max_abs=float(error.max()),
         p99_abs=float(np.percentile(error, 99, method="higher")),
         sqnr_db=_decibel(float(np.sum(wanted**2)), float(np.sum(error**2))),
-        top1_agreement=float(np.mean(expected.argmax(1) == found.argmax(1))),
+        top1_agreement=float(
+            np.mean(expected[:, :classes].argmax(1) == found[:, :classes].argmax(1))
+        ),
         worst_image=int(error.reshape(len(error), -1).max(axis=1).argmax()),
         passed=bool(np.all(error <= atol + rtol * np.abs(wanted))),
     )
@@ -80,8 +93,8 @@ def check(
     Args:
         model: The ONNX file or its content.
         images: Shape (N, C, H, W), normalised.
-        expected: Logits, shape (N, classes).
-        tolerance: How far a logit may be off.
+        expected: Values of all outputs, shape (N, D), see :func:`runner.rows`.
+        tolerance: How far a value may be off.
         runtime: How the file is opened; one CPU thread by default.
 
     Returns:
@@ -92,23 +105,22 @@ def check(
         MachineError: it cannot run here.
     """
     session = open_session(model, runtime or Runtime())
-    return _judged(session.answers, session.input_shape[0], images, expected, tolerance)
+    judged = partial(compare, expected, atol=tolerance.atol, rtol=tolerance.rtol)
+    return _judged(session.answers, session.input_shape[0], images, judged)
 
 
 def _judged(
     answers: Callable[[Sequence[Floats32]], Floats32],
     batch: int | str,
     images: Floats32,
-    expected: Floats32,
-    tolerance: Parity,
+    judged: Callable[[Floats32], ParityReport],
 ) -> ParityReport:
     # A batch folded into a constant shape answers by one and fails by three.
     sizes = (batch,) if isinstance(batch, int) else (1, 3)
     reports = []
     for size in sizes:
         parts = [images[start : start + size] for start in range(0, len(images), size)]
-        found = answers(parts)
-        reports.append(compare(expected, found, atol=tolerance.atol, rtol=tolerance.rtol))
+        reports.append(judged(answers(parts)))
     return min(reports, key=lambda report: (report.passed, -report.max_abs))
 
 
@@ -138,7 +150,14 @@ def replay(
     expected = np.asarray(samples.logits, np.float32)
     job = Job(models=(file.model,), runtime=target.runtime)
     answers = partial(answers_on, device, job, expected.shape[1])
-    report = _judged(answers, _batch(file), images, expected, target.parity)
+    judged = partial(
+        compare,
+        expected,
+        atol=target.parity.atol,
+        rtol=target.parity.rtol,
+        classes=len(provenance.classes) or None,
+    )
+    report = _judged(answers, _batch(file), images, judged)
     # Kernels of another instruction set round integers otherwise, so int8 is held to its noise.
     int8 = provenance.precision == "int8"
     passed = report.sqnr_db >= target.parity.sqnr_db if int8 else report.passed
@@ -155,17 +174,17 @@ def _batch(file: Facts) -> int | str:
     return file.proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or "N"
 
 
-def answers_on(device: Device, job: Job, classes: int, parts: Sequence[Floats32]) -> Floats32:
-    """Logits (N, classes) of a job's only model, run on a device batch by batch."""
+def answers_on(device: Device, job: Job, values: int, parts: Sequence[Floats32]) -> Floats32:
+    """Answers (N, values) of a job's only model, run on a device batch by batch."""
     asked = replace(job, batches=tuple((0, part) for part in parts))
     with closing(device.run(asked)) as lines:
         found = [line for line in lines if line["kind"] == "logits"]
     said = zip(found, parts, strict=True)  # a device answers as often as it was asked
-    return np.concatenate([_logits(line, (len(part), classes), device.uri) for line, part in said])
+    return np.concatenate([_logits(line, (len(part), values), device.uri) for line, part in said])
 
 
 def _logits(line: Line, shape: tuple[int, int], where: str) -> Floats32:
     content = base64.b64decode(line["data"])
     if tuple(line["shape"]) != shape or len(content) != 4 * math.prod(shape):  # bytes of a float32
-        raise MachineError(f"{where}: it does not answer {shape[0]} images with {shape[1]} logits")
+        raise MachineError(f"{where}: it does not answer {shape[0]} images with {shape[1]} values")
     return np.frombuffer(content, "<f4").reshape(shape)

@@ -1,4 +1,4 @@
-"""Real images and expected logits that travel inside an exported file, for its parity check."""
+"""Real images and expected answers that travel inside an exported file, for its parity check."""
 
 import base64
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ LARGEST_SIDE = 32  # four images are then 12 kB of the file
 
 
 class ParitySamples(BaseModel):
-    """A few images as bytes and the logits that the trained network gave for them.
+    """A few images as bytes and the answers that the trained network gave to them.
 
     Attributes:
         images: Base64 of the uint8 pixels, C order.
         shape: (N, C, H, W) of the pixels, H and W at most 32.
-        logits: Expected answers, N rows of one value a class.
+        logits: Expected answers, N rows of one value a class; of several outputs one after
+            another, and of maps evenly spread values, see :func:`runner.rows`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +44,7 @@ class ParitySamples(BaseModel):
 
 
 def pack(pixels: Pixels, logits: Floats) -> ParitySamples:
-    """A record of images (N, C, H, W) up to 32x32 and their logits (N, classes) as float32."""
+    """A record of images (N, C, H, W) up to 32x32 and the answers to them (N, D) as float32."""
     return ParitySamples(
         images=base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode(),
         shape=pixels.shape,

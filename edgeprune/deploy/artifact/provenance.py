@@ -28,6 +28,7 @@ _TEXTS = {
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PairedCounts(BaseModel):
@@ -72,6 +73,54 @@ class PairedCounts(BaseModel):
     def lost(self) -> float:
         """Top-1 lost by slimming, as a share of the images."""
         return (self.dense - self.slim) / self.images
+
+
+class OneError(BaseModel):
+    """The relative error of one output on the test images, see ``output_error.py``.
+
+    Attributes:
+        low: Lower bound of its 99 % interval.
+        error: The error.
+        high: Upper bound.
+        agreement: Share of the images whose largest value is the same one; None of maps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    low: NonNegativeFinite
+    error: NonNegativeFinite
+    high: NonNegativeFinite
+    agreement: Fraction | None = None
+
+
+class OutputErrors(BaseModel):
+    """How far the slim network's outputs are from the dense one's.
+
+    Attributes:
+        images: Number of test images.
+        errors: Of every output by its name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    images: PositiveInt
+    errors: Annotated[Mapping[str, OneError], Field(min_length=1)]
+
+
+class ScorePair(BaseModel):
+    """A user's own score of the dense and of the slim network on the test images.
+
+    Attributes:
+        name: What the score is called.
+        dense: The dense network's.
+        slim: The slim one's; the higher the better.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    dense: Annotated[float, Field(allow_inf_nan=False)]
+    slim: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Quantisation(BaseModel):
@@ -122,13 +171,15 @@ class Provenance(BaseModel):
         channel_order: What the channels of the input are.
         resize: How an image comes to the input's size, in words.
         licence: What the file may be used for.
-        classes: Names in the order of the logits.
+        classes: Names in the order of the logits; none of a network that does not classify.
         dense_widths: Channels that each layer made before slimming; absent in a dense file.
         macs: Multiply-accumulates of one image, as published (padded shortcuts).
         params: Weights, as published.
         accuracy_dense: Top-1 of the dense network on the test images, 0..1.
         accuracy_slim: Top-1 of the slim network on the same images, 0..1.
         answers: Both networks' answers on those images, counted in pairs.
+        outputs: Errors of the outputs, of a network that was searched by them.
+        score: The user's own score of both networks, of one that was searched by it.
         dense_sha256: Hash of the dense.onnx exported beside a slim file.
         checkpoint_sha256: Hash of the checkpoint that was exported.
         versions: Versions of torch, onnx and onnxruntime at export.
@@ -158,6 +209,8 @@ class Provenance(BaseModel):
     accuracy_dense: Fraction | None = None
     accuracy_slim: Fraction | None = None
     answers: PairedCounts | None = None
+    outputs: OutputErrors | None = None
+    score: ScorePair | None = None
     dense_sha256: Sha256 | None = None
     checkpoint_sha256: Sha256 | None = None
     versions: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The devices that run a job: a fresh process here, ``ssh://user@host``, ``exec:COMMAND``.
+"""The devices that run a job: a fresh process here, ``ssh://``, ``exec:COMMAND``, ``dask://``.
 
 All run the same file (``runner.py``) and give the same lines, so a verdict never depends on how
 the device was reached. Everything that times a model goes through here::
@@ -57,9 +57,11 @@ class Device(Protocol):
 
 
 def connect(uri: str = "local://") -> Device:
-    """The device at ``local://``, ``ssh://user@host[:port]``, ``exec:...`` or ``emulate://...``.
+    """The device at one of the addresses below; nothing is started yet.
 
-    Nothing is started yet.
+    Args:
+        uri: ``local://``, ``ssh://user@host[:port]``, ``exec:COMMAND``, ``emulate://CORE``, or
+            ``dask://HOST:PORT/TARGET``, a Dask worker that carries the resource of a target.
 
     Raises:
         InputError: not a device address.
@@ -78,10 +80,20 @@ def connect(uri: str = "local://") -> Device:
         from edgeprune.deploy.devices.emulated import emulated
 
         return emulated(uri)
+    if uri.startswith(("dask://", "dask+tls://")):
+        return _dask_device(uri)
     raise InputError(
-        f"device {uri!r} is neither local:// nor ssh://user@host[:port], exec:COMMAND or "
-        "emulate://CORE"
+        f"device {uri!r} is neither local:// nor ssh://user@host[:port], exec:COMMAND, "
+        "dask://HOST:PORT/TARGET or emulate://CORE"
     )
+
+
+def _dask_device(uri: str) -> Device:
+    try:
+        from edgeprune.deploy.devices.dask_device import DaskDevice
+    except ImportError:
+        raise MachineError("dask:// needs distributed: pip install 'edgeprune[dask]'") from None
+    return DaskDevice(uri)
 
 
 class Local:
@@ -89,9 +101,12 @@ class Local:
 
     uri = "local://"
 
-    def __init__(self, python: str = sys.executable) -> None:
-        """Use the interpreter at ``python``, which must have numpy and onnxruntime."""
-        self.python = python
+    def __init__(self, python: str = sys.executable, where: str = HERE) -> None:
+        """Use the interpreter at ``python``, which must have numpy and onnxruntime.
+
+        ``where`` is this machine in messages, which another one may have asked.
+        """
+        self.python, self.where = python, where
 
     def run(self, job: Job) -> Generator[Line]:
         """See ``Device.run``."""
@@ -101,11 +116,11 @@ class Local:
                 models = enumerate(job.files)
                 paths = [str(_as_file(model, Path(made, f"{n}.onnx"))) for n, model in models]
             except OSError as error:
-                raise MachineError(f"{HERE} cannot start measuring: {error}") from None
+                raise MachineError(f"{self.where} cannot start measuring: {error}") from None
             command = [self.python, "-P", str(RUNNER)]  # our modules must not hide the library's
-            talk = stack.enter_context(Conversation(command, HERE, job.timeout))
+            talk = stack.enter_context(Conversation(command, self.where, job.timeout))
             talk.send(job.to_json(paths).encode() + b"\n")
-            yield from parsed(talk.lines(), HERE, talk.last_words, job)
+            yield from parsed(talk.lines(), self.where, talk.last_words, job)
 
 
 def _as_file(model: File, path: Path) -> Path:

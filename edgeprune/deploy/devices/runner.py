@@ -56,6 +56,7 @@ LACKING = ("bad_alloc", "Failed to allocate memory", "Unable to allocate", "out 
 FLAGS = "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 asimd asimdhp asimddp i8mm sve"
 
 FOLDERS: list[Path] = []  # temporary ones, made so far
+MOST_OF_A_MAP = 1024  # values of an output with height and width that are answered, evenly spread
 MAKING = threading.Lock()  # held while one is made, and for good once the job is given up
 
 
@@ -267,18 +268,18 @@ class Sessions:
         return {name: list(first[name]) for name in same}
 
     def logits(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The first output for a batch of images, as float32 in base64."""
+        """What is answered to a batch of images, see :func:`rows`, as float32 in base64."""
         import numpy as np
 
         session, pixels = self.open(batch["model"]), base64.b64decode(batch["data"])
         node = session.get_inputs()[0]
         images = np.frombuffer(pixels, "<f4").reshape(batch["shape"])
         try:
-            output = session.run(None, {node.name: np.ascontiguousarray(images, _kind(node))})[0]
+            found = session.run(None, {node.name: np.ascontiguousarray(images, _kind(node))})
         except Exception as error:
             raise self._refusal(batch["model"], error) from error
-        found = np.ascontiguousarray(output, "<f4")
-        return {"shape": found.shape, "data": base64.b64encode(found.tobytes()).decode()}
+        values = np.ascontiguousarray(rows(found, MOST_OF_A_MAP), "<f4")
+        return {"shape": values.shape, "data": base64.b64encode(values.tobytes()).decode()}
 
     def optimised_graph(self, model: int) -> bytes:
         """The graph as this machine runs it, weights left out, as an ONNX file."""
@@ -479,6 +480,23 @@ def _kind(node: Any) -> str:
     """The type of an input's elements, as numpy calls it."""
     name: str = node.type[7:-1]
     return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def rows(outputs: Any, most_of_a_map: int | None = None) -> Any:
+    """The values of all outputs of each image, those of one output after another, (N, D).
+
+    Of outputs with more than two axes at most ``most_of_a_map`` values an image, evenly spread.
+    """
+    import numpy as np
+
+    found = []
+    for output in map(np.asarray, outputs):
+        flat = output.reshape(len(output), -1)
+        size = flat.shape[1]
+        if most_of_a_map and output.ndim > 2 and size > most_of_a_map:
+            flat = flat[:, np.arange(most_of_a_map) * size // most_of_a_map]
+        found.append(flat)
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
 def _is_finite(output: Any) -> bool:

@@ -44,12 +44,17 @@ class Session:
     session: Any
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The first output for a batch (N, C, H, W), which is cast to the element type.
+        """The values of all outputs for a batch (N, C, H, W), see :func:`runner.rows`, (N, D).
 
         Raises:
             InputError: the shape does not fit.
             MachineError: the runtime failed, for instance out of memory.
         """
+        found: NDArray[Any] = runner.rows(self.outputs(batch))
+        return found
+
+    def outputs(self, batch: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """The outputs for a batch, which is cast to the element type; as :meth:`run`."""
         fits = len(batch.shape) == len(self.input_shape) and all(
             isinstance(axis, str) or axis == size
             for axis, size in zip(self.input_shape, batch.shape, strict=True)
@@ -60,13 +65,13 @@ class Session:
             )
         feed = {self.input_name: np.ascontiguousarray(batch, self.element)}
         try:
-            return np.asarray(self.session.run(None, feed)[0])
+            return tuple(map(np.asarray, self.session.run(None, feed)))
         except Exception as error:  # onnxruntime's errors share no class of their own
             said = one_line(error)[:300]
             raise MachineError(f"{self.name} does not run: {said}") from error
 
     def answers(self, batches: Iterable[NDArray[Any]]) -> NDArray[Any]:
-        """The first outputs for batches, one after another, joined; see :meth:`run`."""
+        """The values for batches, one after another, joined; see :meth:`run`."""
         return np.concatenate([self.run(batch) for batch in batches])
 
 

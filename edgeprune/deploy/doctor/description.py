@@ -124,6 +124,12 @@ class Description:
             return {"provenance": said, "seal": self.seal or "none"}
         accuracies = {"dense": known.accuracy_dense, "slim": known.accuracy_slim}
         shown = [f"{name} {value:.2%}" for name, value in accuracies.items() if value is not None]
+        if known.outputs:
+            worst = max(one.error for one in known.outputs.errors.values())
+            shown = [f"not measured; output error {worst:.2%}"]
+        if known.score:
+            pair = known.score
+            shown = [f"not measured; {pair.name} dense {pair.dense:.4g}, slim {pair.slim:.4g}"]
         plan = known.plan["kept"] if known.plan and "kept" in known.plan else {}
         return {
             "seal": self.seal or "none",
@@ -133,7 +139,9 @@ class Description:
             "recorded": f"{known.precision}, {known.macs:,} MACs, {known.params:,} params",
             "accuracy": ", ".join(shown) or "not recorded",
             "parity": f"{_images(known)} images travel inside" if known.parity else "no images",
-            "classes": f"{len(known.classes)}: {', '.join(known.classes[:8])}",
+            "classes": (
+                f"{len(known.classes)}: {', '.join(known.classes[:8])}" if known.classes else ""
+            ),
             "input pixels": f"mean {_numbers(known.mean)}, std {_numbers(known.std)}",
             "checkpoint": known.checkpoint_sha256 or "not recorded",
             "dense file": known.dense_sha256 or "not recorded",

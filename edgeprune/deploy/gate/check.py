@@ -14,7 +14,7 @@ from edgeprune.deploy.artifact.facts import Facts, read
 from edgeprune.deploy.artifact.inputs import Shape
 from edgeprune.deploy.devices.device import Device, Local
 from edgeprune.deploy.devices.fingerprint import identify
-from edgeprune.deploy.gate import absolute, integers, relative, untimed
+from edgeprune.deploy.gate import absolute, integers, relative, task_figures, untimed
 from edgeprune.deploy.gate.absolute import Here
 from edgeprune.deploy.gate.accuracy import accuracy
 from edgeprune.deploy.gate.inspection import Inspected, inspect
@@ -147,7 +147,7 @@ def check(path: Path, profile: TargetProfile, options: Options | None = None) ->
         notes=(
             *untimed.notes(machine),
             *_device_notes(profile, seen, reference, bool(untimable)),
-            *_notes(profile, health),
+            *_notes(profile, health, candidate),
         ),
         machine=machine | {"fingerprint": name, "device": options.device.uri},
         health=health,
@@ -226,10 +226,9 @@ def _as_sealed(candidate: Facts, profile: TargetProfile, options: Options) -> li
         report = parity.replay(candidate, sealed, profile, options.device)
     except PromiseError as error:
         return [*found, of_value("parity", 0, 1, "", str(error))]
-    said = (
-        f"{report.images} real images answered within {report.max_abs:.1e} of torch, "
-        f"{report.top1_agreement:.0%} of the classes agree"
-    )
+    said = f"{report.images} real images answered within {report.max_abs:.1e} of torch"
+    if sealed.classes:
+        said += f", {report.top1_agreement:.0%} of the classes agree"
     return [*found, of_value("parity", 0, 0, "", said)]
 
 
@@ -252,15 +251,22 @@ def _relative(
     in_int8: bool,
 ) -> list[Verdict]:
     budget, found = profile.budget.relative, []
-    if budget.accuracy_drop is not None:
+    if budget.accuracy_drop is not None and not task_figures.judged_by(candidate.recorded):
         found.append(accuracy(candidate, budget.accuracy_drop))
+    if budget.output_error is not None:
+        found.append(task_figures.output_error(candidate, budget.output_error))
+    if budget.score_drop is not None:
+        found.append(task_figures.score_drop(candidate, budget.score_drop))
     if reference and not in_int8:  # integers have no blocked layout to leave
         found.append(relative.kernels(seen))
     return found
 
 
-def _notes(profile: TargetProfile, health: Health | None) -> list[str]:
+def _notes(profile: TargetProfile, health: Health | None, candidate: Facts) -> list[str]:
     notes = []
+    otherwise = task_figures.judged_by(candidate.recorded)
+    if otherwise and profile.budget.relative.accuracy_drop is not None:
+        notes.append(otherwise)
     if profile.proxy_for:
         notes.append(f"{profile.name} stands in for {profile.proxy_for}")
     if health:

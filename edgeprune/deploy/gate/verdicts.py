@@ -40,7 +40,8 @@ class Verdict:
         unit: ``x``, `` ms``, `` bytes``, `` points`` or empty for counts.
         interval: Range of the value, where it is measured.
         evidence: Where the value comes from: one line, as names from the judged file may be in it.
-        rule: How the outcome was drawn: value, ratio, percentile, paired, spread or estimate.
+        rule: How the outcome was drawn: value, interval, ratio, percentile, paired, spread or
+            estimate.
         raw: What it was drawn from, as plain JSON.
     """
 

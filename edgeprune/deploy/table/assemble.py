@@ -6,14 +6,14 @@ depend on them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgeprune.deploy.devices.job import IR_VERSION, OPSET
-from edgeprune.deploy.table.graph import Constant, Op, Width, shapes_of, sizes_of
+from edgeprune.deploy.table.graph import Constant, Op, Shape, Width, shapes_of, sizes_of
 from edgeprune.deploy.table.network import Block
 
 _CONTEXT_CHANNELS = 8
@@ -24,9 +24,9 @@ def assemble(block: Block) -> bytes:
     """Build the ONNX file of a block (or of a whole network) at fixed widths, to be timed.
 
     Returns:
-        A serialised fp32 model, IR 10, opset 20, with one input ``x`` and one output ``y``. The
-        same block gives the same bytes. It needs constant folding, so an optimisation level of at
-        least "basic".
+        A serialised fp32 model, IR 10, opset 20, with one input ``x`` and the output ``y``;
+        further answers follow it. The same block gives the same bytes. It needs constant folding,
+        so an optimisation level of at least "basic".
     """
     model = _Model({block.input: "x", block.output: "y"}, None).of(block)
     serialised: bytes = model.SerializeToString(deterministic=True)
@@ -63,17 +63,32 @@ class _Model:
         if source == result or not block.ops:
             source, result = "x", "y"
             self._nodes.append(helper.make_node("Identity", [source], [result]))
-        ends = [(source, shapes[block.input]), (result, shapes[block.output])]
-        inside, outside = (
+        ends = [(source, shapes[block.input]), *self._ends(block, result, shapes)]
+        inside, *outside = (
             helper.make_tensor_value_info(name, TensorProto.FLOAT, list(sizes_of(shape)))
             for name, shape in ends
         )
         graph = helper.make_graph(
-            self._nodes, "unit", [inside], [outside], list(self._tensors.values())
+            self._nodes, "unit", [inside], outside, list(self._tensors.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
         made: ModelProto = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
         return made
+
+    def _ends(
+        self, block: Block, result: str, shapes: Mapping[str, Shape]
+    ) -> Iterator[tuple[str, Shape]]:
+        """Names and shapes of what the model returns."""
+        if self._weights is None or not block.answers:  # of what goes on, one is enough
+            yield result, shapes[block.output]
+        taken = {result} if self._weights is None else set[str]()
+        for answer in block.answers:
+            name = self._name(answer)
+            if name in taken:  # without a branch two outputs may be one tensor
+                name = f"{name}.{len(taken)}"
+                self._nodes.append(helper.make_node("Identity", [self._name(answer)], [name]))
+            taken.add(name)
+            yield name, shapes[answer]
 
     def _name(self, name: str) -> str:
         if self._weights is not None or not name:
@@ -195,4 +210,5 @@ def in_context(block: Block) -> Block:
         input=name,
         shape=(batch, narrow, *side),
         output=block.output,
+        answers=block.answers,
     )

@@ -162,8 +162,13 @@ def shapes_of(source: str, shape: Shape, ops: Iterable[Op]) -> dict[str, Shape]:
 
 
 def ops_at(
-    ops: Sequence[Op], source: str, output: str, widths: Widths, *, rectified: bool = False
-) -> tuple[tuple[Op, ...], str]:
+    ops: Sequence[Op],
+    source: str,
+    outputs: Sequence[str],
+    widths: Widths,
+    *,
+    rectified: bool = False,
+) -> tuple[tuple[Op, ...], tuple[str, ...]]:
     """Operators at fixed widths, (G,) or by group, without those that have nothing to do.
 
     A tensor of width 0 is gone, and so is every operator that needs it; of a sum or a
@@ -172,12 +177,12 @@ def ops_at(
     Args:
         ops: Operators in order.
         source: The tensor that comes in.
-        output: The tensor that is wanted.
+        outputs: The tensors that are wanted.
         widths: The widths.
         rectified: Whether ``source`` comes out of a ReLU.
 
     Returns:
-        What is left, perhaps nothing, and the tensor that stands for ``output``.
+        What is left, perhaps nothing, and the tensors that stand for ``outputs``.
     """
     names = {source: source, "": ""}  # what is left of a tensor, by its name in ``ops``
     positive = {source} if rectified else set[str]()
@@ -203,12 +208,13 @@ def ops_at(
             left.append(fixed)
         else:
             names[op.output] = str(first)
-    return needed(left, names[output]), names[output]
+    found = tuple(names[output] for output in outputs)
+    return needed(left, found), found
 
 
-def needed(ops: Sequence[Op], output: str) -> tuple[Op, ...]:
-    """The operators that ``output`` depends on, in order."""
-    wanted = {output}
+def needed(ops: Sequence[Op], outputs: Iterable[str]) -> tuple[Op, ...]:
+    """The operators that ``outputs`` depend on, in order."""
+    wanted = set(outputs)
     kept: list[Op] = []
     for op in reversed(ops):
         if not wanted.isdisjoint(op.outputs):
@@ -217,8 +223,14 @@ def needed(ops: Sequence[Op], output: str) -> tuple[Op, ...]:
     return tuple(reversed(kept))
 
 
-def describe(source: str, shape: Shape, ops: Iterable[Op], text: Callable[[Width], str]) -> str:
-    """Operators in words that do not depend on the names of tensors."""
+def describe(
+    source: str,
+    shape: Shape,
+    ops: Iterable[Op],
+    text: Callable[[Width], str],
+    answers: Sequence[str] = (),
+) -> str:
+    """Operators in words that do not depend on the names of tensors, and which are answers."""
 
     def sizes(shape: Shape) -> str:
         return "x".join(map(text, shape))
@@ -242,6 +254,8 @@ def describe(source: str, shape: Shape, ops: Iterable[Op], text: Callable[[Width
         made = ",".join(map(sizes, op.shapes))
         lines.append(f"{op.kind}[{' '.join(attributes)}]({','.join(inputs)})>{made}")
         places.update((name, str(len(places))) for name in op.outputs)
+    if answers:
+        lines.append(f"answers {','.join(places[name] for name in answers)}")
     return " ".join(lines)
 
 

@@ -30,6 +30,8 @@ class Block:
         input: Name of the tensor that comes in.
         shape: Shape of the input.
         output: Name of the tensor that goes out.
+        answers: Names of further tensors of it that the network returns, or of all that it
+            returns, in order, where the block is a whole network.
         rectified: Whether the input comes out of a ReLU.
     """
 
@@ -38,6 +40,7 @@ class Block:
     input: str
     shape: Shape
     output: str
+    answers: tuple[str, ...] = ()
     rectified: bool = False
 
     @property
@@ -71,19 +74,23 @@ class Block:
                 terms.insert(0, str(width.fixed))
             return "+".join(terms)
 
-        described = describe(self.input, self.shape, self.ops, text)
+        described = describe(self.input, self.shape, self.ops, text, self.answers)
         return f"rectified {described}" if self.rectified else described
 
     @property
     def key(self) -> str:
         """Identity of a block made by :meth:`at`: equal keys are equal work."""
-        plain = describe(self.input, self.shape, self.ops, lambda width: str(width.fixed))
+        plain = describe(
+            self.input, self.shape, self.ops, lambda width: str(width.fixed), self.answers
+        )
         return digest(plain)
 
     def at(self, widths: Widths) -> "Block":
         """The block at fixed widths, see :func:`ops_at`; it may end up without operators."""
-        ops, output = ops_at(self.ops, self.input, self.output, widths, rectified=self.rectified)
-        return replace(self, ops=ops, output=output, shape=settled(self.shape, widths))
+        wanted = (self.output, *self.answers)
+        ops, found = ops_at(self.ops, self.input, wanted, widths, rectified=self.rectified)
+        shape = settled(self.shape, widths)
+        return replace(self, ops=ops, output=found[0], answers=found[1:], shape=shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +104,7 @@ class Network:
         branches: Groups that are 0 together: a residual branch that can be dropped.
         input_shape: (N, C, H, W) of what the network reads.
         owned: Channels of a layer that one channel of a group owns (G,), 1 unless said.
+        outputs: Names of the tensors that it returns, in order.
         graph: Digest of its graph where it has no blocks.
     """
 
@@ -105,6 +113,7 @@ class Network:
     branches: tuple[tuple[int, ...], ...]
     input_shape: tuple[int, ...]
     owned: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = ()
     graph: str = ""
 
     def share(self, group: int) -> int:
@@ -120,7 +129,9 @@ class Network:
     def whole(self) -> Block:
         """The whole network as one block."""
         ops = tuple(op for block in self.blocks for op in block.ops)
-        return replace(self.blocks[0], name="network", ops=ops, output=self.blocks[-1].output)
+        answers = self.outputs if len(self.outputs) > 1 else ()
+        last = self.blocks[-1].output
+        return replace(self.blocks[0], name="network", ops=ops, output=last, answers=answers)
 
     def at(self, widths: Widths) -> Block:
         """The whole network as one block at fixed widths (G,)."""

@@ -5,6 +5,7 @@ dropped is a family of its own, since it is another piece of work.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,14 +70,19 @@ class Family:
 
     def _candidates(self) -> Ints:
         sizes = [len(widths) for widths in self.levels]
-        total = int(np.prod(sizes, dtype=np.int64))
-        places = np.arange(total)
-        if total > MOST_CANDIDATES:
-            places = np.random.default_rng(0).choice(total, MOST_CANDIDATES, replace=False)
-            places = np.unique(np.append(places, (0, total - 1)))  # the smallest and the dense
+        total, rng = math.prod(sizes), np.random.default_rng(0)
         if not sizes:
             return np.empty((1, 0), np.int64)
-        indices = np.unravel_index(places, sizes)  # D arrays of (N,)
+        if total > np.iinfo(np.int64).max:  # a block of dozens of groups: no two draws are alike
+            drawn = rng.integers(0, sizes, (MOST_CANDIDATES, len(sizes)))
+            ends = np.zeros(len(sizes), np.int64), np.array(sizes) - 1
+            indices = tuple(np.vstack([ends[0], drawn, ends[1]]).T)  # D arrays of (N,)
+        else:
+            places = np.arange(total) if total <= MOST_CANDIDATES else None
+            if places is None:
+                places = rng.choice(total, MOST_CANDIDATES, replace=False)
+                places = np.unique(np.append(places, (0, total - 1)))  # the smallest, the dense
+            indices = np.unravel_index(places, sizes)
         columns = [np.array(w)[i] for w, i in zip(self.levels, indices, strict=True)]
         return np.array(columns, np.int64).T
 
@@ -112,7 +118,8 @@ class Family:
             return ()
         if self.leads:
             return (block,)
-        return in_context(block), in_context(replace(block, ops=(), output=block.input))
+        nothing = replace(block, ops=(), output=block.input, answers=())
+        return in_context(block), in_context(nothing)
 
 
 def variants(network: Network, grid: Sequence[int]) -> tuple[tuple[Family, ...], ...]:

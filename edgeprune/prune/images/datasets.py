@@ -1,6 +1,6 @@
 """Data sets by name (digits, CIFAR) or folder, split into train, validation and test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class DataSet:
 
     Attributes:
         name: ``digits``, ``cifar10``, ``cifar100`` or the folder's name.
-        classes: Class names; their order is that of the labels.
+        classes: Class names; their order is that of the labels. None where no labels are known.
         train: What training and calibration may see.
         val: Held out from train; what the search may see.
         test: What only the final figures may see.
@@ -50,6 +50,12 @@ class DataSet:
     normalisation: Normalisation
     fingerprint: str
     splits: Splits | None = None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether its batches bring labels or other targets that mean anything."""
+        held = isinstance(self.test, HeldImages) and self.test.targets is not None
+        return held or bool(self.classes)
 
 
 def resize_rule(source: str, size: Size) -> str:
@@ -73,6 +79,7 @@ def load(
     *,
     size: Size | int = 32,
     normalisation: Normalisation = IMAGENET,
+    labelled: bool = True,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> DataSet:
@@ -85,6 +92,7 @@ def load(
             streamed above 96.
         normalisation: Mean and standard deviation of the network's input; it has as many channels
             as they are for: grey, RGB, or RGB and opacity.
+        labelled: Whether classes are wanted. Else a folder may hold pictures in any folders.
         cache: Folder for downloads and decoded images; the user's cache without one.
         progress: Called with the number of images decoded so far.
 
@@ -103,15 +111,19 @@ def load(
             f"image files are read with {', '.join(map(str, MODES))} channels; the network takes "
             f"{normalisation.channels}: pass tensors to edgeprune.search in Python"
         )
-    if source == "digits":
-        return _digits(size, normalisation)
     if source in NAMES:
-        return _cifar(source, size, normalisation, cache)
+        named = (
+            _digits(size, normalisation)
+            if source == "digits"
+            else _cifar(source, size, normalisation, cache)
+        )
+        return named if labelled else replace(named, classes=())
     root = Path(source)
     if root.is_dir():
-        splits = folders.list_splits(root)
+        splits = folders.list_splits(root) if labelled else folders.list_pictures(root)
     elif root.is_file() and root.suffix.lower() in image_list.SUFFIXES:
         splits = image_list.list_splits(root)
+        splits = splits if labelled else splits.without_classes()
     else:
         hint = did_you_mean(source, NAMES, otherwise=f"; known names: {', '.join(NAMES)}")
         raise InputError(f"no folder, no list of images and no data set {source!r}{hint}")

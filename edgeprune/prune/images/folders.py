@@ -1,4 +1,4 @@
-"""Image folders: files and classes of ``train/CLASS/*``, or of class folders alone."""
+"""Image folders: files and classes of ``train/CLASS/*`` or of class folders; plain pictures."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeprune.errors import InputError
-from edgeprune.prune.images.splits import VALIDATION, Listing, Splits, drawn, settled
+from edgeprune.prune.images.splits import VALIDATION, Listing, Splits, drawn, pictures, settled
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _LAYOUT = (
@@ -41,6 +41,47 @@ def list_splits(root: Path) -> Splits:
     if len(given) == 1:
         raise InputError(f"{root} has no test/ and no val/ folder; {_LAYOUT}")
     return settled(root, classes, given)
+
+
+def list_pictures(root: Path) -> Splits:
+    """List all pictures below a folder, whatever folders they lie in; no class is known.
+
+    Args:
+        root: A folder with ``train/`` and ``test/``, ``val/`` or both; or any other, which is
+            split by seed.
+
+    Raises:
+        InputError: there are none, or too few to split.
+    """
+    if not (root / "train").is_dir():
+        return pictures(root, {"": _below(root)})
+    given = {"train": _below(root / "train")}
+    for part, names in (("val", VALIDATION), ("test", ("test",))):
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder:
+            given[part] = _below(folder)
+    if len(given) == 1:
+        raise InputError(f"{root} has train/ and no test/ or val/ folder; add one, or name train/")
+    return pictures(root, given)
+
+
+def _below(folder: Path) -> tuple[Path, ...]:
+    """Pictures below a folder, by path; hidden files and folders are left out."""
+    found: list[Path] = []
+    for where, inside, files in os.walk(folder, onerror=_refuse_listing):
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        found += [
+            Path(where, name)
+            for name in sorted(files)
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    if not found:
+        raise InputError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return tuple(found)
+
+
+def _refuse_listing(error: OSError) -> None:
+    raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
 def _listed(folder: Path) -> tuple[tuple[str, ...], Listing]:

@@ -132,11 +132,13 @@ class HeldImages:
         normalisation: Applied to every batch.
         flip: Whether a mirrored image still shows its class (no for digits).
         share: Number of the process that is served, from 0, and number of processes.
+        targets: What batches bring in place of the labels, shape (N, ...), on the CPU.
     """
 
     pixels: Tensor
     labels: Tensor
     _: KW_ONLY
+    targets: Tensor | None = None
     normalisation: Normalisation = IMAGENET
     flip: bool = True
     share: Share = (0, 1)
@@ -151,7 +153,8 @@ class HeldImages:
     def subset(self, indices: Tensor) -> "HeldImages":
         """The images at ``indices`` (K,), in that order."""
         pixels = self.pixels[indices.to(self.pixels.device)]
-        return replace(self, pixels=pixels, labels=self.labels[indices])
+        targets = None if self.targets is None else self.targets[indices]
+        return replace(self, pixels=pixels, labels=self.labels[indices], targets=targets)
 
     def shared(self, rank: int, count: int) -> "HeldImages":
         """The same images for one of several processes; see :class:`Images`."""
@@ -167,7 +170,8 @@ class HeldImages:
             pixels = self.pixels[chosen.to(device)]
             if augment:
                 pixels = augmented(pixels, needed(generator), flip=self.flip)
-            labels = self.labels[chosen[rank::count]].to(device)
+            known = self.labels if self.targets is None else self.targets
+            labels = known[chosen[rank::count]].to(device)
             yield self.normalisation(pixels[rank::count]), labels
 
 

@@ -77,7 +77,8 @@ def as_text(found: Splits) -> str:
     writer.writerow(COLUMNS)
     for part, listing in found.parts.items():
         for path, label in zip(listing.paths, listing.labels, strict=True):
-            writer.writerow([path.absolute(), found.classes[label], part])
+            of_class = found.classes[label] if found.classes else ""
+            writer.writerow([path.absolute(), of_class, part])
     return text.getvalue()
 
 

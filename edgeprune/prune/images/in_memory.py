@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -25,7 +26,11 @@ _SLACK = 0.5 / 255  # half a level: what rounding adds to a value in [0, 1]
 
 
 def hold(
-    splits: Sequence[Source], normalisation: Normalisation | None = None, *, flip: bool = True
+    splits: Sequence[Source],
+    normalisation: Normalisation | None = None,
+    *,
+    flip: bool = True,
+    labelled: bool = True,
 ) -> DataSet:
     """Read every image once, and hold them as images of a folder are held.
 
@@ -41,6 +46,8 @@ def hold(
         normalisation: What the network was trained with. By default ImageNet's for uint8; floats
             in [0, 1] reach the network as they are.
         flip: Whether a mirrored image still shows its class.
+        labelled: Whether labels are wanted. Else the splits may give images alone, or (image,
+            target), a target being anything that stacks to a tensor.
 
     Returns:
         The images; the classes have the names of ``dataset.classes``, or numbers.
@@ -56,7 +63,8 @@ def hold(
         )
     names = SPLITS[parts]
     read = {
-        name: _read(split, name, normalisation) for name, split in zip(names, splits, strict=True)
+        name: _read(split, name, normalisation, labelled=labelled)
+        for name, split in zip(names, splits, strict=True)
     }
     shapes = {(*held.pixels.shape[1:], kind) for held, kind in read.values()}
     if len(shapes) > 1:
@@ -64,7 +72,7 @@ def hold(
     *shape, kind = next(iter(shapes))
     network_takes = normalisation or _usual(kind, shape[0])
     held = {
-        name: HeldImages(images.pixels, images.labels, normalisation=network_takes, flip=flip)
+        name: replace(images, normalisation=network_takes, flip=flip)
         for name, (images, _) in read.items()
     }
     fingerprint = _fingerprint(held, flip=flip)
@@ -73,7 +81,7 @@ def hold(
     first = _innermost(splits[0])
     return DataSet(
         name=f"{IN_MEMORY}{type(first).__name__}{'' if flip else UNMIRRORED}",
-        classes=_classes(first, held),
+        classes=_classes(first, held) if labelled else (),
         train=held["train"],
         val=held["val"],
         test=held["test"],
@@ -83,11 +91,13 @@ def hold(
     )
 
 
-def _read(split: object, name: str, normalisation: Normalisation | None) -> tuple[HeldImages, str]:
+def _read(
+    split: object, name: str, normalisation: Normalisation | None, *, labelled: bool
+) -> tuple[HeldImages, str]:
     """The images of one split, and their kind: ``uint8`` or ``float``."""
     dataset, indices, workers = _listed(split, name)
     try:
-        shape = _looked_at(dataset, indices, name)
+        shape = _looked_at(dataset, indices, name, labelled=labelled)
         if normalisation and normalisation.channels != shape[0]:
             raise InputError(
                 f"{name} gives images of {shape[0]} channels, mean= and std= are for "
@@ -105,18 +115,24 @@ def _read(split: object, name: str, normalisation: Normalisation | None) -> tupl
             # Its own generator, or the loader would draw a seed from torch's global one.
             generator=torch.Generator().manual_seed(0),
         )
-        pixels, labels, normalised = [], [], False
-        for number, (images, classes) in enumerate(loader):
+        pixels, targets, normalised = list[Tensor](), list[Any](), False
+        for number, batch in enumerate(loader):
+            images, target = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[-1])
+            target = None if target is images else target  # a tuple of an image alone
             if number == 0:
                 normalised = images.is_floating_point() and not _in_range(images)
             pixels.append(_levels(images, name, normalisation, normalised=normalised))
-            labels.append(classes.to(torch.int64))
+            targets.append(target)
     except InputError:
         raise
     except Exception as error:  # the caller's own code
         raise InputError(f"{name} cannot be read: {error_line(error)}") from error
     kind = "float" if images.is_floating_point() else "uint8"
-    return HeldImages(torch.cat(pixels), torch.cat(labels)), kind
+    known = torch.cat(targets) if all(isinstance(t, Tensor) for t in targets) else None
+    joined = torch.cat(pixels)
+    if known is not None and labelled:
+        return HeldImages(joined, known.to(torch.int64)), kind
+    return HeldImages(joined, torch.zeros(len(joined), dtype=torch.int64), targets=known), kind
 
 
 def _listed(split: Any, name: str) -> tuple[Dataset[Any], list[int], int]:
@@ -146,14 +162,12 @@ def _listed(split: Any, name: str) -> tuple[Dataset[Any], list[int], int]:
     return dataset, indices, loader.num_workers if loader else 0
 
 
-def _looked_at(dataset: Any, indices: Sequence[int], name: str) -> torch.Size:
+def _looked_at(dataset: Any, indices: Sequence[int], name: str, *, labelled: bool) -> torch.Size:
     """Look at a few items, and give the shape of an image."""
     shape = torch.Size()
     for index in indices[:: max(1, len(indices) // _LOOKED_AT)][:_LOOKED_AT]:
         item = dataset[index]
-        if not (isinstance(item, tuple | list) and len(item) == 2):
-            raise InputError(f"{name} gives a {type(item).__name__}, not a pair (image, label)")
-        image, label = item
+        image, label = _pair(item, name, labelled=labelled)
         if not isinstance(image, Tensor):
             raise InputError(
                 f"{name} gives images of type {type(image).__name__}; give tensors, such as with "
@@ -166,16 +180,32 @@ def _looked_at(dataset: Any, indices: Sequence[int], name: str) -> torch.Size:
             )
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise InputError(f"{name} gives images of {image.dtype}; give uint8 or float")
-        number = torch.as_tensor(label)
-        if number.ndim or number.is_floating_point() or number < 0:
-            raise InputError(f"{name} gives the label {label!r}; give the index of the class")
-        if not torch.equal(dataset[index][0].nan_to_num(), image.nan_to_num()):
+        if labelled:
+            _refuse_label(label, name)
+        again, _ = _pair(dataset[index], name, labelled=labelled)
+        if not torch.equal(again.nan_to_num(), image.nan_to_num()):
             raise InputError(
                 f"{name} gives another image each time that it is read; leave random transforms "
                 "out: a search shifts and mirrors by itself"
             )
         shape = image.shape
     return shape
+
+
+def _pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
+    """Image and label; where no labels are wanted an image alone, or with any target."""
+    if isinstance(item, Tensor) and not labelled:
+        return item, None
+    if isinstance(item, tuple | list) and (len(item) == 2 or (len(item) == 1 and not labelled)):
+        return item[0], item[-1]
+    wanted = "a pair (image, label)" if labelled else "an image or a pair (image, target)"
+    raise InputError(f"{name} gives a {type(item).__name__}, not {wanted}")
+
+
+def _refuse_label(label: Any, name: str) -> None:
+    number = torch.as_tensor(label)
+    if number.ndim or number.is_floating_point() or number < 0:
+        raise InputError(f"{name} gives the label {label!r}; give the index of the class")
 
 
 def _usual(kind: str, channels: int) -> Normalisation:
@@ -258,5 +288,6 @@ def _fingerprint(held: dict[str, HeldImages], *, flip: bool) -> str:
     for name, images in held.items():
         found.update(name.encode())
         found.update(images.pixels.contiguous().numpy().tobytes())
-        found.update(images.labels.numpy().tobytes())
+        known = images.labels if images.targets is None else images.targets
+        found.update(known.contiguous().numpy().tobytes())
     return found.hexdigest()[:16]

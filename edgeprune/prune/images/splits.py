@@ -1,7 +1,7 @@
 """Train, validation and test parts of images with classes: given, held out or drawn by seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class Splits:
-    """Images with classes, in three parts.
+    """Images in three parts.
 
     Attributes:
-        classes: Class names; their order is that of the labels.
+        classes: Class names; their order is that of the labels. None where none are known.
         parts: ``train``, ``val`` and ``test``.
         told: How the parts came about, where they were not all given.
         drawn: Whether they were drawn, so that nobody knows them but by this list.
@@ -49,6 +49,14 @@ class Splits:
     parts: Mapping[str, Listing]
     told: str = ""
     drawn: bool = False
+
+    def without_classes(self) -> "Splits":
+        """The same images, no class known."""
+        parts = {
+            name: Listing(part.paths, np.zeros(len(part), np.int64))
+            for name, part in self.parts.items()
+        }
+        return replace(self, classes=(), parts=parts)
 
 
 def settled(
@@ -100,6 +108,12 @@ def drawn(source: Path, classes: tuple[str, ...], whole: Listing) -> Splits:
     Raises:
         InputError: One class only, or a class of fewer than three images.
     """
+    found = _drawn(source, classes, whole)
+    settled(source, classes, found.parts)
+    return found
+
+
+def _drawn(source: Path, classes: tuple[str, ...], whole: Listing) -> Splits:
     rng = np.random.default_rng(SEED)
     chosen: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for label, name in enumerate(classes):
@@ -116,9 +130,40 @@ def drawn(source: Path, classes: tuple[str, ...], whole: Listing) -> Splits:
         chosen["train"] += left.tolist()
     parts = {part: whole.subset(np.sort(indices)) for part, indices in chosen.items()}
     shares = " and ".join(f"{share:.0%} to {part}" for part, share in DRAWN.items())
-    found = settled(source, classes, parts)
-    told = f"images split with seed {SEED}, of every class {shares} (images.csv has the list)"
-    return Splits(classes, found.parts, told, drawn=True)
+    of = "of every class " if len(classes) > 1 else ""
+    told = f"images split with seed {SEED}, {of}{shares} (images.csv has the list)"
+    ordered = {name: parts[name] for name in ("train", "val", "test")}
+    return Splits(classes, ordered, told, drawn=True)
+
+
+def pictures(source: Path, given: Mapping[str, tuple[Path, ...]]) -> Splits:
+    """Parts of pictures without classes: completed as by :func:`settled`, or drawn from one part.
+
+    Args:
+        source: The folder that they come from, for messages.
+        given: ``train`` with ``val``, ``test`` or both; or all of them under ``""``.
+
+    Raises:
+        InputError: there are fewer than three pictures to split, or one to hold out of.
+    """
+    named = {p: Listing(found, np.zeros(len(found), np.int64)) for p, found in given.items()}
+    classes = ("picture",)  # one that all are of: shares are drawn class by class
+    if "" not in named:
+        if min(map(len, named.values())) < 1 or len(named["train"]) < 2:
+            raise InputError(f"{source} needs two pictures in train/ and one in every other part")
+        parts, told = dict(named), ""
+        if "test" not in parts:
+            parts["test"] = parts.pop("val")
+            told = "val is the test set; the last tenth of train validates"
+        if "val" not in parts:
+            parts["train"], parts["val"] = _held_out(source, classes, parts["train"])
+        return Splits((), {name: parts[name] for name in ("train", "val", "test")}, told)
+    if len(named[""]) < 3:
+        raise InputError(
+            f"{source} holds {len(named[''])} pictures; three are needed to train, validate and "
+            "test on"
+        )
+    return _drawn(source, classes, named[""]).without_classes()
 
 
 def last_tenth(labels: Ints) -> Bools:

@@ -1,7 +1,7 @@
 """Placement of a network: device, memory layout, precision and number of threads."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -88,3 +88,14 @@ def finished(copied: nn.Module, device: torch.device) -> nn.Module:
 def half_precision(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 for matrix products on CUDA; the CPU computes in float32."""
     return torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+def narrow(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 where the hardware multiplies it: on AVX-512 BF16 three times the images."""
+    able = has_bfloat16() if device.type == "cpu" else device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16) if able else nullcontext()
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -38,12 +38,12 @@ class ModelSpec:
         name: A CIFAR name (``resnet20``), a torchvision name (``resnet18``, or any classifier of
             it as ``torchvision/NAME``), ``timm/NAME``, ``package.module:factory``, or ``instance
             of CLASS`` for a module that was passed in Python, which no name builds again.
-        num_classes: Width of the last layer.
+        num_classes: Width of the last layer; None leaves it to the constructor.
         kwargs: Further plain arguments, e.g. ``{"shortcut": "A-conv"}``.
     """
 
     name: str
-    num_classes: int = 10
+    num_classes: int | None = 10
     kwargs: Mapping[str, Plain] = field(default_factory=dict)
 
     @property
@@ -84,7 +84,7 @@ def build(spec: ModelSpec, *, seed: int = 0) -> nn.Module:
     Raises:
         InputError: Unknown name or argument, or the factory cannot be imported or called.
     """
-    if spec.num_classes < 1:
+    if spec.num_classes is not None and spec.num_classes < 1:
         raise InputError(f"{spec.name} needs at least 1 class, not {spec.num_classes}")
     factory = _factory(spec.name)
     fetching = sorted(_DOWNLOADS.intersection(spec.kwargs)) if not spec.is_factory else []
@@ -164,7 +164,9 @@ def _built(name: str, classes: int) -> nn.Module:
 
 def _arguments(factory: Callable[..., object], spec: ModelSpec) -> dict[str, Plain]:
     """Classes and kwargs; a user's factory without ``num_classes`` is called without it."""
-    arguments: dict[str, Plain] = {"num_classes": spec.num_classes, **spec.kwargs}
+    arguments: dict[str, Plain] = dict(spec.kwargs)
+    if spec.num_classes is not None:
+        arguments = {"num_classes": spec.num_classes, **arguments}
     accepted = _accepted(factory)
     if accepted is None:
         return arguments
@@ -209,10 +211,12 @@ def _torchvision(name: str) -> Callable[..., object]:
         raise MachineError(
             f'model {name} needs torchvision; pip install "edgeprune[search]"'
         ) from error
-    known = models.list_models(models)  # classifiers alone, none of detection or segmentation
+    known = models.list_models()
     if name not in known:
-        raise InputError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
-    return partial(models.get_model, name, weights=None)
+        raise InputError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
+    made = partial(models.get_model, name, weights=None)
+    backbones = name not in models.list_models(models)  # as those of segmentation, not classifiers
+    return partial(made, weights_backbone=None) if backbones else made
 
 
 def _timm(name: str) -> Callable[..., object]:

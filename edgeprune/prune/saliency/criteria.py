@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeprune.prune.images.held import Images, stratified
+from edgeprune.prune.models.outputs import first
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.tracing.producers import producers, producing_layers
 from edgeprune.prune.tracing.trace import ChannelGroup, Trace
@@ -73,7 +74,7 @@ def taylor(
     batches = 0
     for pixels, labels in chosen.batches(_TAYLOR_BATCH):
         batches += 1
-        loss = F.cross_entropy(graph(pixels), labels)
+        loss = F.cross_entropy(first(graph(pixels)), labels)
         found = torch.autograd.grad(loss, masks, materialize_grads=True)
         slopes = {name: slope.flatten() for name, slope in zip(nodes, found, strict=True)}
         for total, by_layer in zip(totals, made, strict=True):

@@ -1,9 +1,10 @@
 """Second-order statistics of ports in the wavelet domain: Fisher weights and Gram matrices.
 
-The loss is the divergence from the dense network's own classes, so no labels are needed. Its
-second-order term is the Fisher information of the outputs of a layer, taken as uncorrelated
-between outputs and wavelet coefficients: K-FAC, which takes *positions* as uncorrelated, in
-another basis. The band weights are our reconstruction of the wavelet channel aggregation of GWCS.
+The loss is the distance from the dense network's own answers, of a classifier the divergence of
+its classes, so no labels are needed. Its second-order term is the Fisher information of the
+outputs of a layer, taken as uncorrelated between outputs and wavelet coefficients: K-FAC, which
+takes *positions* as uncorrelated, in another basis. The band weights are our reconstruction of the
+wavelet channel aggregation of GWCS.
 
 References:
     J. Martens, R. Grosse, K-FAC, ICML 2015; C. Wang et al., EigenDamage, ICML 2019.
@@ -11,7 +12,7 @@ References:
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,8 @@ from edgeprune.prune.saliency.ports import (
 )
 from edgeprune.prune.saliency.transform import PIXELS, Basis, basis
 from edgeprune.prune.tracing.trace import Trace
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 from edgeprune.text import did_you_mean
 
 _PROBES = 2
@@ -103,6 +106,8 @@ def measure(
     options: WaveletOptions | None = None,
     *,
     device: torch.device | None = None,
+    task: Task = CLASSIFICATION,
+    only: Collection[str] | None = None,
 ) -> Curvature:
     """Gather the statistics of every port in two passes over the images.
 
@@ -111,23 +116,23 @@ def measure(
     matrices (at most 42 MB each, search.md) and one batch of unfolded inputs of one layer.
 
     Args:
-        trace: The dense network, its first output the logits (N, classes).
+        trace: The dense network.
         images: Images; labels only spread their choice over the classes.
         options: How; the defaults of :class:`WaveletOptions` without it.
         device: Where to compute; CUDA where there is one.
+        task: What is lost: its probes give the Fisher weights.
+        only: Nodes of the ports and additions to measure, each as it is with all of them.
     """
-    options = options or WaveletOptions()
-    device = device or best_device()
+    options, device = options or WaveletOptions(), device or best_device()
     ports, left = find_ports(trace)
     additions = find_additions(trace)
     if not ports and not additions:
         return Curvature(ports=ports, additions=additions, statistics={}, left=left)
     graph = copy.deepcopy(trace.graph).to(device).eval().requires_grad_(False)
-    chosen = _batches(trace, images, options, device)
-    watched = (*ports, *additions)
+    watched = [p for p in (*ports, *additions) if only is None or p.node.name in only]
     tallies = {p.node: _Tally(p, reader(graph, p.node), options.wavelet) for p in watched}
-    observer = _Observer(trace, graph, tallies)
-    observer.take_fisher(chosen, options.seed)
+    observer, chosen = _Observer(trace, graph, tallies), _batches(trace, images, options, device)
+    observer.take_fisher(chosen, options.seed, task)
     observer.take_grams(chosen)
     return Curvature(
         ports=ports,
@@ -243,22 +248,16 @@ class _Observer(fx.Interpreter):
         self._take: Callable[[_Tally, tuple[Tensor, ...]], None] = _Tally.add_mean
         self._taps: dict[fx.Node, Tensor] | None = None
 
-    def take_fisher(self, batches: Sequence[Tensor], seed: int) -> None:
+    def take_fisher(self, batches: Sequence[Tensor], seed: int, task: Task) -> None:
         """Gradients of the probes, and means of the rows."""
         self._take = _Tally.add_mean
-        noise: Tensor | None = None
         done, total = 0, sum(map(len, batches))
         for pixels in batches:
             self._taps = {}
-            logits = self.run(pixels)
-            logits = logits if isinstance(logits, Tensor) else next(iter(logits))
-            if noise is None:  # drawn at once, so that batches of any size see the same
-                generator = torch.Generator().manual_seed(seed)
-                noise = torch.randn(_PROBES, total, logits.shape[1], generator=generator)
-            drawn = noise[:, done : done + len(pixels)].to(logits)
+            probes = task.probes(self.run(pixels), _PROBES, (done, total, seed))
             done += len(pixels)
-            for number, probe in enumerate(drawn):
-                self._probe(logits, probe, last=number == _PROBES - 1)
+            for number, probe in enumerate(probes):
+                self._probe(probe, last=number == _PROBES - 1)
         self._taps = None
 
     def take_grams(self, batches: Sequence[Tensor]) -> None:
@@ -284,14 +283,11 @@ class _Observer(fx.Interpreter):
         self._taps[n] = tap
         return result + tap
 
-    def _probe(self, logits: Tensor, noise: Tensor, *, last: bool) -> None:
-        """Gradients of sum(v * logits), whose outer product has the Fisher information as mean."""
-        share = torch.softmax(logits.detach(), 1)
-        scaled = share.sqrt() * noise
-        probe = scaled - share * scaled.sum(1, keepdim=True)
+    def _probe(self, probe: Tensor, *, last: bool) -> None:
+        """Take the gradient of a probe at every tap."""
         taps = self._taps or {}
         gradients = torch.autograd.grad(
-            (probe * logits).sum(),
+            probe,
             list(taps.values()),
             retain_graph=not last,
             materialize_grads=True,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgeprune.prune.images.datasets import sample
 from edgeprune.prune.images.held import Images
-from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.saliency.curvature import affordable
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.refit import refit
@@ -16,8 +16,9 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import recalibrate
-from edgeprune.prune.training.evaluation import evaluate
-from edgeprune.prune.training.recipe import distillation
+from edgeprune.prune.training.evaluation import BATCH
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 Method = Literal["refit", "fold", "none"]
 
@@ -31,8 +32,8 @@ class Compensated(NamedTuple):
     Attributes:
         model: BatchNorm recalibrated, in evaluation mode, on the CPU.
         method: What was done to its weights.
-        divergence: Mean Kullback-Leibler divergence from the dense network's classes on held-out
-            images, in nats, of each method that was tried.
+        divergence: Distance from the dense network's answers on held-out images of each method
+            that was tried: of a classifier the mean Kullback-Leibler divergence in nats.
         left: Layers without a closed form that kept their weights, with the reason.
     """
 
@@ -46,13 +47,15 @@ class Compensated(NamedTuple):
         return {"method": self.method, "divergence": self.divergence, "left": self.left}
 
 
-def compensate(
+def compensate(  # noqa: PLR0913  what it stands on, and how
     traced: Trace,
     plan: PruningPlan,
     train: Images,
     held_out: Images,
     method: Method,
     folding: Callable[[], Folding],
+    *,
+    task: Task = CLASSIFICATION,
 ) -> Compensated:
     """Slim a network and let the layers that stay take over what was removed.
 
@@ -66,6 +69,7 @@ def compensate(
         held_out: Images to judge by.
         method: ``none`` for recalibration alone.
         folding: Gives the fold; called for ``fold`` alone.
+        task: Says how far answers are from the dense network's.
     """
     slimmed = slim(traced, plan)
     plain = recalibrate(slimmed, train)
@@ -81,13 +85,21 @@ def compensate(
         method: recalibrate(changed.cpu(), train),
     }
     judged = sample(held_out, _JUDGED)
-    dense = evaluate(traced.model, judged).logits
     divergence: dict[str, float] = {
-        name: float(distillation(evaluate(model, judged).logits, dense, 1.0))
-        for name, model in candidates.items()
+        name: apart(model, traced.model, judged, task) for name, model in candidates.items()
     }
     best: Method = method if divergence[method] < divergence["none"] else "none"
     return Compensated(candidates[best], best, divergence, left)
+
+
+def apart(network: nn.Module, dense: nn.Module, images: Images, task: Task) -> float:
+    """Mean distance of a network's answers from the dense one's, over batches of images."""
+    device, total = best_device(), 0.0
+    ours, theirs = (working_copy(one, device).eval() for one in (network, dense))
+    with torch.inference_mode():
+        for pixels, _ in images.to(device).batches(BATCH):
+            total += len(pixels) * float(task.distance(ours(pixels), theirs(pixels)))
+    return total / len(images)
 
 
 def unlabelled(images: Images, traced: Trace, most: int) -> Tensor:

@@ -52,8 +52,8 @@ def load_slim(
 def _dense(path: Path, record: Checkpoint, trust_factory: bool) -> nn.Module:
     """The dense network by its name, with random weights."""
     kwargs = dict(record.kwargs)
-    classes = kwargs.pop("num_classes", len(record.classes))
-    if type(classes) is not int or not 0 < classes <= _MOST_CLASSES:
+    classes = kwargs.pop("num_classes", len(record.classes) or None)
+    if classes is not None and (type(classes) is not int or not 0 < classes <= _MOST_CLASSES):
         raise InputError(f"{path}: num_classes = {classes!r} is no number of classes")
     spec = ModelSpec(record.model, classes, kwargs)
     if spec.is_factory and not trust_factory:

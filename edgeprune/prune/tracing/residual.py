@@ -175,3 +175,15 @@ def _may_alias(graph: fx.GraphModule, node: fx.Node) -> bool:
     if not node.op.startswith("call"):
         return False
     return writes_in_place(graph, node) or operation(node, graph) in _VIEWS.split()
+
+
+def through(nodes: Sequence[fx.Node]) -> list[fx.Node]:
+    """Nodes that everything behind them depends on alone, the output among them."""
+    places = {node: place for place, node in enumerate(nodes)}
+    found, reach = [], 0
+    for place, node in enumerate(nodes):
+        if reach <= place and node.op not in ("placeholder", "get_attr"):
+            found.append(node)
+        if node.op != "get_attr":
+            reach = max([reach, *(places[user] for user in node.users)])
+    return found

@@ -2,14 +2,12 @@
 
 import json
 import logging
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from platformdirs import user_cache_path
-from torch import Tensor, nn
+from torch import nn
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError, InputError, MachineError
@@ -20,10 +18,11 @@ from edgeprune.prune.models import checkpoint, zoo
 from edgeprune.prune.models.checkpoint import Checkpoint
 from edgeprune.prune.models.placement import best_device
 from edgeprune.prune.models.zoo import ModelSpec
-from edgeprune.prune.training.evaluation import evaluate
 from edgeprune.prune.training.loop import train
 from edgeprune.prune.training.recipe import Recipe
-from edgeprune.text import digest, error_line, one_line
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
+from edgeprune.text import digest
 
 _log = logging.getLogger(__name__)
 
@@ -42,20 +41,20 @@ class DenseModel:
 
     Attributes:
         model: In evaluation mode, on the CPU, shortcuts as published.
-        accuracy: Top-1 on the held-out validation images, 0..1.
+        figure: That of its task on the held-out validation images: top-1, 0..1, of a classifier.
         origin: ``checkpoint``, ``trained``, ``cached`` or ``instance``.
         seen_validation: Whether training may have seen the validation images.
         recognised: What kind of checkpoint it came from, one line; empty where it was trained.
     """
 
     model: nn.Module
-    accuracy: float
+    figure: float
     origin: str
     seen_validation: bool
     recognised: str = ""
 
 
-def obtain(
+def obtain(  # noqa: PLR0913  what it is made of, and options by name
     spec: ModelSpec,
     data: DataSet,
     weights: Path | None,
@@ -63,6 +62,7 @@ def obtain(
     progress: Progress = silent,
     *,
     new_head: bool = False,
+    task: Task = CLASSIFICATION,
 ) -> DenseModel:
     """Load the dense model, or train it on the training images and keep it for the next time.
 
@@ -75,6 +75,7 @@ def obtain(
         recipe: How to train; a short one for the digits, 30 epochs elsewhere by default.
         progress: Called after every training step.
         new_head: Accept weights without a classifier of this size.
+        task: What it is for.
 
     Raises:
         InputError: the checkpoint does not fit, or the model answers no better than chance.
@@ -82,12 +83,12 @@ def obtain(
     recipe, recognised = recipe or usual_recipe(data.name), ""
     if weights is None:
         start = zoo.build(spec, seed=recipe.seed)
-        _refuse_outputs(start, spec, data)
+        _refuse_outputs(start, spec, data, task)
         model, origin = _trained(start, spec, data, recipe, progress)
     else:
         loaded = zoo.load_dense(spec, weights, new_head=new_head)
         model, origin, recognised = loaded.model, "checkpoint", loaded.recognised
-        _refuse_outputs(model, spec, data)
+        _refuse_outputs(model, spec, data, task)
         if loaded.new_head:
             # Weights that are good already are tuned at the rate of the recovery.
             tuning = replace(recipe, lr=Recipe().lr)
@@ -95,24 +96,26 @@ def obtain(
                 model, spec, data, tuning, progress, digest(contents(weights))
             )
             recognised += f"; {' and '.join(loaded.new_head)} new, {origin} on {data.name}"
-    accuracy = evaluate(model, data.val).accuracy
-    _refuse_chance(accuracy, data, has_weights=weights is not None)
     seen = weights is not None
-    return DenseModel(model.eval(), accuracy, origin, seen_validation=seen, recognised=recognised)
+    figure = task.measured(model, model, data.val)
+    task.refuse_untrained(figure, data, has_weights=seen)
+    return DenseModel(model.eval(), figure, origin, seen_validation=seen, recognised=recognised)
 
 
-def given(module: nn.Module, spec: ModelSpec, data: DataSet) -> DenseModel:
+def given(
+    module: nn.Module, spec: ModelSpec, data: DataSet, task: Task = CLASSIFICATION
+) -> DenseModel:
     """A module that was passed in Python as the dense model: a copy of it, with its weights.
 
     Raises:
         InputError: it does not fit the images, or answers no better than chance.
     """
     model = zoo.copied(module)
-    _refuse_outputs(model, spec, data)
-    accuracy = evaluate(model, data.val).accuracy
-    _refuse_chance(accuracy, data, has_weights=True)
+    _refuse_outputs(model, spec, data, task)
+    figure = task.measured(model, model, data.val)
+    task.refuse_untrained(figure, data, has_weights=True)
     said = f"{spec.name}, passed in Python with its weights"
-    return DenseModel(model, accuracy, "instance", seen_validation=True, recognised=said)
+    return DenseModel(model, figure, "instance", seen_validation=True, recognised=said)
 
 
 def _trained(
@@ -153,7 +156,7 @@ def dense_record(spec: ModelSpec, data: DataSet, model: nn.Module) -> Checkpoint
     """What a model.pt holds of a dense network; its history is empty."""
     return Checkpoint(
         model=spec.name,
-        kwargs={**spec.kwargs, "num_classes": len(data.classes)},
+        kwargs={**spec.kwargs, **({"num_classes": len(data.classes)} if data.classes else {})},
         plan=None,
         state_dict=model.state_dict(),
         input_shape=data.input_shape,
@@ -173,64 +176,13 @@ def _key(spec: ModelSpec, data: DataSet, recipe: Recipe, begun_with: str) -> str
     return f"{spec.name.replace(':', '-')}-{digest(text)}"
 
 
-def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet) -> None:
-    """Refuse a model that does not answer one number a class, before anything is trained."""
+def _refuse_outputs(model: nn.Module, spec: ModelSpec, data: DataSet, task: Task) -> None:
+    """Refuse a model that cannot do the task, before anything is trained."""
     was_training = model.training
     try:
-        with torch.no_grad():
-            answer: object = model.eval()(torch.zeros(2, *data.input_shape))
-    except RuntimeError as error:
-        refused = f"{spec.name} does not accept an image of shape {data.input_shape}"
-        raise InputError(f"{refused}: {error_line(error)}") from error
+        task.refuse(model.eval(), spec.name, data)
+    except InputError as error:
+        named = str(error).startswith(spec.name)
+        raise InputError(str(error) if named else f"{spec.name}: {error}") from None
     finally:
         model.train(was_training)
-    wanted = (2, len(data.classes))
-    if not isinstance(answer, Tensor):
-        raise InputError(
-            f"{spec.name} returns a {type(answer).__name__}; have it return its logits alone"
-        )
-    if answer.ndim == 2 and answer.shape != wanted:
-        raise InputError(
-            f"{spec.name} has {answer.shape[1]} outputs, {data.name} has {wanted[1]} classes "
-            f"({_some(data.classes)}); build it with {wanted[1]}, or give the images that it was "
-            "made for with --data"
-        )
-    if answer.shape != wanted:
-        raise InputError(
-            f"{spec.name} answers {tuple(answer.shape)} for 2 images, {data.name} has "
-            f"{wanted[1]} classes and needs {wanted}"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, as one line."""
-    shown = ", ".join(map(str, names[:3]))
-    return one_line(shown if len(names) <= 3 else f"{shown}, ...")
-
-
-def _refuse_chance(accuracy: float, data: DataSet, *, has_weights: bool) -> None:
-    """Refuse a model that only guesses: a search on it would measure how noise is pruned."""
-    chance = 1 / len(data.classes)
-    if accuracy > works_above(chance, len(data.val)):
-        return
-    advice = (
-        "check --mean/--std (the normalisation it was trained with) and that the class folders "
-        "sort in the order of its outputs"
-        if has_weights
-        else "train longer with --baseline-epochs, or give trained --weights"
-    )
-    raise InputError(
-        f"the dense model reads {100 * accuracy:.1f} % on {len(data.val)} held-out images, near "
-        f"chance ({100 * chance:.1f} %): {advice}"
-    )
-
-
-def works_above(chance: float, images: int) -> float:
-    """The accuracy above which a model is taken to have learnt something.
-
-    Three standard deviations of guessing and a quarter of chance above it, but no more than
-    halfway to 1: on a handful of images even a perfect model would not stand out by the first.
-    """
-    # Standard deviation of the share of right guesses among so many images.
-    noise = 3 * math.sqrt(chance * (1 - chance) / images)
-    return chance + min(max(noise, 0.25 * chance), 0.5 * (1 - chance))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import InputError
 from edgeprune.prune.images.held import Images
+from edgeprune.prune.models.outputs import first
 from edgeprune.prune.models.placement import best_device, working_copy
 
 BATCH = 256  # images; of BatchNorm recalibration too, so a change moves its statistics
@@ -15,7 +16,7 @@ BATCH = 256  # images; of BatchNorm recalibration too, so a change moves its sta
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network says about labelled images.
+    """What a classifier says about labelled images, by its first output.
 
     Attributes:
         loss: Mean cross-entropy in nats.
@@ -93,10 +94,9 @@ def known_answers(kept: Any, fingerprint: str) -> Tensor | None:
 
 def _forward(model: nn.Module, pixels: Tensor) -> Tensor:
     try:
-        logits: Tensor = model(pixels)
+        return first(model(pixels))
     except RuntimeError as error:
         raise InputError(
             f"the model does not take images of shape {tuple(pixels.shape[1:])}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return logits

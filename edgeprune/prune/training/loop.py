@@ -1,4 +1,4 @@
-"""The training loop: on labels, or knowledge distillation from a dense teacher."""
+"""The training loop: SGD on the loss of a task, labels or distillation from a dense teacher."""
 
 import math
 import time
@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.errors import InputError, MachineError, PromiseError
@@ -24,8 +23,10 @@ from edgeprune.prune.models.placement import (
 )
 from edgeprune.prune.training.distributed import Ranks
 from edgeprune.prune.training.optimizer import optimizer_for
-from edgeprune.prune.training.recipe import Recipe, batch_size, distillation, learning_rate
+from edgeprune.prune.training.recipe import Recipe, batch_size, learning_rate
 from edgeprune.prune.training.state import Keep, State, read, unusable, write
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 
 class DivergenceError(PromiseError):
@@ -37,16 +38,18 @@ class Setting:
     """What surrounds a training without being part of its recipe.
 
     Attributes:
-        teacher: Dense network whose logits are imitated; left as it was.
+        teacher: Dense network whose answers are imitated; left as it was.
         progress: Called after every step.
         ranks: This process, and where it computes.
         keep: Where the state is kept, to go on from after an interruption.
+        task: Says what the loss is.
     """
 
     teacher: nn.Module | None = None
     progress: Progress = silent
     ranks: Ranks = field(default_factory=Ranks)
     keep: Keep | None = None
+    task: Task = CLASSIFICATION
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,14 @@ class Trained:
     history: dict[str, Any]
 
 
-def train(
+def train(  # noqa: PLR0913  what is trained how, and options by name
     model: nn.Module,
     images: Images,
     recipe: Recipe,
     *,
     teacher: nn.Module | None = None,
     progress: Progress = silent,
+    task: Task = CLASSIFICATION,
     device: torch.device | None = None,
 ) -> Trained:
     """Train a copy of a network and return it as it is after the last step.
@@ -78,8 +82,9 @@ def train(
         model: Network to start from; left as it was. Frozen parameters stay frozen.
         images: Training images.
         recipe: How to train.
-        teacher: Dense network whose logits are imitated; left as it was.
+        teacher: Dense network whose answers are imitated; left as it was.
         progress: Called after every step.
+        task: Says what the loss is.
         device: Where to train; CUDA (then in bfloat16) where there is one.
 
     Returns:
@@ -90,7 +95,7 @@ def train(
         DivergenceError: The loss became NaN or infinite.
     """
     ranks = Ranks(device=device or best_device())
-    setting = Setting(teacher=teacher, progress=progress, ranks=ranks)
+    setting = Setting(teacher=teacher, progress=progress, ranks=ranks, task=task)
     return train_in(model, images, recipe, setting)
 
 
@@ -180,6 +185,8 @@ class _Run:
                     self.seconds = before + time.perf_counter() - started
                     self._put_down()
                 self.setting.progress("training", done, self.total)
+                if not unread and self.setting.keep and self.setting.keep.pauses:
+                    break
 
     def _read(self, unread: list[Tensor]) -> None:
         """Note the losses of some steps; to read one makes a GPU wait, so not at every step."""
@@ -219,15 +226,10 @@ class _Run:
         return self.ranks.sum(loss)
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        recipe = self.recipe
-        logits = self.network(pixels).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if self.teacher is None:
-            return loss
+        answer = self.network(pixels)
         with torch.no_grad():
-            target = self.teacher(pixels).float()
-        soft = distillation(logits, target, recipe.temperature)
-        return (1 - recipe.alpha) * loss + recipe.alpha * soft
+            target = None if self.teacher is None else self.teacher(pixels)
+        return self.setting.task.loss(answer, target, labels, self.recipe)
 
     @torch.no_grad()
     def _move_average(self) -> None:
@@ -257,10 +259,7 @@ class _Run:
         return plain
 
     def _task(self, keep: Keep) -> dict[str, Any]:
-        task = {**keep.task, **asdict(self.recipe), "training images": len(self.images)}
-        if isinstance(self.optimizer, torch.optim.AdamW):  # states of SGD never named theirs
-            task["optimizer"] = "AdamW"
-        return task
+        return keep.training(self.model, self.recipe, len(self.images))
 
     def _put_down(self) -> None:
         """Write the state to go on from, where one is kept."""

@@ -2,15 +2,17 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.errors import InputError
 from edgeprune.files import contents, write_whole
+from edgeprune.prune.training.optimizer import trained_by_adamw
+from edgeprune.prune.training.recipe import Recipe
 
 FORMAT = 1
 """Version of the layout of a state file."""
@@ -25,11 +27,19 @@ class Keep:
         task: Identity of the training as plain values: hash of the model file, images, ...
             The recipe is added to it.
         every: Steps between two writes; every pass over the images without one.
+        pauses: Whether the training ends for now once a state is written.
     """
 
     path: Path
     task: Mapping[str, Any] = field(default_factory=dict)
     every: int | None = None
+    pauses: bool = False
+
+    def training(self, model: nn.Module, recipe: Recipe, count: int) -> dict[str, Any]:
+        """The task with its recipe on so many images: what a state file is looked up by."""
+        task = {**self.task, **asdict(recipe), "training images": count}
+        # States of SGD never named theirs.
+        return task | ({"optimizer": "AdamW"} if trained_by_adamw(model) else {})
 
 
 @dataclass(frozen=True, kw_only=True)

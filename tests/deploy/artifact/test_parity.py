@@ -183,5 +183,5 @@ class Liar:
 )
 def test_logits_of_another_shape_are_refused(tmp_path, shape, data):
     file, provenance = _sealed(tmp_path, _right)
-    with pytest.raises(MachineError, match="does not answer 1 images with 4 logits"):
+    with pytest.raises(MachineError, match="does not answer 1 images with 4 values"):
         parity.replay(file, provenance, TARGET, Liar(shape, data))

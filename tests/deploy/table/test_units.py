@@ -59,3 +59,13 @@ def test_the_first_block_reads_the_input_and_has_no_context(family: Family) -> N
     leading = replace(family, leads=True)
     assert len(leading.units()) == len(leading.points)
     assert len(family.units()) > len(family.points)
+
+
+def test_a_block_of_more_widths_than_integers_count_is_drawn_from(family: Family) -> None:
+    """Long skips of a segmentation network leave one block of dozens of groups."""
+    many = replace(family, levels=(tuple(range(1, 41)),) * 16, dropped=())
+    drawn = many._candidates()  # 40 to the 16 is above 2 to the 63
+    assert drawn.shape == (3002, 16)
+    assert (drawn.min(), drawn.max()) == (1, 40)
+    assert (drawn[0] == 1).all() and (drawn[-1] == 40).all()
+    assert np.array_equal(drawn, many._candidates())

@@ -172,8 +172,7 @@ def test_timm_that_is_missing_is_told_with_the_command_that_brings_it(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("torchvision/resnet19", "torchvision has no classifier 'resnet19', did you mean"),
-        ("torchvision/fcn_resnet50", "torchvision has no classifier 'fcn_resnet50'"),
+        ("torchvision/resnet19", "torchvision has no model 'resnet19', did you mean"),
     ],
 )
 def test_names_that_torchvision_lacks_are_refused(name: str, words: str) -> None:
@@ -225,3 +224,9 @@ def test_a_module_that_cannot_be_copied_is_refused() -> None:
 def test_the_name_of_a_module_builds_nothing() -> None:
     with pytest.raises(InputError, match="unknown model 'instance of CifarResNet'"):
         build(ModelSpec("instance of CifarResNet"))
+
+
+def test_a_network_of_torchvision_that_does_not_classify_is_built_without_a_download() -> None:
+    spec = ModelSpec("torchvision/lraspp_mobilenet_v3_large", None, {"num_classes": 4})
+    answer = build(spec).eval()(torch.zeros(1, 3, 32, 32))
+    assert answer["out"].shape == (1, 4, 32, 32)

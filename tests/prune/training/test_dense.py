@@ -13,7 +13,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.zoo import ModelSpec
-from edgeprune.prune.training import dense
+from edgeprune.prune.training import classification, dense
 from edgeprune.prune.training.recipe import Recipe
 
 SPEC = ModelSpec("resnet20", num_classes=2)
@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch, right: int) -> None:
     """A model that answers this many of the nine images rightly."""
     found = SimpleNamespace(accuracy=right / 9)
-    monkeypatch.setattr(dense, "evaluate", lambda model, images: found)
+    monkeypatch.setattr(classification, "evaluate", lambda model, images: found)
 
 
 @pytest.mark.parametrize("right", [7, 8, 9])
@@ -55,7 +55,7 @@ def test_a_good_model_on_nine_images_is_accepted(
     data: DataSet, monkeypatch: pytest.MonkeyPatch, right: int
 ) -> None:
     reads(monkeypatch, right)
-    assert dense.obtain(SPEC, data, None, RECIPE).accuracy == right / 9
+    assert dense.obtain(SPEC, data, None, RECIPE).figure == right / 9
 
 
 @pytest.mark.parametrize("right", [0, 4, 5, 6])
@@ -72,7 +72,7 @@ def test_a_guessing_model_is_refused(
     [(10, 597, 0.1368), (10, 100_000, 0.125), (2, 9, 0.75), (2, 1, 0.75), (100, 1, 0.3085)],
 )
 def test_the_threshold_can_always_be_passed(classes: int, images: int, threshold: float) -> None:
-    assert dense.works_above(1 / classes, images) == pytest.approx(threshold, abs=1e-4)
+    assert classification.works_above(1 / classes, images) == pytest.approx(threshold, abs=1e-4)
     assert threshold < 1
 
 
@@ -142,8 +142,14 @@ def test_a_new_head_is_trained_from_the_weights_and_kept(
             "nn.Sequential(nn.Flatten(), nn.Linear(192, 6))",
             r"has 6 outputs, tiny has 2 classes \(cat, dog\)",
         ),
-        ("nn.Sequential(nn.Flatten(), nn.Linear(100, 2))", "does not accept an image of shape"),
-        ("nn.AdaptiveMaxPool2d(1, return_indices=True)", "returns a tuple"),
+        (
+            "nn.Sequential(nn.Flatten(), nn.Linear(100, 2))",
+            r"input shape \(2, 3, 8, 8\) does not fit the model",
+        ),
+        (
+            "nn.AdaptiveMaxPool2d(1, return_indices=True)",
+            "is of torch.int",
+        ),
     ],
 )
 def test_a_model_that_answers_no_classes_is_refused_before_it_is_trained(

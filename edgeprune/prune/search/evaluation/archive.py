@@ -207,7 +207,7 @@ class Archive:
             found = next(answers)
             losses.append(found.loss)
             numbers = self.dear.setdefault(tuple(genome.tolist()), {})
-            numbers |= {f"{name} loss": found.loss, f"{name} accuracy": found.accuracy}
+            numbers |= {f"{name} {what}": number for what, number in _known(found).items()}
             longest = max(longest, monotonic() - began)
         else:
             self.problem.progress(step, len(genomes), len(genomes))
@@ -225,7 +225,7 @@ class Archive:
     def choice(self, genome: Ints) -> Choice:
         """One scored genome as a choice, with all of its scores."""
         key = tuple(genome.tolist())
-        scores = {**vars(self.scores[key]), **self.dear.get(key, {})}
+        scores = {**_known(self.scores[key]), **self.dear.get(key, {})}
         return self.encoding.choice(genome, self.problem.costs, **scores)
 
     def front(self) -> tuple[Choice, ...]:
@@ -246,6 +246,11 @@ class Archive:
                 front.append(self.choice(genomes[row]))
             best = min(best, losses[row])
         return tuple(front)
+
+
+def _known(score: Score) -> dict[str, float]:
+    """Its numbers, less an accuracy that nobody measured."""
+    return {name: number for name, number in vars(score).items() if number is not None}
 
 
 def _comparable(losses: Sequence[float]) -> Floats:

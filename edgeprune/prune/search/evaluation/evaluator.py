@@ -1,20 +1,19 @@
 """Scores of slim networks: folded (F1), refitted, or after some distillation (F2)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from time import monotonic
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images, stratified
-from edgeprune.prune.models.placement import best_device, working_copy
+from edgeprune.prune.models.outputs import tensors
+from edgeprune.prune.models.placement import best_device, narrow, working_copy
 from edgeprune.prune.search.evaluation.memo import Memo
-from edgeprune.prune.search.evaluation.scores import Answers, Kind, PlainPlan, Score, Scored, Task
+from edgeprune.prune.search.evaluation.scores import Answers, Kind, PlainPlan, Scored, Task
 from edgeprune.prune.slimming.compensation import unlabelled
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.refit import refit
@@ -24,10 +23,14 @@ from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import estimate, recalibrate
 from edgeprune.prune.training.loop import DivergenceError, train
 from edgeprune.prune.training.recipe import Recipe
+from edgeprune.prune.training.task import Outputs, Score
+from edgeprune.prune.training.task import Task as NetworkTask
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 AsDeployed = Callable[[nn.Module], nn.Module]
 _BATCH = 256
 _DIVERGED = 1e3
+_MOST_OUTPUTS = 1 << 28  # bytes of the dense network's outputs that are held: 256 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +88,10 @@ class Evaluator:
         elsewhere: Answers in place of this process; but F2 is computed here where
             ``as_deployed`` is given, as other processes have no such runtime.
         deployed_as: Digest of all that ``as_deployed`` depends on beside the network.
+        task: What networks are trained and judged by.
     """
 
-    def __init__(  # noqa: PLR0913  what it stands on, and three options by name
+    def __init__(  # noqa: PLR0913  what it stands on, and options by name
         self,
         trace: Trace,
         images: DataSet,
@@ -98,13 +102,14 @@ class Evaluator:
         as_deployed: AsDeployed | None = None,
         elsewhere: Answers | None = None,
         deployed_as: str = "",
+        task: NetworkTask = CLASSIFICATION,
     ) -> None:
         self.effort = effort
         self._trace, self._images = trace, images
         self._memo = memo or Memo()
         self._folding, self._as_deployed = folding, as_deployed
         self._elsewhere = elsewhere
-        self._deployed_as = deployed_as
+        self._deployed_as, self._task = deployed_as, task
         self._device = best_device()
         self._asked: set[PlainPlan] = set()
         self._rules: dict[PlainPlan, str] = {}
@@ -113,7 +118,9 @@ class Evaluator:
         self._calibration = list(
             _served(images.train, effort.calibration, self._device, augment=True)
         )
-        self._judged = list(_served(images.val, effort.judged, self._device))
+        self._held = self._affordable()
+        judged = min(effort.judged, self._held)
+        self._judged = list(_served(images.val, judged, self._device))
         self._expected = self._of_dense(self._judged)
 
     def credit(self, plan: PruningPlan, rule: str) -> None:
@@ -220,13 +227,19 @@ class Evaluator:
             return network
         return refit(network, self._trace, plan, self._unlabelled).model
 
+    def _affordable(self) -> int:
+        """Number of images whose outputs of the dense network are held: maps may be large."""
+        pixels = torch.zeros(1, *self._images.input_shape, device=self._device)
+        (outputs,) = self._of_dense([(pixels, pixels)])
+        return max(_BATCH, _MOST_OUTPUTS // (4 * sum(output.numel() for output in outputs)))
+
     @cached_property
     def _unlabelled(self) -> Tensor:
         return unlabelled(self._images.train, self._trace, self.effort.refit_images)
 
     def _recalibrated(self, slimmed: nn.Module) -> Score:
         network = working_copy(slimmed, self._device).eval()
-        with _narrow(self._device):
+        with narrow(self._device):
             estimate(network, (pixels for pixels, _ in self._calibration))
         return self._judge(network, self._judged, self._expected)
 
@@ -235,40 +248,36 @@ class Evaluator:
         network = self._slim(plan).to(self._device)
         start = recalibrate(network, train_images, device=self._device)
         try:
-            trained = train(start, train_images, recipe, teacher=teacher, device=self._device)
+            trained = train(
+                start, train_images, recipe, teacher=teacher, task=self._task, device=self._device
+            )
         except DivergenceError:  # one network less, not the end of the search
-            return Score(_DIVERGED, 0.0)
+            return Score(_DIVERGED)
         deployed = self._as_deployed(trained.model) if self._as_deployed else trained.model
         network = working_copy(deployed, self._device).eval()
         return self._judge(network, self._examined(), self._expected_examined)
 
     def _examined(self) -> Iterator[Batch]:
         """More images than a memory may hold, so they are read anew each time."""
-        return _served(self._images.val, self.effort.examined, self._device)
+        examined = min(self.effort.examined, self._held)
+        return _served(self._images.val, examined, self._device)
 
     @cached_property
-    def _expected_examined(self) -> list[Tensor]:
+    def _expected_examined(self) -> list[Outputs]:
         return self._of_dense(self._examined())
 
-    def _of_dense(self, batches: Iterable[Batch]) -> list[Tensor]:
-        """Logits of the dense network, a batch each."""
+    def _of_dense(self, batches: Iterable[Batch]) -> list[Outputs]:
+        """What the dense network returns, a batch each."""
         dense = working_copy(self._trace.model, self._device).eval()
-        with torch.inference_mode(), _narrow(self._device):
-            return [dense(pixels).float() for pixels, _ in batches]
+        with torch.inference_mode(), narrow(self._device):
+            answers = (tensors(dense(pixels)) for pixels, _ in batches)
+            return [tuple(output.float() for output in answer) for answer in answers]
 
     def _judge(
-        self, network: nn.Module, batches: Iterable[Batch], expected: list[Tensor]
+        self, network: nn.Module, batches: Iterable[Batch], expected: list[Outputs]
     ) -> Score:
-        loss, right, count = 0.0, 0, 0
-        with torch.inference_mode(), _narrow(self._device):
-            for (pixels, labels), dense in zip(batches, expected, strict=True):
-                logits = network(pixels).float()
-                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-                soft, target = F.log_softmax(logits, 1), F.log_softmax(dense, 1)
-                loss += float(F.kl_div(soft, target, reduction="sum", log_target=True))
-                right += int((logits.argmax(1) == labels).sum())
-                count += len(labels)
-        return Score(loss / count, right / count)
+        with torch.inference_mode(), narrow(self._device):
+            return self._task.judge(network, batches, expected)
 
 
 def _plain(plan: PruningPlan) -> PlainPlan:
@@ -286,14 +295,3 @@ def _served(
         _BATCH, generator=order if augment else None, augment=augment
     ):
         yield pixels.contiguous(memory_format=torch.channels_last), labels
-
-
-def _narrow(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 where the hardware multiplies it: on AVX-512 BF16 three times the images."""
-    able = has_bfloat16() if device.type == "cpu" else device.type == "cuda"
-    return torch.autocast(device.type, dtype=torch.bfloat16) if able else nullcontext()
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware."""
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

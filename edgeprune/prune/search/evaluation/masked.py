@@ -12,16 +12,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
 from edgeprune.prune.images.held import Images, stratified
+from edgeprune.prune.models.outputs import squares, tensors
 from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.slimming.rewriting import Kept
 from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan, check, kept_by
 from edgeprune.prune.tracing.producers import producing_layers
-from edgeprune.prune.tracing.residual import Block
+from edgeprune.prune.tracing.residual import Block, through
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import recalibrate
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 IMAGES = 256
 CALIBRATION_IMAGES = 1024
@@ -54,12 +58,19 @@ class MaskedNetwork:
         images: Held-out images that are run; :data:`IMAGES` of them, fewer where maps are large.
         seed: Seed of their choice.
         device: Where to compute; CUDA where there is one.
+        task: Says how far answers are from each other.
     """
 
     def __init__(
-        self, trace: Trace, images: Images, *, seed: int = 0, device: torch.device | None = None
+        self,
+        trace: Trace,
+        images: Images,
+        *,
+        seed: int = 0,
+        device: torch.device | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
-        self.trace = trace
+        self.trace, self._task = trace, task
         self._device = device or best_device()
         self._dense = working_copy(trace.graph, self._device).eval()
         self._network = working_copy(trace.graph, self._device).eval()
@@ -101,7 +112,7 @@ class MaskedNetwork:
         carriers = [node for node in layouts if np.isin(layouts[node].group, members).any()]
         first = min(self._places[node] for node in carriers if node in self._made)
         last = max(self._places[node] for node in carriers)
-        behind = [n for n in _through(self._nodes) if self._places[n] > last]
+        behind = [n for n in through(self._nodes) if self._places[n] > last]
         return Span(self._nodes[first], behind[0])
 
     def damage(self, span: Span, standing: Masks) -> "Damage":
@@ -117,7 +128,7 @@ class MaskedNetwork:
         # What lies before and is not needed is never read: an empty tensor stands for it.
         passed = {node: torch.empty(0) for node in before if node.op != "get_attr"}
         known = {**passed, **{node: values[node] for node in needed if node in values}}
-        return Damage(self, span.end, known, self.dense([span.end]))
+        return Damage(self, span.end, known, self.dense([span.end]), self._task)
 
     def recalibrate(self, masks: Masks, images: Images) -> None:
         """Estimate BatchNorm's stored statistics anew for the network with these channels."""
@@ -154,22 +165,24 @@ class MaskedNetwork:
 
 @dataclass(frozen=True)
 class Damage:
-    """How far cuts inside a sub-network throw its output and the logits off.
+    """How far cuts inside a sub-network throw its output and the network's answer off.
 
     Attributes:
         network: The network as it stands.
         end: Output of the sub-network.
         known: Values before the sub-network.
         dense: Values of the dense network at ``end`` and at the output.
+        task: Says how far answers are from each other.
     """
 
     network: MaskedNetwork
     end: fx.Node
     known: Mapping[fx.Node, Tensor]
     dense: Mapping[fx.Node, Tensor]
+    task: Task = CLASSIFICATION
 
     def __call__(self, masks: Masks) -> float:
-        """Relative squared error of the output plus the divergence of the logits, in nats.
+        """Relative squared error of the output plus the distance of the answer.
 
         Both are taken against the dense network, on the same held-out images; BatchNorm from
         the sub-network on takes the statistics of these images, as recalibration would repair
@@ -182,13 +195,13 @@ class Damage:
             0 where nothing changed; NaN where the network gives NaN.
         """
         values = self.network.run(masks, known=self.known, want=[self.end], fresh=True)
-        target = self.dense[self.end]
-        off = (values[self.end] - target).square().sum() / target.square().sum().clamp_min(1e-12)
-        cut, dense = (F.log_softmax(_logits(v).float(), 1) for v in (values, self.dense))
-        return float(off + F.kl_div(cut, dense, reduction="batchmean", log_target=True))
+        cut, dense = values[self.end], self.dense[self.end]
+        off = squares([c - d for c, d in zip(tensors(cut), tensors(dense), strict=True)])
+        off = off / squares(tensors(dense)).clamp_min(1e-12)
+        return float(off + self.task.distance(_answer(values), _answer(self.dense)))
 
 
-def _logits(values: Mapping[fx.Node, Tensor]) -> Tensor:
+def _answer(values: Mapping[fx.Node, Any]) -> Any:
     return next(value for node, value in values.items() if node.op == "output")
 
 
@@ -235,7 +248,7 @@ class _Run(fx.Interpreter):
         if n in self._scales:
             value = value * self._scales[n]
         if n in self._found or n.op == "output":
-            self._found[n] = value.clone()
+            self._found[n] = tree_map(torch.clone, value)
         return value
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -266,18 +279,6 @@ def _makes(node: fx.Node, trace: Trace, layers: set[int]) -> bool:
     sources = node.all_input_nodes
     carried = {int(g) for s in sources if s in trace.layouts for g in trace.layouts[s].group}
     return any(s.op == "get_attr" for s in sources) or not set(own.tolist()) <= carried | {-1}
-
-
-def _through(nodes: Sequence[fx.Node]) -> list[fx.Node]:
-    """Nodes that everything behind them depends on alone, the output among them."""
-    places = {node: place for place, node in enumerate(nodes)}
-    found, reach = [], 0
-    for place, node in enumerate(nodes):
-        if reach <= place and node.op not in ("placeholder", "get_attr"):
-            found.append(node)
-        if node.op != "get_attr":
-            reach = max([reach, *(places[user] for user in node.users)])
-    return found
 
 
 def _served(trace: Trace, images: Images, seed: int, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgeprune.progress import Progress, silent
 from edgeprune.prune.images.datasets import DataSet
-from edgeprune.prune.models.placement import best_device
+from edgeprune.prune.models.placement import best_device, has_bfloat16
 from edgeprune.prune.saliency import criteria, surgeon
 from edgeprune.prune.saliency.curvature import Curvature, WaveletOptions, measure
 from edgeprune.prune.saliency.surgeon import Order
@@ -23,7 +23,6 @@ from edgeprune.prune.search.evaluation.evaluator import (
     AsDeployed,
     Effort,
     Evaluator,
-    has_bfloat16,
 )
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.scores import Answers
@@ -31,6 +30,8 @@ from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.widths import PruningSpace
 from edgeprune.prune.tracing.trace import Trace
+from edgeprune.prune.training.task import Task
+from edgeprune.prune.training.tasks import CLASSIFICATION
 
 Saliencies = tuple[Tensor, ...]
 CRITERIA = ("wavelet", "taylor", "l1", "bn")
@@ -65,6 +66,7 @@ class Problem:
         statistics: Measures the curvature in place of this problem, which may share it.
         others: Files of scores that searches for other targets computed.
         known: Widths (G,) of the networks that those scored.
+        task: What networks are trained and judged by.
     """
 
     trace: Trace
@@ -89,6 +91,7 @@ class Problem:
     statistics: Callable[[], Curvature] | None = None
     others: tuple[Path, ...] = ()
     known: tuple[tuple[int, ...], ...] = ()
+    task: Task = CLASSIFICATION
 
     def time_room(self) -> float:
         """Room for any number of evaluations as long as there is time, then for none."""
@@ -101,7 +104,7 @@ class Problem:
         if self.statistics:
             found = self.statistics()
         else:
-            found = measure(self.trace, self.images.train, self.wavelet)
+            found = measure(self.trace, self.images.train, self.wavelet, task=self.task)
         self.progress("measuring curvature", 1, 1)
         return found
 
@@ -175,6 +178,7 @@ class Problem:
             [images.name, images.fingerprint, images.input_shape, asdict(images.normalisation)],
             [torch.__version__, device.type, has_bfloat16()],
             asdict(self.wavelet),
+            *self.task.identity,
         ]
         return Memo(path, basis, self.others)
 
@@ -191,6 +195,7 @@ class Problem:
             as_deployed=self.as_deployed,
             deployed_as=self.deployed_as,
             elsewhere=self.elsewhere(self) if self.elsewhere else None,
+            task=self.task,
         )
 
 

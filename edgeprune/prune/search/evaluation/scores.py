@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from edgeprune.prune.training.task import Score as Score
+
 Kind = Literal["F1", "refit", "F2"]
 PlainPlan = tuple[tuple[str, tuple[int, ...]], ...]
 """Group names in order, each with the indices that stay."""
@@ -22,19 +24,6 @@ class Task:
     kind: Kind
     kept: PlainPlan
     steps: int = 0
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a network does on the validation images.
-
-    Attributes:
-        loss: Cross-entropy plus the divergence from the dense network's classes, in nats.
-        accuracy: Top-1, 0..1.
-    """
-
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ def search(problem: Problem, limits: Limits) -> Choice:
         caller checks ``ratios`` against ``limits``, which may lie below those.
     """
     seed = problem.settings.seed
-    network = MaskedNetwork(problem.trace, problem.images.val, seed=seed)
+    network = MaskedNetwork(problem.trace, problem.images.val, seed=seed, task=problem.task)
     masks: Masks = tuple(torch.ones(g.width, dtype=torch.bool) for g in problem.space.groups)
     parts = subnetworks(problem.space)
     rounds = ROUNDS if limits.bind() else 1

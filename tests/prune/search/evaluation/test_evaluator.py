@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from edgeprune.prune.models import placement
 from edgeprune.prune.search.evaluation import evaluator
 from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
 from edgeprune.prune.search.evaluation.memo import Memo
@@ -30,7 +31,7 @@ def traced(tiny):
 @pytest.fixture
 def exact(monkeypatch):
     """Without bfloat16, which not every processor has."""
-    monkeypatch.setattr(evaluator, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(placement, "has_bfloat16", lambda: False)
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""What a worker does before its first task."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource
+import numpy as np
+from edgeprune.run.dask_kept import let_heap_grow
+if %r:
+    let_heap_grow()
+np.ones(1 << 17)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    np.ones(1 << 17)  # 1 MiB, 256 pages
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_used_again_as_without_dask() -> None:
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask starts workers
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", SCRIPT % undone],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for undone in (False, True)
+    ]
+    assert faults[0] > 20_000
+    assert faults[1] < 2_000
