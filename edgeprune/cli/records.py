@@ -159,9 +159,10 @@ def export(shipped: "Shipped") -> dict[str, Any]:
 
 
 def finetuned(result: "FinetuneResult") -> dict[str, Any]:
-    """What a fine-tuning came to; accuracies are shares of the validation images, 0 to 1."""
+    """What a fine-tuning came to, in the task's figure: accuracy or error, 0 to 1."""
     return {
         "file": str(result.path),
+        "figure": result.figure.name,
         "before": result.before,
         "after": result.after,
         "teacher": str(result.teacher) if result.teacher else None,

@@ -8,6 +8,7 @@ import pytest
 
 from edgeprune.cli import output
 from edgeprune.cli.verbosity import verbosity
+from edgeprune.prune.training.classification import Classification
 from edgeprune.run import finetune, pipeline
 from edgeprune.run.family import Family, Member
 from tests.cli.test_commands import member, network
@@ -72,13 +73,15 @@ def test_a_search_and_a_family_can_be_had_as_json(run, monkeypatch):
 
 
 def test_a_fine_tuning_can_be_had_as_json(run, monkeypatch):
-    result = finetune.FinetuneResult(path=Path("n.pt"), before=0.9, after=0.95, teacher=None)
+    result = finetune.FinetuneResult(
+        path=Path("n.pt"), before=0.9, after=0.95, teacher=None, figure=Classification.figure
+    )
     monkeypatch.setattr(finetune, "known_images", lambda checkpoint: "digits")
     monkeypatch.setattr(finetune, "finetune", lambda request, progress: result)
     out = run("finetune", "m.pt", "--json", "-")[1]
     assert json.loads(out) == {
-        "schema": "edgeprune.finetune/1", "file": "n.pt", "before": 0.9, "after": 0.95,
-        "teacher": None,
+        "schema": "edgeprune.finetune/1", "file": "n.pt", "figure": "accuracy", "before": 0.9,
+        "after": 0.95, "teacher": None,
     }  # fmt: skip
 
 
