@@ -32,7 +32,7 @@ from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.run import basis, delivery, lowest_latency, pipeline, pruner
 from edgeprune.run.measured_search import PairedTiming
-from edgeprune.run.outcome import PrunedModel
+from edgeprune.run.outcome import Recovered
 from edgeprune.run.pipeline import run_search
 from edgeprune.run.request import Request
 from edgeprune.run.search_options import SearchOptions
@@ -119,7 +119,7 @@ def test_the_summary_names_what_was_promised(outcome):
     lowered = tuned["val_slim"] < tuned["val_before_finetune"] - 0.005
     table, grid, *others = found.notes
     assert grid == "channel grid: 8 16; assumed: a list in the profile"
-    assert [note.startswith("fine-tuning lowered") for note in others] == [True] * lowered
+    assert [note.startswith("fine-tuning worsened") for note in others] == [True] * lowered
     assert table.startswith("latency table: this machine's (")
     assert ", predicted from the sum of " in table
 
@@ -328,7 +328,7 @@ def test_a_family_is_one_search_and_a_folder_for_each_model(outcome, request_, h
         assert "recovery.pt" not in made
         limits = [v.limit for v in member.outcome.report.verdicts if v.name == "latency"]
         assert limits == [member.latency]
-    assert counted[0].test.reads == 3  # the dense model, and each model that was made
+    assert counted[0].test.reads == 4  # the dense model beside each model that was made
     record = json.loads((here / "family" / "run.json").read_text())
     assert [line["folder"] for line in record["family"]] == ["0.97", "0.90", "0.05"]
     assert record["baseline_saw_validation"] is False
@@ -407,7 +407,7 @@ def test_accuracy_alone_walks_down_and_delivers_the_last_that_kept_it(
 
 def test_an_accuracy_that_nothing_keeps_names_the_best(outcome, request_, here, monkeypatch):
     monkeypatch.setattr(lowest_latency, "RATIOS", (0.97,))
-    monkeypatch.setattr(PrunedModel, "lost", 3.0)
+    monkeypatch.setattr(Recovered, "lost", property(lambda _: 3.0, lambda *_: None), raising=False)
     free = RelativeBudget(accuracy_drop=1)
     theirs = here / "run" / "dense.pt"  # a checkpoint: nobody knows what it was trained on
     said = r"best that can be had loses 3.00 .* at 0\.\d+x .*may have seen these images"

@@ -117,6 +117,11 @@ def test_every_field_survives(tmp_path):
         resize="none",
         licence="123",  # a text, whatever it looks like
         dense_widths={"conv": 8},
+        outputs={
+            "images": 100,
+            "errors": {"犬": {"error": 0.1, "low": 0.05, "high": 0.2, "agreement": 0.99}},
+        },
+        score={"name": "iou", "dense": 0.7, "slim": 0.69},
     )
     assert full.model_fields_set | {"schema_"} == set(Provenance.model_fields)
     seal.write(tmp_path / "model.onnx", tiny_model(), full)
