@@ -221,12 +221,17 @@ def _restore(environment: Mapping[str, str]) -> None:
 
 def _cluster(count: int) -> LocalCluster:
     """Processes of one thread each; dead ones are replaced."""
-    return LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    )
+    environment = dict(os.environ)
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+    finally:  # what Dask sets for its workers would also reach the processes that time models
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _refuse_other_versions(client: Client) -> None:

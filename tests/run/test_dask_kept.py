@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from edgeprune.run import dask_workers
+
 SCRIPT = """
 import resource
 import numpy as np
@@ -38,3 +40,9 @@ def test_freed_memory_is_used_again_as_without_dask() -> None:
     ]
     assert faults[0] > 20_000
     assert faults[1] < 2_000
+
+
+def test_what_dask_sets_for_its_workers_stays_with_them() -> None:
+    before = dict(os.environ)
+    with dask_workers._cluster(1):
+        assert dict(os.environ) == before
