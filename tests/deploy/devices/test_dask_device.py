@@ -166,6 +166,6 @@ def runners(cluster: LocalCluster) -> list[str]:
     """Processes that measure below the cluster's worker."""
     pid = next(iter(cluster.workers.values())).process.process.pid
     found = subprocess.run(
-        ["ps", "--ppid", str(pid), "-o", "args="], capture_output=True, text=True
+        ["ps", "-ww", "--ppid", str(pid), "-o", "args="], capture_output=True, text=True
     )
     return [line for line in found.stdout.splitlines() if "runner.py" in line]
