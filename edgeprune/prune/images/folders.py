@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def _below(folder: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _refuse_listing(error: OSError) -> None:
+def _refuse_listing(error: OSError) -> NoReturn:
     raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
@@ -90,7 +91,7 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], Listing]:
         class_folders = [c for c in children if c.is_dir() and not c.name.startswith(".")]
         files = [_images_in(class_folder) for class_folder in class_folders]
     except OSError as error:
-        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+        _refuse_listing(error)
     if not class_folders:
         raise InputError(f"{folder} has no class folders; {_LAYOUT}")
     labels = np.repeat(np.arange(len(files)), [len(of_class) for of_class in files])

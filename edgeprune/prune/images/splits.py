@@ -84,10 +84,7 @@ def settled(
         raise InputError(
             f"{source} holds one class only ({', '.join(classes)}); a classifier needs two or more"
         )
-    told, parts = "", dict(given)
-    if "test" not in parts:
-        parts["test"] = parts.pop("val")
-        told = "val is the test set; the last tenth of every class of train validates"
+    parts, told = _tested(given, "every class of train")
     for name, part in parts.items():
         missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
         if missing and not (may_lack_classes and len(given) == 3):
@@ -97,9 +94,26 @@ def settled(
                 f"{len(missing)} of {len(classes)} classes have no image in train; --kd-weight 1 "
                 "learns from the dense model alone, so that they are not forgotten"
             )
-    if "val" not in parts:
-        parts["train"], parts["val"] = _held_out(source, classes, parts["train"])
-    return Splits(classes, {name: parts[name] for name in ("train", "val", "test")}, told)
+    return _validated(source, classes, parts, told)
+
+
+def _tested(given: Mapping[str, Listing], held_out: str) -> tuple[dict[str, Listing], str]:
+    """The parts with val as test where none is given, and what is to be told of that."""
+    parts = dict(given)
+    if "test" in parts:
+        return parts, ""
+    parts["test"] = parts.pop("val")
+    return parts, f"val is the test set; the last tenth of {held_out} validates"
+
+
+def _validated(
+    source: Path, classes: tuple[str, ...], parts: Mapping[str, Listing], told: str
+) -> Splits:
+    """The parts in their order, with the last tenth of train as val where none is given."""
+    found = dict(parts)
+    if "val" not in found:
+        found["train"], found["val"] = _held_out(source, classes, found["train"])
+    return Splits(classes, {name: found[name] for name in ("train", "val", "test")}, told)
 
 
 def drawn(source: Path, classes: tuple[str, ...], whole: Listing) -> Splits:
@@ -151,13 +165,8 @@ def pictures(source: Path, given: Mapping[str, tuple[Path, ...]]) -> Splits:
     if "" not in named:
         if min(map(len, named.values())) < 1 or len(named["train"]) < 2:
             raise InputError(f"{source} needs two pictures in train/ and one in every other part")
-        parts, told = dict(named), ""
-        if "test" not in parts:
-            parts["test"] = parts.pop("val")
-            told = "val is the test set; the last tenth of train validates"
-        if "val" not in parts:
-            parts["train"], parts["val"] = _held_out(source, classes, parts["train"])
-        return Splits((), {name: parts[name] for name in ("train", "val", "test")}, told)
+        parts, told = _tested(named, "train")
+        return _validated(source, classes, parts, told).without_classes()
     if len(named[""]) < 3:
         raise InputError(
             f"{source} holds {len(named[''])} pictures; three are needed to train, validate and "
