@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,11 @@ class Basis:
     trace: Trace
     wavelet: WaveletOptions
     task: Task
+
+    @cached_property
+    def reference(self) -> Any:
+        """The dense network on the test images, as comparisons need it; run once, at the end."""
+        return self.task.reference(self.dense.model, self.images)
 
     @cached_property
     def digest(self) -> str:

@@ -129,7 +129,7 @@ class RunContext:
 
     def tested(self, network: nn.Module) -> Compared:
         """The dense network and another on the test images; nothing may be decided by it."""
-        return self.task.compared(self.dense.model, network, self.images)
+        return self.task.compared(self.basis.reference, network, self.images)
 
     @property
     def record(self) -> Checkpoint:

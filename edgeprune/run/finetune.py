@@ -273,7 +273,8 @@ def _written(request: FinetuneRequest, prepared: _Prepared, trained: Trained) ->
         after=val,
     )
     if task.name == "outputs":
-        compared = task.compared(dense, trained.model, prepared.images)
+        reference = task.reference(dense, prepared.images)
+        compared = task.compared(reference, trained.model, prepared.images)
         history = finetune_record.of_outputs(made, compared)
     else:
         right = evaluate(trained.model, prepared.images.test).right

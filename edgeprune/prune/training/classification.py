@@ -13,7 +13,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images
 from edgeprune.prune.models.outputs import answer_to, first
-from edgeprune.prune.training.evaluation import evaluate, kept_answers, paired
+from edgeprune.prune.training.evaluation import evaluate, kept_answers, paired, top1
 from edgeprune.prune.training.recipe import Recipe, distillation
 from edgeprune.prune.training.task import Compared, Figure, Outputs, Score, TaskName
 from edgeprune.text import one_line
@@ -108,20 +108,22 @@ class Classification:
         """Top-1, 0..1."""
         return evaluate(network, images).accuracy
 
-    def compared(self, dense: nn.Module, slim: nn.Module, images: DataSet) -> Compared:
+    def reference(self, dense: nn.Module, images: DataSet) -> Tensor:
+        """Which test images the dense network gets right, (N,) of bool."""
+        return evaluate(dense, images.test).right
+
+    def compared(self, reference: Tensor, slim: nn.Module, images: DataSet) -> Compared:
         """Top-1 of both, and on how many images one of them alone is right."""
-        ours, theirs = (evaluate(network, images.test) for network in (dense, slim))
+        right = evaluate(slim, images.test).right
+        ours, theirs = top1(reference), top1(right)
         return Compared(
-            dense=ours.accuracy,
-            slim=theirs.accuracy,
+            dense=ours,
+            slim=theirs,
             of_dense={
-                "accuracy_dense": ours.accuracy,
-                "dense_answers": kept_answers(ours.right, images.fingerprint),
+                "accuracy_dense": ours,
+                "dense_answers": kept_answers(reference, images.fingerprint),
             },
-            of_slim={
-                "accuracy_slim": theirs.accuracy,
-                "answers": paired(ours.right, theirs.right),
-            },
+            of_slim={"accuracy_slim": theirs, "answers": paired(reference, right)},
         )
 
     def lost(self, dense: float, slim: float) -> float:

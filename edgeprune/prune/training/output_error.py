@@ -98,9 +98,13 @@ class OutputError:
         """The largest relative error of an output."""
         return max(_run(network, dense, images)[0].errors())
 
-    def compared(self, dense: nn.Module, slim: nn.Module, images: DataSet) -> Compared:
+    def reference(self, dense: nn.Module, images: DataSet) -> nn.Module:
+        """The network itself: its outputs for all images may not fit into the memory."""
+        return dense
+
+    def compared(self, reference: nn.Module, slim: nn.Module, images: DataSet) -> Compared:
         """The largest error, and every output's with its interval and agreement of classes."""
-        sums, named = _run(slim, dense, images.test)
+        sums, named = _run(slim, reference, images.test)
         errors = sums.errors()
         by_name = {
             name: _Recorded(*sums.interval(place), sums.agreement(place)).to_plain()

@@ -80,14 +80,21 @@ class OwnScore:
 
     def measured(self, network: nn.Module, dense: nn.Module, images: Images) -> float:
         """The score."""
+        return self._measured(network, images)
+
+    def _measured(self, network: nn.Module, images: Images) -> float:
         device = best_device()
         return self._of(working_copy(network, device).eval(), images.to(device).batches(BATCH))
 
-    def compared(self, dense: nn.Module, slim: nn.Module, images: DataSet) -> Compared:
+    def reference(self, dense: nn.Module, images: DataSet) -> float:
+        """The dense network's score."""
+        return self._measured(dense, images.test)
+
+    def compared(self, reference: float, slim: nn.Module, images: DataSet) -> Compared:
         """Both scores."""
-        ours, theirs = (self.measured(network, dense, images.test) for network in (dense, slim))
-        record = {"name": named(self.score), "dense": ours, "slim": theirs}
-        return Compared(dense=ours, slim=theirs, of_slim={"score": record})
+        found = self._measured(slim, images.test)
+        record = {"name": named(self.score), "dense": reference, "slim": found}
+        return Compared(dense=reference, slim=found, of_slim={"score": record})
 
     def lost(self, dense: float, slim: float) -> float:
         """What the score fell by."""

@@ -109,7 +109,10 @@ class Task(Protocol):
     def measured(self, network: nn.Module, dense: nn.Module, images: Images) -> float:
         """The figure of a network on all images, in float32."""
 
-    def compared(self, dense: nn.Module, slim: nn.Module, images: DataSet) -> Compared:
+    def reference(self, dense: nn.Module, images: DataSet) -> Any:
+        """What comparisons need of the dense network on the test images, made once for all."""
+
+    def compared(self, reference: Any, slim: nn.Module, images: DataSet) -> Compared:
         """The final figures on the test images, and what is recorded of them."""
 
     def lost(self, dense: float, slim: float) -> float:

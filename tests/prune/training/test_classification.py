@@ -26,7 +26,7 @@ def test_both_answers_to_the_test_images_are_recorded() -> None:
     images = hold((stripes(20, 0), stripes(20, 1)), flip=False)
     torch.manual_seed(0)
     dense, slim = (nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)) for _ in range(2))
-    found = CLASSIFICATION.compared(dense, slim, images)
+    found = CLASSIFICATION.compared(CLASSIFICATION.reference(dense, images), slim, images)
     answers = found.of_slim["answers"]
     assert sum(answers.values()) == 20
     assert (

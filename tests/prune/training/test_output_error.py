@@ -37,7 +37,7 @@ def images() -> Any:
 def test_the_error_of_every_output_counts(images: Any) -> None:
     dense, slim = Scaled(), Scaled(0.25, -0.5)
     assert TASK.measured(slim, dense, images.test) == pytest.approx(0.5)
-    found = TASK.compared(dense, slim, images)
+    found = TASK.compared(TASK.reference(dense, images), slim, images)
     errors = found.of_slim["outputs"]["errors"]
     assert found.of_slim["outputs"]["images"] == 60
     assert {name: each["error"] for name, each in errors.items()} == pytest.approx(

@@ -31,7 +31,7 @@ def test_it_is_given_the_network_all_images_and_their_targets() -> None:
     assert isinstance(task, OwnScore)
     top1 = CLASSIFICATION.measured(NET, NET, images.test)
     assert task.measured(NET, NET, images.test) == pytest.approx(top1)
-    found = task.compared(NET, NET, images)
+    found = task.compared(task.reference(NET, images), NET, images)
     assert found.of_slim == {"score": {"name": "right", "dense": top1, "slim": top1}}
     score = task.judge(NET, images.val.batches(2), [])
     assert score.accuracy is None
