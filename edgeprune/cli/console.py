@@ -124,7 +124,7 @@ def _verdict(outcome: "Outcome") -> str:
 def show_family(family: "Family", request: "Request", target: str) -> None:
     """Print one line a model, why some could not be had, and how each is checked again."""
     reached = [member.outcome for member in family.members if member.outcome]
-    name = _figure_name(reached[0].rows) if reached else "accuracy"
+    name = _figure_name(reached)
     headings = ("asked", "latency", "", name, "lost", "MACs", "params", "verdict", "folder")
     dense = [_dense_cells(reached[0].rows)] if reached else []
     table(headings, [*dense, *map(_member_cells, family.members)])
@@ -170,7 +170,7 @@ def show_targets(found: "Targets", targets: Sequence[str]) -> None:
             lines.append(f"{run.name} failed: {run.reason}")
         lines += [f"note: {run.name}: {said}" for said in run.shared]
     reached = [m.outcome for run in found.runs for m in run.members if m.outcome]
-    name = _figure_name(reached[0].rows) if reached else "accuracy"
+    name = _figure_name(reached)
     headings = ("target", "asked", "latency", "", name, "lost", "MACs", "params", "verdict")
     table((*headings, "folder"), rows)
     met = [run for run in found.runs if run.found and run.exit_code == 0]
@@ -196,10 +196,11 @@ def _dense_cells(rows: "tuple[Row, ...]") -> tuple[str, ...]:
     return ("dense", "", f"{latency.dense:.3f} ms", shown[0], "", "", "", "", "")
 
 
-def _figure_name(rows: "tuple[Row, ...]") -> str:
+def _figure_name(reached: "Sequence[Outcome]") -> str:
+    """What the models were judged by."""
     from edgeprune.report.task_figure import figure_in
 
-    found = figure_in({row.name: row for row in rows})
+    found = figure_in({row.name: row for outcome in reached[:1] for row in outcome.rows})
     return found[0] if found else "accuracy"
 
 
