@@ -1,7 +1,7 @@
 """Fixtures of every room: the tiny networks, their oracles, and real data."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,15 @@ from tests.models import NETS, Net
 # A busy machine is no fault of what is tested.
 settings.register_profile("edgeprune", deadline=None)
 settings.load_profile("edgeprune")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Iterator[None]:
+    """Each module leaves the environment as it was: Dask sets there what its workers need."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(params=sorted(NETS))

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from time import monotonic, sleep
 from typing import Any
 
+import dask
 from distributed import (
     CancelledError,
     Client,
@@ -35,6 +36,7 @@ from edgeprune.run.dask_kept import Kept, answer
 from edgeprune.text import digest, error_line
 
 _LOOK = 2.0  # seconds after which a wait looks whether anybody is left to wait for
+_ONE_THREAD = "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 _GPU = {"GPU": 1}  # the resource by which Dask's own documents tell workers with a GPU
 
 
@@ -221,17 +223,16 @@ def _restore(environment: Mapping[str, str]) -> None:
 
 def _cluster(count: int) -> LocalCluster:
     """Processes of one thread each; dead ones are replaced."""
-    environment = dict(os.environ)
-    try:
+    # What Dask sets before it starts a worker, also one in place of another, it sets in this very
+    # process, and so for the processes that time models: the worker sets it for itself.
+    nanny = {"pre-spawn-environ": {}, "environ": dict.fromkeys(_ONE_THREAD, 1)}
+    with dask.config.set({f"distributed.nanny.{key}": value for key, value in nanny.items()}):
         return LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
-    finally:  # what Dask sets for its workers would also reach the processes that time models
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def _refuse_other_versions(client: Client) -> None:

@@ -1,5 +1,6 @@
 """A pruning problem as plain records and arrays, and what it makes in another process."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ class Portable:
         Raises:
             MachineError: this machine lacks the images or the network, or computes otherwise.
         """
+        if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+            torch.set_num_threads(int(threads))  # it may have been set after torch was imported
         if self.arithmetic != _arithmetic():
             raise MachineError(
                 f"{_words(_arithmetic())} here, {_words(self.arithmetic)} where the search runs: "

@@ -2,10 +2,12 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 
 import pytest
+from distributed import Client
 
 from edgeprune.run import dask_workers
 
@@ -44,5 +46,11 @@ def test_freed_memory_is_used_again_as_without_dask() -> None:
 
 def test_what_dask_sets_for_its_workers_stays_with_them() -> None:
     before = dict(os.environ)
-    with dask_workers._cluster(1):
-        assert dict(os.environ) == before
+    with dask_workers._cluster(1) as cluster, Client(cluster) as client:
+        worker = client.submit(os.getpid, pure=False).result(60)
+        os.kill(worker, signal.SIGKILL)
+        assert client.submit(os.getpid, pure=False).result(60) != worker
+        assert client.submit(os.getenv, "OMP_NUM_THREADS").result(60) == "1"
+        changed = {name for name, value in os.environ.items() if before.get(name) != value}
+        # No program that times models reads these two.
+        assert changed <= {"PYTHONHASHSEED", "__DASK_PARENT_PID"}

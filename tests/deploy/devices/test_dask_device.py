@@ -29,7 +29,6 @@ BOARD = "raspberry-pi-5"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    environment = dict(os.environ)
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,
@@ -38,8 +37,6 @@ def cluster() -> Iterator[LocalCluster]:
         silence_logs=50,
     ) as made:
         yield made
-    os.environ.clear()  # of what Dask sets for its workers
-    os.environ.update(environment)
 
 
 @pytest.fixture
