@@ -164,7 +164,9 @@ def test_it_runs(command, finished, tmp_path):
     if words[0] == "export" and "--overwrite" not in words:
         Path(folder / words[1]).with_suffix(".onnx").unlink(missing_ok=True)
     done = edgeprune(words, folder)
-    # A check may end in a miss: the network here was never trained after it was slimmed.
-    wanted = {0, 1} if words[0] == "check" else {0}
+    # A check may end in a miss: the network here was never trained after it was slimmed. So may an
+    # int8 export: without VNNI so small a network is no faster on integers.
+    slower = "export" in words and "is not faster than the same network in fp32" in done.stderr
+    wanted = {0, 1} if words[0] == "check" or slower else {0}
     assert done.returncode in wanted, done.stderr
     assert "Traceback" not in done.stderr

@@ -50,6 +50,11 @@ def pair(**changes):
     return asked("gateway", 0.97, **changes), asked("phone", 0.93, **changes)
 
 
+def in_macs(**changes):
+    """As ``pair``, with a limit that no clock decides: whether one failed is what is asked."""
+    return pair(strategy="uniform", budget=RelativeBudget(macs=0.8), **changes)
+
+
 @pytest.fixture(scope="module")
 def calls():
     """How often each costly thing was done."""
@@ -189,7 +194,7 @@ def test_an_interrupted_run_goes_on_where_it_was(both, monkeypatch):
 
 
 def test_one_that_fails_costs_the_others_nothing(both, monkeypatch):
-    one, two = pair(out=Path("failing"), strategy="uniform")
+    one, two = in_macs(out=Path("failing"))
     tight = replace(one, budget=RelativeBudget(latency=0.01))
     found = search_targets((tight, two))
     assert found.runs[0].found is None and "best that can be had" in found.runs[0].reason
@@ -203,7 +208,7 @@ def test_one_that_fails_costs_the_others_nothing(both, monkeypatch):
 
 
 def test_a_device_that_is_gone_is_tried_again_when_the_run_goes_on(both, monkeypatch):
-    requests, usual = pair(out=Path("gone"), strategy="uniform"), latency.probe
+    requests, usual = in_macs(out=Path("gone")), latency.probe
 
     def probe(network, target, options):
         if target.name == "gateway":
@@ -222,7 +227,7 @@ def test_a_device_that_is_gone_is_tried_again_when_the_run_goes_on(both, monkeyp
 
 
 def test_images_of_another_size_share_nothing_and_it_is_said(both, calls):
-    one, two = pair(out=Path("sizes"), strategy="uniform")
+    one, two = in_macs(out=Path("sizes"))
     before = calls.count("obtain")
     found = search_targets((one, replace(two, size=(8, 8))))
     assert calls.count("obtain") == before + 2
