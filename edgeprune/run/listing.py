@@ -25,7 +25,8 @@ class Listed:
         verdict: ``met``, ``missed``, ``inconclusive``; of a run without one its status:
             ``running``, ``interrupted``, ``failed``, ``damaged``. Of a family or of several
             targets how many were met.
-        latency: Ratio of the medians in ms, slim over dense; None where there is none.
+        latency: Measured latency, slim over dense: as judged, else of the medians in ms; None
+            where there is none.
         accuracy_drop: Percentage points lost on the test images; None where there is none.
         lost: The same in words, or the output error or score of a run that was judged by these.
         reason: Why it has no verdict, as far as it is known.
@@ -66,7 +67,7 @@ def _listed(path: Path) -> Listed:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         reason = "run.json holds no record of a run"
         return Listed(folder=path.parent, changed=changed, verdict="damaged", reason=reason)
-    latency, accuracy = (_pair(content, name) for name in ("latency", "accuracy"))
+    accuracy = _pair(content, "accuracy")
     return Listed(
         folder=path.parent,
         changed=changed,
@@ -74,11 +75,24 @@ def _listed(path: Path) -> Listed:
         target=_text(content, "request", "target", "name"),
         strategy=_text(content, "request", "strategy"),
         verdict=_verdict(content),
-        latency=latency[1] / latency[0] if latency and latency[0] else None,
+        latency=_latency(path.parent, content),
         accuracy_drop=accuracy[0] - accuracy[1] if accuracy else None,
         lost=_lost(content),
         reason=_text(content, "reason"),
     )
+
+
+def _latency(folder: Path, content: dict[str, Any]) -> float | None:
+    try:
+        verdicts = _at(read_json(folder / "check.json", finite=False), "verdicts")
+    except InputError:  # none was written, or it is damaged
+        verdicts = None
+    for verdict in verdicts if isinstance(verdicts, list) else ():
+        value = _at(verdict, "value")
+        if _at(verdict, "name") == "latency" and isinstance(value, int | float):
+            return float(value)
+    medians = _pair(content, "latency")
+    return medians[1] / medians[0] if medians and medians[0] else None
 
 
 def _lost(content: dict[str, Any]) -> str:

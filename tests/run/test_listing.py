@@ -40,6 +40,15 @@ def test_runs_are_listed_with_verdict_latency_and_points_lost(runs, tmp_path):
     assert first.changed == "1970-01-01T00:00:01+00:00"
 
 
+def test_the_latency_is_the_judged_one_where_it_was_judged(runs, tmp_path):
+    checked, broken, other = (runs(name, record()) for name in ("a", "b", "c"))
+    verdicts = [{"name": "macs", "value": 0.1}, {"name": "latency", "value": 0.47}]
+    (checked / "check.json").write_text(json.dumps({"verdicts": verdicts}))
+    (broken / "check.json").write_text("{")
+    (other / "check.json").write_text('{"verdicts": [3, {"name": "latency", "value": null}]}')
+    assert [run.latency for run in runs_in(tmp_path)] == pytest.approx([0.47, 0.45, 0.45])
+
+
 def test_of_several_targets_it_says_how_many_were_met(runs, tmp_path):
     lines = [{"target": "a", "verdict": "met"}, {"target": "b", "verdict": "failed"}]
     request = {"target": {"name": "a, b"}, "model": {"name": "resnet20"}}
