@@ -21,7 +21,7 @@ from contest.network import WEIGHTS, DenseNetwork, public_network
 from torch import nn
 
 from edgeprune.prune.images.datasets import sample
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.strategies import registry
 from edgeprune.prune.slimming.refit import refit
 from edgeprune.prune.slimming.slim import slim

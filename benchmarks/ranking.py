@@ -24,8 +24,8 @@ from scipy.stats import kendalltau
 
 from edgeprune.arrays import Floats, Genomes
 from edgeprune.prune.search.evaluation import sensitivity
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.encoding import Encoding
-from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import one_shot
 from edgeprune.prune.slimming.slim import slim

@@ -34,7 +34,7 @@ from edgeprune.prune.images import datasets
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES
+from edgeprune.prune.search.evaluation.effort import FEW_IMAGES
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.evaluation.scores import Answers, Score, Task
 from edgeprune.prune.search.strategies import registry

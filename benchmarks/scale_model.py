@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.training.recipe import Recipe
 
 IMAGES = 1_281_167  # ImageNet's training images

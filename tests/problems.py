@@ -8,7 +8,7 @@ from torch import nn
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import IMAGENET, HeldImages
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.macs import CostModel

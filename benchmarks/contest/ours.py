@@ -14,7 +14,7 @@ from contest.schedule import search_seed, strategy
 from edgeprune.errors import PromiseError
 from edgeprune.prune.saliency.transform import PIXELS
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.search.strategies import gwcs, registry
 from edgeprune.prune.search.strategies.joint import Joint

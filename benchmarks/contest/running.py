@@ -15,7 +15,7 @@ from contest.ledger import Ledger, Row, of
 from contest.network import DenseNetwork
 from contest.ours import Own
 from contest.schedule import PEERS, Contest, label
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.space.budget import Limits
 from edgeprune.prune.training.evaluation import evaluate
 

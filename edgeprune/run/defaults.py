@@ -9,7 +9,7 @@ from edgeprune.errors import InputError
 from edgeprune.prune.images.held import IMAGENET, Normalisation, completed
 from edgeprune.prune.models import zoo
 from edgeprune.prune.models.names import INSTANCE
-from edgeprune.prune.search.evaluation.evaluator import FEW_IMAGES, Effort
+from edgeprune.prune.search.evaluation.effort import FEW_IMAGES, Effort
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.training.dense import DIGITS, usual_recipe
 from edgeprune.prune.training.recipe import Recipe

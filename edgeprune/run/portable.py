@@ -14,7 +14,8 @@ from edgeprune.prune.images.held import HeldImages, Images, Normalisation
 from edgeprune.prune.models.placement import best_device, has_bfloat16
 from edgeprune.prune.models.shortcuts import rewrite_shortcuts
 from edgeprune.prune.models.zoo import ModelSpec, build
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
+from edgeprune.prune.search.evaluation.effort import Effort
+from edgeprune.prune.search.evaluation.evaluator import Evaluator
 from edgeprune.prune.search.evaluation.problem import Problem, network_digest
 from edgeprune.prune.slimming.fold import Folding
 from edgeprune.prune.slimming.proof import proven

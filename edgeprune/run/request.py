@@ -20,7 +20,7 @@ from edgeprune.prune.models.names import INSTANCE
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.saliency.curvature import WaveletOptions
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.problem import GenomeKind
 from edgeprune.prune.search.strategies import names
 from edgeprune.prune.slimming.compensation import Method

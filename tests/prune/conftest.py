@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from edgeprune.arrays import Widths
 from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.search.engine.population import Settings
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.encoding import Encoding
-from edgeprune.prune.search.evaluation.evaluator import Effort, Score
+from edgeprune.prune.search.evaluation.evaluator import Score
 from edgeprune.prune.search.evaluation.problem import Problem
 from edgeprune.prune.space.budget import Costs
 from edgeprune.prune.space.plan import PruningPlan

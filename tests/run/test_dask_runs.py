@@ -16,7 +16,7 @@ from edgeprune.errors import MachineError
 from edgeprune.prune.models import placement
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.run import dask_workers, setup
 from edgeprune.run.dask_workers import Workers

@@ -27,7 +27,7 @@ from edgeprune.files import write_whole
 from edgeprune.prune.images import datasets
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.slimming.reload import load_slim
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.run import basis, delivery, lowest_latency, pipeline, pruner

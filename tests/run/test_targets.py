@@ -10,7 +10,7 @@ import pytest
 from edgeprune.errors import InputError, MachineError
 from edgeprune.prune.models.zoo import ModelSpec
 from edgeprune.prune.search.engine.population import Settings
-from edgeprune.prune.search.evaluation.evaluator import Effort
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.run import basis, latency, pruner, targets
 from edgeprune.run.folder import RunFolder, create

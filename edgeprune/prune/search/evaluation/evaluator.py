@@ -1,7 +1,7 @@
 """Scores of slim networks: folded (F1), refitted, or after some distillation (F2)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from time import monotonic
 
@@ -12,6 +12,7 @@ from edgeprune.prune.images.datasets import DataSet
 from edgeprune.prune.images.held import Batch, Images, stratified
 from edgeprune.prune.models.outputs import tensors
 from edgeprune.prune.models.placement import best_device, narrow, working_copy
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.scores import Answers, Kind, PlainPlan, Scored, Task
 from edgeprune.prune.slimming.compensation import unlabelled
@@ -21,53 +22,18 @@ from edgeprune.prune.slimming.slim import slim
 from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.tracing.trace import Trace
 from edgeprune.prune.training.batchnorm import estimate, recalibrate
-from edgeprune.prune.training.loop import DivergenceError, train
+from edgeprune.prune.training.distributed import Ranks
+from edgeprune.prune.training.loop import DivergenceError, Setting, train_in
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.task import Outputs, Score
 from edgeprune.prune.training.task import Task as NetworkTask
 from edgeprune.prune.training.tasks import CLASSIFICATION
+from edgeprune.prune.training.teacher import Answered
 
 AsDeployed = Callable[[nn.Module], nn.Module]
 _BATCH = 256
 _DIVERGED = 1e3
 _MOST_OUTPUTS = 1 << 28  # bytes of the dense network's outputs that are held: 256 MiB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """What the evaluator's scores may cost.
-
-    Attributes:
-        evaluations: Networks that are slimmed, folded, recalibrated and scored (F1) for the first
-            limits; others have a quarter of it, limits that are only tightened a tenth.
-        calibration: Training images that BatchNorm is recalibrated on for each.
-        judged: Validation images that each is scored on.
-        refitted: Best networks that are refitted in closed form and scored anew; none lets F1
-            choose those that are distilled.
-        refit_images: Training images that a refit solves on.
-        finalists: Networks that are distilled (F2) before one is chosen; 1 lets the scores
-            before decide.
-        rungs: Steps that those left are distilled for, and how many of them are left then; none
-            lets the scores before decide.
-        examined: Validation images that a distilled network is scored on.
-        recipe: How to distil; the steps of a rung take the place of its length.
-    """
-
-    evaluations: int = 176
-    calibration: int = 256
-    judged: int = 768
-    refitted: int = 16
-    refit_images: int = 256
-    finalists: int = 4
-    rungs: tuple[tuple[int, int], ...] = (50, 2), (150, 1)
-    examined: int = 5000
-    recipe: Recipe = field(default_factory=Recipe)
-
-
-FEW_IMAGES = Effort(
-    evaluations=64, refitted=6, refit_images=128, finalists=3, rungs=((20, 2), (60, 1))
-)
-"""For a few hundred images: more evaluations would fit the search to them."""
 
 
 class Evaluator:
@@ -244,18 +210,26 @@ class Evaluator:
         return self._judge(network, self._judged, self._expected)
 
     def _trained(self, plan: PruningPlan, recipe: Recipe) -> Score:
-        train_images, teacher = self._images.train, self._trace.model
+        train_images = self._images.train
         network = self._slim(plan).to(self._device)
         start = recalibrate(network, train_images, device=self._device)
         try:
-            trained = train(
-                start, train_images, recipe, teacher=teacher, task=self._task, device=self._device
-            )
+            trained = train_in(start, train_images, recipe, self._teaching)
         except DivergenceError:  # one network less, not the end of the search
             return Score(_DIVERGED)
         deployed = self._as_deployed(trained.model) if self._as_deployed else trained.model
         network = working_copy(deployed, self._device).eval()
         return self._judge(network, self._examined(), self._expected_examined)
+
+    @cached_property
+    def _teaching(self) -> Setting:
+        """The dense network answers each batch once, however many networks learn from it."""
+        return Setting(
+            teacher=self._trace.model,
+            ranks=Ranks(device=self._device),
+            task=self._task,
+            answered=Answered(),
+        )
 
     def _examined(self) -> Iterator[Batch]:
         """More images than a memory may hold, so they are read anew each time."""

@@ -19,11 +19,8 @@ from edgeprune.prune.saliency import criteria, surgeon
 from edgeprune.prune.saliency.curvature import Curvature, WaveletOptions, measure
 from edgeprune.prune.saliency.surgeon import Order
 from edgeprune.prune.search.engine.population import Settings, unlimited
-from edgeprune.prune.search.evaluation.evaluator import (
-    AsDeployed,
-    Effort,
-    Evaluator,
-)
+from edgeprune.prune.search.evaluation.effort import Effort
+from edgeprune.prune.search.evaluation.evaluator import AsDeployed, Evaluator
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.scores import Answers
 from edgeprune.prune.slimming.fold import Folding

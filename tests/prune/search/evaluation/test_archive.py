@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeprune.prune.search.evaluation.archive import Archive
+from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.search.evaluation.encoding import Encoding
-from edgeprune.prune.search.evaluation.evaluator import Effort
 from edgeprune.prune.search.evaluation.scores import Score
 from edgeprune.prune.space.budget import Limits
 

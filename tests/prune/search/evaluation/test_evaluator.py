@@ -7,7 +7,8 @@ from scipy.special import log_softmax
 
 from edgeprune.prune.models import placement
 from edgeprune.prune.search.evaluation import evaluator
-from edgeprune.prune.search.evaluation.evaluator import Effort, Evaluator
+from edgeprune.prune.search.evaluation.effort import Effort
+from edgeprune.prune.search.evaluation.evaluator import Evaluator
 from edgeprune.prune.search.evaluation.memo import Memo
 from edgeprune.prune.search.evaluation.scores import tally
 from edgeprune.prune.slimming.slim import slim
