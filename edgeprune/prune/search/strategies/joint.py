@@ -66,8 +66,9 @@ class Joint:
             self.problem.evaluator.credit(self.encoding.plan(genome), name)
         ruled = self._ruled(repair, rules)
         self.archive.losses(ruled)  # whatever else there is room for: the floor of the search
-        self._polish(repair, self._seeds(repair, rules))
-        return self.archive.decided(self._candidates(repair, ruled))
+        free = self._free(repair)
+        self._polish(repair, self._seeds(repair, rules, free))
+        return self.archive.decided(self._candidates(repair, ruled, free))
 
     def front(self) -> tuple[Choice, ...]:
         """As :meth:`Archive.front`."""
@@ -88,12 +89,10 @@ class Joint:
             found[name] = encoding.genomes(widths[None], number)[0]
         return found
 
-    def _seeds(self, repair: Repair, rules: dict[str, Genome]) -> Genomes:
+    def _seeds(self, repair: Repair, rules: dict[str, Genome], free: Genomes) -> Genomes:
         """Rules, the front of F0 and what earlier budgets found, brought to this budget."""
         found = [self._front(repair.limits.loosened(slack), _ENTRANTS) for slack in _SLACKS]
-        return np.concatenate(
-            [np.array(list(rules.values()), np.int64), self._free(repair), *found]
-        )
+        return np.concatenate([np.array(list(rules.values()), np.int64), free, *found])
 
     def _front(self, limits: Limits, count: int) -> Genomes:
         """What nothing within the limits beats in both F1 loss and MACs, ``count`` of it."""
@@ -119,6 +118,13 @@ class Joint:
             repair=repair,
         )
         return spread(front.genomes, _ENTRANTS)
+
+    def _within(self, limits: Limits, genomes: Genomes) -> Genomes:
+        """Those that were scored and keep the limits."""
+        canonical = self.encoding.canonical(genomes)
+        scored = [tuple(genome.tolist()) in self.archive.scores for genome in canonical]
+        kept: Genomes = canonical[scored & (self.archive.excess(canonical, limits) == 0)]
+        return kept
 
     def _polish(self, repair: Repair, seeds: Genomes) -> None:
         """NSGA-II on the whole genome under the limits by F1, screened by F0."""
@@ -152,14 +158,18 @@ class Joint:
         found: Genomes = np.unique(np.concatenate([raw, repair(raw)]), axis=0)
         return found
 
-    def _candidates(self, repair: Repair, ruled: Genomes) -> Genomes:
-        """The two best rules, the best networks of different size, and the next best by F1."""
+    def _candidates(self, repair: Repair, ruled: Genomes, free: Genomes) -> Genomes:
+        """The two best rules, some of F0's front, the best of different size, the next best by F1.
+
+        F0 has its own, since F1 ranks poorly where little is left of the accuracy.
+        """
         archive, wanted = self.archive, self.problem.effort.refitted or 1
         ranked = archive.ranked(repair.limits)
         in_turn = [ranked[:1]]
         if wanted > 1:
             in_turn += [
                 archive.ranked(repair.limits, ruled)[:2],
+                self._within(repair.limits, spread(free, wanted // 4)),
                 self._front(repair.limits, wanted // 2),
                 ranked[:wanted],
             ]

@@ -136,6 +136,20 @@ def test_the_choice_is_no_worse_distilled_than_the_best_rules(judged_problem):
     )
 
 
+def test_what_the_damage_alone_finds_is_refitted_though_f1_thinks_little_of_it(judged_problem):
+    problem = judged_problem("residual", effort=300)
+    judge = problem.evaluator
+    search = Joint(problem)
+    repair = Repair(search.encoding, problem.costs, LIMITS, search.sensitivity)
+    free = [search.encoding.plan(genome) for genome in search._free(repair)]
+    poor, usual = {tuple(plan.kept.items()) for plan in free}, judge.loss
+    judge.loss = lambda plan: usual(plan) + (9.0 if tuple(plan.kept.items()) in poor else 0.0)
+    search(LIMITS)
+    refitted = {tuple(plan.kept.items()) for plan in judge.refitted_plans}
+    assert len(poor & refitted) == min(len(poor), problem.effort.refitted // 4) > 0
+    assert len(refitted) == problem.effort.refitted
+
+
 def test_all_places_among_the_refitted_and_the_finalists_are_taken(judged_problem):
     problem = judged_problem("residual")
     search = Joint(problem)
