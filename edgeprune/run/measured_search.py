@@ -141,8 +141,10 @@ def settle(
 ) -> Iterator[Candidate]:
     """Search, measure, and search again under tighter limits until those asked are kept.
 
-    In int8 it searches once more under looser ones where the first choice is much faster. Where
-    nothing can be measured the prediction decides, with the same margin, and one search is all.
+    Of a choice that misses, its others are measured before that: what was judged nearly as good
+    may keep the limits, while tighter ones would leave room that the device has. In int8 it
+    searches once more under looser ones where the first choice is much faster. Where nothing can
+    be measured the prediction decides, with the same margin, and one search is all.
 
     Args:
         problem: What is searched.
@@ -164,28 +166,30 @@ def settle(
     for _ in range(ATTEMPTS):
         choice = search(tight)
         _refuse_missed_counts(choice, limits, problem)
-        network = slim(problem.trace, choice.plan(problem.model))
-        candidate = Candidate(choice, timing.ratio(network, limits.latency), tight)
-        yield candidate
-        measured = candidate.measured
+        tried: list[Candidate] = []
+        for each in _until_kept(choice, problem, timing, limits):
+            tried.append(replace(each, aim=tight))
+            yield tried[-1]
+        candidate, measured = tried[-1], tried[-1].measured
         if measured is None:
             _refuse_predicted_miss(choice, limits, name)
             return
         if limits.latency is None or measured.high <= limits.latency:
-            if slow or not _may_be_larger(measured, choice, problem, limits):
+            if slow or not _may_be_larger(measured, candidate.choice, problem, limits):
                 return
-            slow, share = candidate, choice.ratios[0] / measured.high
+            slow, share = candidate, candidate.choice.ratios[0] / measured.high
             tight = replace(tight, latency=float((1 - LEAST_MARGIN) * share * limits.latency))
             continue
         if slow:
             yield slow
             return
-        best = min(best, measured.high)
+        highs = [each.measured.high for each in tried if each.measured]
+        best = min(best, *highs)
         missed = tight.latency is not None and choice.ratios[0] > tight.latency * (1 + 1e-9)
         if choice.ratios[0] <= lowest or missed:  # tighter limits would find the same choice
             break
         # The table was this much too hopeful here; 1 % more keeps a tie from costing a turn.
-        hope = choice.ratios[0] / measured.high
+        hope = choice.ratios[0] / highs[0]
         tighter = 0.99 * min(tight.latency or 1.0, limits.latency * hope)
         tight = replace(tight, latency=max(lowest, tighter))
     raise UnreachedError(
@@ -194,6 +198,20 @@ def settle(
         "latency",
         best,
     )
+
+
+def _until_kept(
+    choice: Choice, problem: Problem, timing: Timing, limits: Limits
+) -> Iterator[Candidate]:
+    """A choice and its others, measured in turn until one keeps the limits."""
+    for each in (choice, *choice.others):
+        if each is not choice and (each.ratios > limits.vector())[1:].any():
+            continue  # MACs and parameters are counted, not measured
+        network = slim(problem.trace, each.plan(problem.model))
+        measured = timing.ratio(network, limits.latency)
+        yield Candidate(each, measured)
+        if measured is None or limits.latency is None or measured.high <= limits.latency:
+            return
 
 
 def _refuse_predicted_miss(choice: Choice, limits: Limits, name: str) -> None:

@@ -76,6 +76,61 @@ def test_a_hopeful_table_is_answered_with_a_tighter_aim(problem):
     assert asked[1] < asked[0]
 
 
+class Odd:
+    """A clock by width: the table is wrong about some networks only."""
+
+    def __init__(self, highs):
+        self.highs, self.timed = highs, []
+
+    def ratio(self, network, limit):
+        width = network.get_submodule("0").out_channels
+        self.timed.append(width)
+        return Interval(0.9 * self.highs[width], 0.95 * self.highs[width], self.highs[width])
+
+
+def with_other(problem, asked, width):
+    """As ``greedy``, with a network of another width that was judged nearly as good."""
+    search = greedy(problem, asked)
+
+    def both(aim):
+        other = greedy(problem, [])(Limits(latency=width / 8))
+        return replace(search(aim), others=(other,))
+
+    return both
+
+
+@pytest.mark.parametrize(
+    ("highs", "timed", "searches"),
+    [
+        ({6: 0.75, 4: 0.5}, [6], 1),
+        ({6: 0.81, 4: 0.5}, [6, 4], 1),  # the first missed, the other keeps the limit
+        ({6: 0.9, 4: 0.85, 2: 0.4}, [6, 4, 4, 4, 2], 3),  # only tighter limits help
+    ],
+)
+def test_what_is_nearly_as_good_is_measured_before_limits_are_tightened(
+    problem, highs, timed, searches
+):
+    asked, clock = [], Odd(highs)
+    found = list(
+        settle(problem, clock, with_other(problem, asked, 4), Limits(latency=0.8), "uniform")
+    )
+    assert clock.timed == timed
+    assert len(asked) == searches
+    assert found[-1].measured.high <= 0.8
+    assert found[-1].choice.widths.tolist() == [timed[-1]]
+
+
+def test_another_that_misses_a_count_is_not_measured(problem):
+    clock, choose = Odd({6: 0.3, 4: 0.55, 2: 0.4}), greedy(problem, [])
+    narrow, middle, wide = (choose(Limits(latency=width / 8)) for width in (2, 4, 6))
+    turns = iter([replace(middle, others=(wide,)), narrow])
+    found = list(
+        settle(problem, clock, lambda _: next(turns), Limits(latency=0.52, macs=0.6), "uniform")
+    )
+    assert clock.timed == [4, 2]  # 6 would have been fast enough
+    assert found[-1].choice is narrow
+
+
 def in_int8(problem, dense):
     return replace(problem, costs=replace(problem.costs, dense_latency=dense))
 

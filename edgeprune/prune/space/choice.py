@@ -16,12 +16,14 @@ class Choice:
         widths: Their counts, shape (G,).
         ratios: Predicted latency, MACs and params over dense, shape (3,).
         scores: What the strategy judged by, by name; only for the record.
+        others: What was judged as dearly and is nearly as good, the best first.
     """
 
     kept: Mapping[str, tuple[int, ...]]
     widths: Widths
     ratios: Floats
     scores: Mapping[str, float] = field(default_factory=dict)
+    others: tuple["Choice", ...] = ()
 
     def plan(self, model: str) -> PruningPlan:
         """The choice as a plan for the network called ``model``."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 
@@ -170,7 +170,8 @@ class Archive:
         """The best of candidates (P, 2 G), best first by F1: refitted, then distilled (F2).
 
         The refit in closed form ranks networks more like they end than F1 does, and picks the
-        finalists. Then successive halving: all are distilled, the best of them for longer.
+        finalists. Then successive halving: all are distilled, the best of them for longer. What
+        was distilled as long as the best goes along.
 
         References:
             K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
@@ -180,12 +181,14 @@ class Archive:
         if effort.refitted and len(left) > 1:
             left = left[: effort.refitted]
             left = self._ordered("refit", left, evaluator.refitted_many)
-        left = left[: effort.finalists]
+        left = last = left[: effort.finalists]
         for steps, survivors in effort.rungs:
             if len(left) > survivors:
                 score = partial(evaluator.distilled_many, steps=steps)
-                left = self._ordered("F2", left, score)[:survivors]
-        return self.choice(left[0])
+                last = self._ordered("F2", left, score)
+                left = last[:survivors]
+        best, *others = [self.choice(genome) for genome in last]
+        return replace(best, others=tuple(others))
 
     def _ordered(
         self,
