@@ -121,7 +121,7 @@ def test_the_summary_names_what_was_promised(outcome):
     assert grid == "channel grid: 8 16; assumed: a list in the profile"
     assert [note.startswith("fine-tuning worsened") for note in others] == [True] * lowered
     assert table.startswith("latency table: this machine's (")
-    assert ", predicted from the sum of " in table
+    assert ", predicted from " in table  # a sum of blocks, or whole networks where a clock says so
 
 
 def test_the_files_say_where_they_come_from_and_hold_no_path(outcome, here):

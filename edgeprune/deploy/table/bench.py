@@ -47,7 +47,7 @@ class Probe:
 
     device: Device = field(default_factory=Local)
     units: Pace = field(default_factory=Pace)
-    networks: Pace = field(default_factory=lambda: Pace(together=8, rounds=4, least=5, most=7))
+    networks: Pace = field(default_factory=lambda: Pace(together=8, rounds=2, least=9, most=11))
     held_out: int = HELD_OUT
     learnt: int = LEARNT
     rebuild: bool = False
