@@ -87,9 +87,7 @@ def test_a_network_is_searched_whatever_it_is_made_of(
     options = {"target": "here.toml", "strategy": "uniform", "epochs": 0, "flip": False}
     run = edgeprune.search(module, data, **options, out="run")
     (told,) = [note for note in run.notes if note.startswith("latency table: this machine")]
-    if (
-        "its blocks add up to" in told
-    ):  # a busy machine times whole networks in place of blocks
+    if "its blocks add up to" in told:  # on a busy machine
         source = "whole networks"
     assert source in told
     events = map(json.loads, (run.folder / "events.jsonl").read_text().splitlines())
