@@ -38,9 +38,18 @@ def serving() -> Iterator[str]:
             os.environ.pop("HOME")
             if home is not None:
                 os.environ["HOME"] = home
-            loop.call_soon_threadsafe(listener.close)
+            asyncio.run_coroutine_threadsafe(_closed(listener), loop).result(10)
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
+            loop.close()
+
+
+async def _closed(listener: Any) -> None:
+    """Close a server, and let what it still serves end."""
+    listener.close()
+    await listener.wait_closed()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait(others, timeout=5) if others else None
 
 
 def make_keys(folder: Path) -> None:

@@ -41,7 +41,7 @@ class Diagnosis:
     Attributes:
         file: Name of the file.
         target: Name of the profile.
-        machine: The device's facts.
+        machine: The device's facts, its address among them.
         clock: ``cpu`` or ``wall``.
         latency: The file alone.
         comparison: The file against its baseline.
@@ -174,8 +174,8 @@ class Diagnosis:
     def _foot(self) -> str:
         machine = self.machine
         lines = [
-            f"measured on {identify(machine)}, onnxruntime {machine['onnxruntime']}, in "
-            f"{self.seconds:.0f} s"
+            f"measured on {identify(machine)} at {machine['device']}, "
+            f"onnxruntime {machine['onnxruntime']}, in {self.seconds:.0f} s"
         ]
         if self.busy:
             lines.append(f"the machine is busy: {self.busy}; measure again where less else runs")

@@ -95,7 +95,7 @@ def look(files: list[File], setting: Setting, seconds: float) -> list[Look]:
             nodes=profiles[number],
             pace=found[number],
             finite=epoch["finite"][number],
-            machine=lines[0]["machine"],
+            machine=lines[0]["machine"] | {"device": setting.device.uri},
         )
         for number, file in enumerate(files)
     ]
