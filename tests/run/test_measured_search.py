@@ -120,6 +120,27 @@ def test_what_is_nearly_as_good_is_measured_before_limits_are_tightened(
     assert found[-1].choice.widths.tolist() == [timed[-1]]
 
 
+@pytest.mark.parametrize(
+    ("highs", "kept"),
+    [
+        ([0.80, 0.79], 6),  # the second reading keeps the limit too
+        ([0.80, 0.81, 0.6], 4),  # it does not: luck was taken for speed
+        ([0.79], 6),  # a whole percent below: one reading is enough
+    ],
+)
+def test_what_only_just_keeps_the_limit_is_timed_once_more(problem, highs, kept):
+    readings = iter(highs)
+
+    class Reading:
+        def ratio(self, network, limit):
+            high = next(readings)
+            return Interval(0.9 * high, 0.95 * high, high)
+
+    found = list(settle(problem, Reading(), greedy(problem, []), Limits(latency=0.8), "uniform"))
+    assert found[-1].choice.widths.tolist() == [kept]
+    assert next(readings, None) is None
+
+
 def test_another_that_misses_a_count_is_not_measured(problem):
     clock, choose = Odd({6: 0.3, 4: 0.55, 2: 0.4}), greedy(problem, [])
     narrow, middle, wide = (choose(Limits(latency=width / 8)) for width in (2, 4, 6))
