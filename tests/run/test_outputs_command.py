@@ -52,7 +52,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
         torch.save(segmenter().state_dict(), "segmenter.pt")
         asked = [
-            *("search", "--task", "outputs", "--target", "here.toml", "--no-flip"),
+            *("search", "--task", "outputs", "--target", "here.toml"),
             *("--model", "mysegmenter:segmenter", "--weights", "segmenter.pt"),
             *("--data", "pictures", "--image-size", "16", "--max-output-error", "90"),
             *("--epochs", "3", "--evaluations", "8", "--finalists", "1", "--out", "run"),
@@ -76,7 +76,7 @@ def test_both_outputs_are_judged_and_no_word_of_accuracy_is_said(here: Path) -> 
 def test_its_network_is_fine_tuned_exported_and_checked(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trusted = ["--data", "pictures", "--trust-factory", "--no-flip"]
+    trusted = ["--data", "pictures", "--trust-factory"]
     tuned = ["--epochs", "6", "--out", "tuned.pt"]
     assert command("finetune", "run/model.pt", *trusted, *tuned) == 0
     assert "tuned.pt: output error " in capsys.readouterr().out

@@ -122,7 +122,8 @@ class Joint:
     def _within(self, limits: Limits, genomes: Genomes) -> Genomes:
         """Those that were scored and keep the limits."""
         canonical = self.encoding.canonical(genomes)
-        scored = [tuple(genome.tolist()) in self.archive.scores for genome in canonical]
+        known = [tuple(genome.tolist()) in self.archive.scores for genome in canonical]
+        scored = np.array(known, bool)  # (P,), also of none
         kept: Genomes = canonical[scored & (self.archive.excess(canonical, limits) == 0)]
         return kept
 

@@ -150,6 +150,13 @@ def test_what_the_damage_alone_finds_is_refitted_though_f1_thinks_little_of_it(j
     assert len(refitted) == problem.effort.refitted
 
 
+@pytest.mark.parametrize("refitted", [0, 2])
+def test_where_few_are_refitted_none_is_of_the_damage_alone(judged_problem, refitted):
+    problem = with_effort(judged_problem("residual"), refitted=refitted)
+    assert within(Joint(problem)(LIMITS), LIMITS)
+    assert len(problem.evaluator.refitted_plans) == refitted
+
+
 def test_all_places_among_the_refitted_and_the_finalists_are_taken(judged_problem):
     problem = judged_problem("residual")
     search = Joint(problem)
