@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from contest.network import WEIGHTS, DenseNetwork, public_network
-from criteria import on_grid
+from criteria import widths
 
 from edgeprune.deploy.devices.fingerprint import check_device
 from edgeprune.prune.models.placement import best_device, narrow, working_copy
@@ -71,10 +71,7 @@ def medians(dense: DenseNetwork, count: int, first: int) -> dict[str, float]:
         yield
         times.setdefault(name, []).append(time.perf_counter() - began)
 
-    full = np.array([group.width for group in dense.trace.groups])
-    generator = np.random.default_rng(0)
-    for number in range(count + 1):
-        vector = on_grid(full * generator.uniform(0.4, 1.0, len(full)), full)
+    for number, vector in enumerate(list(widths(dense, count))[1:]):
         kept = {
             group.name: tuple(range(width))
             for group, width in zip(dense.trace.groups, vector, strict=True)
@@ -89,7 +86,7 @@ def medians(dense: DenseNetwork, count: int, first: int) -> dict[str, float]:
             with timed(f"judged, {name}"):
                 judge._judge(network, judge._judged, judge._expected)
         if not number:
-            times.clear()  # the first one warms up
+            times.clear()  # the uniform one warms up
     return {name: float(np.median(taken)) for name, taken in times.items()}
 
 

@@ -1,7 +1,6 @@
 """Searches by outputs, without labels: two heads, a segmentation network, a score of one's own."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import edgeprune
-from edgeprune.cli.main import main
 from edgeprune.errors import InputError
+from tests.run.test_outputs_command import command
 from tests.run.test_several_heads import PROFILE, stripes
 from tests.run.test_several_heads import trained as taught
 from tests.several_heads import Heads
@@ -28,21 +27,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit code of a command."""
-    monkeypatch.setattr(sys, "argv", ["edgeprune", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 def pictures(*parts: TensorDataset) -> tuple[TensorDataset, ...]:
     """The images alone."""
     return tuple(TensorDataset(part.tensors[0]) for part in parts)
 
 
 def test_every_output_counts_and_no_word_of_accuracy_is_said(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
     train, test = stripes(200, 0), stripes(120, 1)
@@ -85,11 +76,11 @@ def test_every_output_counts_and_no_word_of_accuracy_is_said(
     assert "Test accuracy" not in page
     # The profile asks for accuracy_drop, which does not apply to this file.
     file = str(here / "run/model.onnx")
-    assert command(monkeypatch, "check", file, "--target", str(here / "here.toml")) == 0
+    assert command("check", file, "--target", str(here / "here.toml")) == 0
     said = capsys.readouterr().out
     assert "accuracy_drop does not apply" in said
     assert "inconclusive" not in said
-    assert command(monkeypatch, "inspect", file) == 0
+    assert command("inspect", file) == 0
     assert "not measured; output error" in capsys.readouterr().out
 
 
@@ -162,13 +153,12 @@ def test_an_integer_output_ends_in_one_line(here: Path) -> None:
 def test_what_needs_labels_is_refused_by_the_command(
     here: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     said: str,
 ) -> None:
     (here / "W").write_bytes(b"")
     words = [str(here / "W") if word == "W" else word for word in words]
-    code = command(monkeypatch, "search", "--task", "outputs", "--data", "digits", *words)
+    code = command("search", "--task", "outputs", "--data", "digits", *words)
     output = capsys.readouterr().err
     assert code == 2
     assert said in output
@@ -176,7 +166,7 @@ def test_what_needs_labels_is_refused_by_the_command(
 
 
 def test_an_empty_folder_is_refused_by_the_command(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edgeprune.prune.models.zoo import ModelSpec, build
 
@@ -184,6 +174,6 @@ def test_an_empty_folder_is_refused_by_the_command(
     (here / "empty").mkdir()
     given = ["--weights", str(here / "w.pt"), "--data", str(here / "empty")]
     words = ["search", "--task", "outputs", *given, "--out", str(here / "run")]
-    assert command(monkeypatch, *words) == 2
+    assert command(*words) == 2
     assert "empty holds no pictures" in capsys.readouterr().err
     assert not (here / "run").exists()

@@ -30,14 +30,14 @@ class Answered:
         """The teacher's answer to pixels (N, C, H, W) in channels_last; call without gradients."""
         if pixels.device.type != "cpu":
             return teacher(pixels)
-        key = blake2b(str(pixels.shape).encode())
-        key.update(pixels.permute(0, 2, 3, 1).contiguous().numpy().data)
-        known = self._known.get(key.digest())
-        if known is not None:
-            return known
+        hashed = blake2b(str(pixels.shape).encode())
+        hashed.update(pixels.permute(0, 2, 3, 1).contiguous().numpy().data)
+        key = hashed.digest()
+        if key in self._known:
+            return self._known[key]
         answer = teacher(pixels)
         size = sum(output.nbytes for output in tensors(answer))
         if self.held + size <= self.most:
-            self._known[key.digest()] = answer
+            self._known[key] = answer
             self.held += size
         return answer

@@ -27,11 +27,18 @@ def diagnosed(path: Path, **options: Any) -> Diagnosis:
     return examine(path, load_target("mobile-cpu"), asked)
 
 
-def test_denormal_weights_are_found_and_their_change_helps(tmp_path: Path) -> None:
+def denormal() -> Any:
+    """A file whose second layer has weights too small for the fast path."""
     proto = chain(16, 16, 16, side=32)
     weight = numpy_helper.to_array(proto.graph.initializer[2])
     tiny = (np.sign(weight) * 1e-39).astype(np.float32)
     proto.graph.initializer[2].CopyFrom(numpy_helper.from_array(tiny, "conv1.weight"))
+    return proto
+
+
+def test_denormal_weights_are_found_and_their_change_helps(tmp_path: Path) -> None:
+    proto = denormal()
+    weight = numpy_helper.to_array(proto.graph.initializer[2])
     found = diagnosed(saved(proto, tmp_path / "m.onnx"))
     finding = next(each for each in found.findings if each.cause == "denormal weights")
     assert finding.layer == f"{weight.size} values"
