@@ -62,14 +62,10 @@ def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
     layers = [name for name in weighted(trials.proto) if name not in best.state.excluded]
     ends = dict.fromkeys((*layers[:ENDS], *layers[-ENDS:]))
     names = layer_names(trials.proto)
-    candidates = {
-        name: trials.made(replace(best.state, excluded=(*best.state.excluded, name)))
-        for name in ends
-        if _spare(trials, (*best.state.excluded, name)) >= 0
-    }
+    candidates = [n for n in ends if _spare(trials, (*best.state.excluded, n)) >= 0]
     if not candidates:
         return best
-    times = dict(zip(candidates, timed(list(candidates.values()), best.proto), strict=True))
+    times = _times(trials, best, candidates, timed)
     for name in sorted(times, key=lambda name: times[name].mid):
         excluded = (*best.state.excluded, name)
         if times[name].high >= 1 or _spare(trials, excluded) < 0:
@@ -80,14 +76,20 @@ def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
     return best
 
 
+def _times(trials: Trials, best: Best, layers: Sequence[str], timed: Timed) -> dict[str, Interval]:
+    """Time of the best network with one layer more in float, over its own, for each layer."""
+    files = [  # what is timed, once: of a large network several fill the memory
+        trials.made(replace(best.state, excluded=(*best.state.excluded, name))).SerializeToString()
+        for name in layers
+    ]
+    return dict(zip(layers, timed(files, best.proto.SerializeToString()), strict=True))
+
+
 def timer(setting: Setting) -> Timed:
     """Times models against another one, all in turn, by the protocol of the gate."""
 
-    def timed(models: Sequence[onnx.ModelProto], reference: onnx.ModelProto) -> list[Interval]:
-        contents = [model.SerializeToString() for model in models]
-        found = compare_many(
-            contents, reference.SerializeToString(), setting, epochs=EPOCHS, least=2
-        )
+    def timed(models: Sequence[bytes], reference: bytes) -> list[Interval]:
+        found = compare_many(models, reference, setting, epochs=EPOCHS, least=2)
         return [compared.interval for compared in found if compared.interval]
 
     return timed
@@ -106,12 +108,14 @@ def _sensitive(trials: Trials, best: Best) -> list[str]:
     few = trials.images[:FEW]
     before = trials.fidelity(best.proto, few).sqnr_db
     layers = weighted(trials.proto)
-    alone = {name: trials.made(replace(best.state, excluded=(name,))) for name in layers}
-    won = {name: trials.fidelity(made, few).sqnr_db - before for name, made in alone.items()}
+    won = {}
+    for name in layers:
+        alone = trials.made(replace(best.state, excluded=(*best.state.excluded, name)))
+        won[name] = trials.fidelity(alone, few).sqnr_db - before
     ranked = sorted((n for n in layers if won[n] > 0), key=lambda name: -won[name])[:MOST_TIMED]
     if trials.aim.timed is None or not ranked:
         return ranked
-    times = trials.aim.timed([alone[name] for name in ranked], best.proto)
+    times = _times(trials, best, ranked, trials.aim.timed)
     # A layer that is no slower in float costs nothing; one part in a thousand keeps the order.
-    cost = {n: max(time.mid - 1, 1e-3) for n, time in zip(ranked, times, strict=True)}
+    cost = {name: max(time.mid - 1, 1e-3) for name, time in times.items()}
     return sorted(ranked, key=lambda name: -won[name] / cost[name])

@@ -69,7 +69,9 @@ class _Part:
         name: Of the layer: that of its weight.
         source: Tensor of uint8 that it reads.
         zero: Zero point of that tensor, which padding is.
-        weight: Inner axis first (K, N), K even.
+        outputs: Their number, N.
+        pairs: Of neighbours along the inner axis whose sum can overflow (M, 4): the place of the
+            pair, its output and both weights.
         first: The first channel of the tensor that it reads.
         kernel: Input channels, height and width; none of a Gemm.
         strides: Of the kernel.
@@ -80,7 +82,8 @@ class _Part:
     name: str
     source: str
     zero: int
-    weight: Integers
+    outputs: int
+    pairs: Integers
     first: int = 0
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = (1, 1)
@@ -89,15 +92,12 @@ class _Part:
 
     def saturated(self, tensor: NDArray[np.uint8]) -> float:
         """Share of the outputs, 0..1, that a saturating sum enters, for one input."""
+        if not len(self.pairs):
+            return 0.0
         rows = self.rows(tensor)  # (P, K)
-        even, odd = self.weight[0::2], self.weight[1::2]  # (K / 2, N) each
-        # Only where both weights are large and of one sign can activations reach a bound.
-        most = LARGEST * (np.maximum(0, even) + np.maximum(0, odd))
-        least = LARGEST * (np.minimum(0, even) + np.minimum(0, odd))
-        hit = np.zeros((len(rows), self.weight.shape[1]), bool)  # (P, N)
-        for pair, output in np.argwhere((most > HIGHEST) | (least < LOWEST)).tolist():
-            sums = rows[:, 2 * pair] * even[pair, output]
-            sums = sums + rows[:, 2 * pair + 1] * odd[pair, output]  # (P,)
+        hit = np.zeros((len(rows), self.outputs), bool)  # (P, N)
+        for pair, output, even, odd in self.pairs.tolist():
+            sums = rows[:, 2 * pair] * even + rows[:, 2 * pair + 1] * odd  # (P,)
             hit[:, output] |= (sums > HIGHEST) | (sums < LOWEST)
         return float(hit.mean())
 
@@ -132,16 +132,18 @@ def _parts(proto: onnx.ModelProto) -> Iterator[_Part]:
                 "source": image.input[0],
                 "zero": int(numpy_helper.to_array(values[image.input[2]])),
             }
-            array = numpy_helper.to_array(values[weight.input[0]]).astype(np.int32)
+            array = numpy_helper.to_array(values[weight.input[0]])
             yield from _of_node(node, array, known)
 
 
-def _of_node(node: onnx.NodeProto, array: Integers, known: dict[str, Any]) -> Iterator[_Part]:
+def _of_node(
+    node: onnx.NodeProto, array: NDArray[np.int8], known: dict[str, Any]
+) -> Iterator[_Part]:
     """The parts of a layer with such weights: (N, C, height, width) of a convolution."""
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == "Gemm":
         matrix = array.T if found.get("transB") else array
-        yield _Part(**known, weight=_even(matrix, axis=0))
+        yield _Part(**known, outputs=matrix.shape[1], pairs=_pairs(matrix))
         return
     groups, channels = int(found.get("group", 1)), array.shape[1]
     if groups > 1 and channels == 1:
@@ -153,14 +155,27 @@ def _of_node(node: onnx.NodeProto, array: Integers, known: dict[str, Any]) -> It
         matrix = own.transpose(2, 3, 1, 0).reshape(-1, len(own))
         yield _Part(
             **known,
-            weight=_even(matrix, axis=0),
+            outputs=len(own),
+            pairs=_pairs(matrix),
             first=group * channels,
             kernel=own.shape[1:],
             **how,
         )
 
 
-def _even(matrix: Integers, axis: int) -> Integers:
+def _pairs(matrix: NDArray[np.int8]) -> Integers:
+    """The pairs of :class:`_Part` in weights with the inner axis first (K, N).
+
+    Only where both are large and of one sign can activations reach a bound.
+    """
+    even, odd = (_even(matrix, axis=0)[start::2].astype(np.int16) for start in (0, 1))
+    most = np.maximum(0, even) + np.maximum(0, odd) > HIGHEST // LARGEST
+    least = np.minimum(0, even) + np.minimum(0, odd) < -(-LOWEST // LARGEST)
+    pair, output = np.nonzero(most | least)
+    return np.stack([pair, output, even[pair, output], odd[pair, output]], axis=1).astype(np.int32)
+
+
+def _even(matrix: NDArray[Any], axis: int) -> NDArray[Any]:
     """An even inner axis: what is missing is zero."""
     lacking = [(0, matrix.shape[axis] % 2) if each == axis else (0, 0) for each in (0, 1)]
     return np.pad(matrix, lacking)

@@ -17,7 +17,7 @@ from edgeprune.progress import Progress
 from edgeprune.target import Precision, Runtime
 
 Lost = Callable[[onnx.ModelProto], float]
-Timed = Callable[[Sequence[onnx.ModelProto], onnx.ModelProto], Sequence[Interval]]
+Timed = Callable[[Sequence[bytes], bytes], Sequence[Interval]]  # of files, over another one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,9 +71,9 @@ def test_layers_go_to_float_by_what_they_win_for_their_time(
 ) -> None:
     asked: list[int] = []
 
-    def timed(protos: Sequence[onnx.ModelProto], _: onnx.ModelProto) -> list[Interval]:
-        asked.append(len(protos))
-        return [Interval(1.9, 2.0, 2.1)] * len(protos)
+    def timed(files: Sequence[bytes], _: bytes) -> list[Interval]:
+        asked.append(len(files))
+        return [Interval(1.9, 2.0, 2.1)] * len(files)
 
     recovered(proto, quantiser, Aim(lost=lambda _: 9.0, allowed=0.0, timed=timed))
     assert len(asked) == 2  # the sensitive ones, and last those at the ends
@@ -95,9 +95,9 @@ def test_what_is_surely_faster_in_float_stays_there(
     lost: list[float],
     kept: bool | None,
 ) -> None:
-    def timed(protos: Sequence[onnx.ModelProto], _: onnx.ModelProto) -> list[Interval]:
+    def timed(files: Sequence[bytes], _: bytes) -> list[Interval]:
         slower = Interval(1.1, 1.2, 1.3)
-        return [time if n == 0 else slower for n in range(len(protos))]
+        return [time if n == 0 else slower for n in range(len(files))]
 
     points = iter(lost)
     made = recovered(proto, quantiser, Aim(lost=lambda _: next(points), allowed=0.5, timed=timed))
