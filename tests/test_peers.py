@@ -161,6 +161,29 @@ def test_a_resized_file_has_the_graph_of_the_exported_one(stream: bool) -> None:
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_peers_network_has_a_plan_by_which_it_is_refitted(stream: bool) -> None:
+    pytest.importorskip("torch_pruning", reason='needs the extra "bench"')
+    peer, dense = part("peer"), small()
+    for norm in (m for m in dense.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_var.copy_(torch.rand(len(norm.running_var)) + 0.5)
+    whole = part("network").DenseNetwork("resnet20", dense, _Pictures(), None)
+    ones = {name: torch.ones_like(p) for name, p in dense.named_parameters()}
+    slim = peer.pruned(dense, peer.Arm("l1", True, stream, 8), 0.4, ones)
+    plan = peer.plan_of(whole, slim)
+    kept = {name: len(channels) for name, channels in plan.kept.items()}
+    assert kept["layer1.0.conv1"] == slim.layer1[0].conv1.out_channels < 16
+    assert (kept["layer3"] < 64) is stream
+    with torch.no_grad():
+        slim.layer1[0].conv1.weight[0] += 1.0
+    assert peer.plan_of(whole, slim) is None, "weights of its own: no plan makes them"
+
+
+class _Pictures:
+    input_shape = (3, 32, 32)
+
+
 def test_every_use_of_the_peer_is_an_arm_of_its_own() -> None:
     pytest.importorskip("torch_pruning", reason='needs the extra "bench"')
     names = [arm.name for arm in part("peer").arms(small(), 16)]

@@ -127,16 +127,15 @@ class Own:
         return registry.searcher(strategy(self.arm), self._problem)
 
 
-def slimmed(dense: DenseNetwork, plan: dict[str, Any]) -> nn.Module:
+def slimmed(dense: DenseNetwork, plan: PruningPlan) -> nn.Module:
     """The network that a plan describes."""
-    return slim(dense.trace, PruningPlan.from_plain(plan))
+    return slim(dense.trace, plan)
 
 
-def refitted(dense: DenseNetwork, plan: dict[str, Any]) -> nn.Module:
+def refitted(dense: DenseNetwork, plan: PruningPlan) -> nn.Module:
     """The same with the layers that stay solved for on unlabelled training images."""
     pixels = unlabelled(dense.images.train, dense.trace, REFIT_IMAGES)
-    kept = PruningPlan.from_plain(plan)
-    return refit(slim(dense.trace, kept), dense.trace, kept, pixels).model
+    return refit(slimmed(dense, plan), dense.trace, plan, pixels).model
 
 
 def _lowest(measured: list[Candidate]) -> float | None:

@@ -28,6 +28,8 @@ from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.prune.images.datasets import sample
 from edgeprune.prune.images.held import Images
 from edgeprune.prune.models.shortcuts import ZeroPadShortcut
+from edgeprune.prune.slimming.slim import slim
+from edgeprune.prune.space.plan import PruningPlan, kept_by
 
 SCREENING = 5  # epochs of a climb; what is reported is measured with the usual number
 GRADIENT_IMAGES = 2048
@@ -168,6 +170,29 @@ class Peers:
 
     def _file(self, network: nn.Module, final: bool) -> bytes:
         return self.dense.exported(network) if final else resized(self.dense.proto, network)
+
+
+def plan_of(dense: DenseNetwork, network: nn.Module) -> PruningPlan | None:
+    """The plan that slims the dense network to a peer's, so that it can be refitted like ours.
+
+    A peer keeps the values of the channels that stay: each is found by its running variance.
+
+    Returns:
+        The plan; None where what it makes is not that network, tensor for tensor.
+    """
+    whole, state = dense.model.state_dict(), network.state_dict()
+    masks = []
+    for index in range(len(dense.trace.groups)):
+        name = next(
+            name
+            for (name, _), layout in dense.trace.tensors.items()
+            if name.endswith(".running_var") and bool((layout.group == index).all())
+        )
+        masks.append(torch.isin(whole[name], state.get(name, torch.empty(0))))
+    plan = PruningPlan(model=dense.name, kept=kept_by(dense.trace.groups, masks))
+    made = slim(dense.trace, plan, fold_constants=False).state_dict()
+    same = all(name in made and torch.equal(made[name], tensor) for name, tensor in state.items())
+    return plan if same else None
 
 
 def widths(network: nn.Module) -> tuple[int, ...]:

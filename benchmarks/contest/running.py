@@ -17,6 +17,7 @@ from contest.ours import Own
 from contest.schedule import PEERS, Contest, label
 from edgeprune.prune.search.evaluation.effort import Effort
 from edgeprune.prune.space.budget import Limits
+from edgeprune.prune.space.plan import PruningPlan
 from edgeprune.prune.training.evaluation import evaluate
 
 _log = logging.getLogger(__name__)
@@ -85,13 +86,14 @@ def _own(
             reached = own.reach(limit)
             values: dict[str, Any] = {**vars(reached), "scored": own.scored}
             if reached.plan is not None:
-                network = ours.slimmed(judge.dense, reached.plan)
+                plan = PruningPlan.from_plain(reached.plan)
+                network = ours.slimmed(judge.dense, plan)
                 values |= _judged(judge, network) if trained else judge.dense.sizes(network)
-                if trained:
-                    values["refit"] = judge.before(ours.refitted(judge.dense, reached.plan))
+                values |= _refit(judge, plan) if trained else {}
             row = _keep(judge, arm, label(limit), time.monotonic() - start, values)
         if row["plan"] is not None:
-            rebuilt = partial(ours.slimmed, judge.dense, row["plan"])
+            plan = PruningPlan.from_plain(row["plan"])
+            rebuilt = partial(ours.slimmed, judge.dense, plan)
             entrants.append(Entrant(arm, label(limit), rebuilt))
     return entrants
 
@@ -114,13 +116,20 @@ def _peers(judge: Judge, limits: tuple[float, ...], wanted: str) -> None:
                 measured = [round(value, 4) for value in climb.rungs[ratio]]
                 network = peers.pruned(arm, ratio)
                 if (arm.name, ratio) not in known:
-                    known[arm.name, ratio] = _judged(judge, network) | {
-                        "file": _saved(judge, arm.name, ratio, network)
+                    known[arm.name, ratio] = {
+                        **_judged(judge, network),
+                        **_refit(judge, peer.plan_of(dense, network)),
+                        "file": _saved(judge, arm.name, ratio, network),
                     }
                 values |= {"measured": measured, **known[arm.name, ratio]}
             if not _net(judge, arm.name, names[limit]):
                 _keep(judge, arm.name, names[limit], time.monotonic() - start, values)
             start = time.monotonic()
+
+
+def _refit(judge: Judge, plan: PruningPlan | None) -> dict[str, Any]:
+    """What a network comes to where its layers are solved for; nothing of one without a plan."""
+    return {} if plan is None else {"refit": judge.before(ours.refitted(judge.dense, plan))}
 
 
 def _note(judge: Judge, names: list[str]) -> None:
