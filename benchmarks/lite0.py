@@ -100,7 +100,7 @@ def main() -> int:
     parser.add_argument("--task", choices=TASKS, default="classification")
     parser.add_argument("--target", default="mobile-cpu")
     parser.add_argument("more", nargs="*", help="options of the search")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     work = options.work.absolute()
     run = work / f"{options.task}-{options.target}"
     work.mkdir(parents=True, exist_ok=True)
