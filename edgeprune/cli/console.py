@@ -86,7 +86,7 @@ def show_channels(trace: "Trace", left: "LeftWhole", notes: Sequence[str]) -> No
 def show_outcome(outcome: "Outcome", request: "Request", target: str) -> None:
     """Print what a search came to, its verdict, and the commands that make sense next."""
     judged = {verdict.name: verdict.value for verdict in outcome.report.verdicts}
-    shown = [row for row in outcome.rows if row.dense]
+    shown = [row for row in outcome.rows if row.dense or row.slim]
     rows: list[tuple[str, ...]] = [
         _cells(row, judged.get("latency") if row.name == "latency" else None) for row in shown
     ]
@@ -259,8 +259,10 @@ def show_probe(report: "ProbeReport", known: str, commands: Sequence[str]) -> No
 
 def _cells(row: "Row", judged: float | None) -> tuple[str, str, str, str]:
     """A row; the ratio that was judged, of interleaved pairs, stands before that of medians."""
-    points = f"{row.slim - row.dense:+.2f} points"
-    share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
+    share = ""  # over nothing, as of an output error: the dense network has none
+    if row.dense:
+        points = f"{row.slim - row.dense:+.2f} points"
+        share = points if row.unit == "%" else f"{judged or row.slim / row.dense:.3f}x"
     return (row.name, _text(row, row.dense), _text(row, row.slim), share)
 
 

@@ -85,6 +85,7 @@ def deliver(context: RunContext, model: PrunedModel, budget: Budget, folder: Run
     notes = (
         *context.stand_in.lines,
         *(recovered.int8.verified if recovered.int8 else ()),
+        *compared.told,
         *_notes(context, report, figures),
         *_walked(folder.read().get("walk", []), figure),
     )
@@ -139,7 +140,7 @@ def _notes(context: RunContext, report: Report, figures: Mapping[str, float]) ->
     origin = context.origin
     notes = [f"weights: {origin.recognised}"] if origin.recognised else []
     splits = context.images.splits
-    notes += [splits.told] if splits and splits.told else []
+    notes += [line for line in (splits.told, splits.lacking) if line] if splits else []
     notes += [SEEN] if origin.seen_validation and context.images.has_targets else []
     notes += context.left_whole
     notes += context.time.told()

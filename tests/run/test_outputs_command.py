@@ -24,6 +24,13 @@ def segmenter():
     return Heads("dict")
 """
 
+SEARCH = [
+    *("search", "--task", "outputs", "--target", "here.toml"),
+    *("--model", "mysegmenter:segmenter", "--weights", "segmenter.pt"),
+    *("--data", "pictures", "--image-size", "16", "--max-output-error", "90"),
+    *("--epochs", "3", "--evaluations", "8", "--finalists", "1", "--out", "run"),
+]
+
 
 def command(*words: str) -> int:
     """The exit code of a command."""
@@ -51,13 +58,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         from mysegmenter import segmenter  # type: ignore[import-not-found]
 
         torch.save(segmenter().state_dict(), "segmenter.pt")
-        asked = [
-            *("search", "--task", "outputs", "--target", "here.toml"),
-            *("--model", "mysegmenter:segmenter", "--weights", "segmenter.pt"),
-            *("--data", "pictures", "--image-size", "16", "--max-output-error", "90"),
-            *("--epochs", "3", "--evaluations", "8", "--finalists", "1", "--out", "run"),
-        ]
-        assert command(*asked) in (0, 1)  # whether the clock or the error keeps it from its limit
+        assert command(*SEARCH) in (0, 1)  # whether the clock or the error keeps it from its limit
         yield folder
     sys.modules.pop("mysegmenter", None)
 
@@ -71,6 +72,19 @@ def test_both_outputs_are_judged_and_no_word_of_accuracy_is_said(here: Path) -> 
     (verdict,) = [each for each in verdicts if each["name"] == "output_error"]
     assert "class " in verdict["evidence"]
     assert "map " in verdict["evidence"]
+
+
+def test_the_summary_has_the_error_and_how_many_classes_are_the_same(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert command(*SEARCH, "--resume") in (0, 1)  # what it came to, told again
+    said = capsys.readouterr().out
+    (row,) = [line for line in said.splitlines() if line.startswith("output error")]
+    error = json.loads((here / "run/run.json").read_text())["results"]["output error"]["slim"]
+    assert row.split() == ["output", "error", "0.00", "%", f"{error:.2f}", "%"]
+    assert "note: class: the largest value is the same one as the dense network's for" in said
+    assert "note: map:" not in said, "a map has no class"
 
 
 def test_its_network_is_fine_tuned_exported_and_checked(

@@ -42,12 +42,14 @@ class Splits:
         classes: Class names; their order is that of the labels. None where none are known.
         parts: ``train``, ``val`` and ``test``.
         told: How the parts came about, where they were not all given.
+        lacking: What classes the training part has no image of, and what to do.
         drawn: Whether they were drawn, so that nobody knows them but by this list.
     """
 
     classes: tuple[str, ...]
     parts: Mapping[str, Listing]
     told: str = ""
+    lacking: str = ""
     drawn: bool = False
 
     def without_classes(self) -> "Splits":
@@ -56,7 +58,7 @@ class Splits:
             name: Listing(part.paths, np.zeros(len(part), np.int64))
             for name, part in self.parts.items()
         }
-        return replace(self, classes=(), parts=parts)
+        return replace(self, classes=(), parts=parts, lacking="")
 
 
 def settled(
@@ -85,16 +87,17 @@ def settled(
             f"{source} holds one class only ({', '.join(classes)}); a classifier needs two or more"
         )
     parts, told = _tested(given, "every class of train")
+    lacking = ""
     for name, part in parts.items():
         missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
         if missing and not (may_lack_classes and len(given) == 3):
             raise InputError(f"{source}: class {classes[missing[0]]!r} has no image in {name}")
         if missing and name == "train":
-            told = (
+            lacking = (
                 f"{len(missing)} of {len(classes)} classes have no image in train; --kd-weight 1 "
                 "learns from the dense model alone, so that they are not forgotten"
             )
-    return _validated(source, classes, parts, told)
+    return replace(_validated(source, classes, parts, told), lacking=lacking)
 
 
 def _tested(given: Mapping[str, Listing], held_out: str) -> tuple[dict[str, Listing], str]:

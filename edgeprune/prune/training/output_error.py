@@ -111,7 +111,13 @@ class OutputError:
             for place, name in enumerate(named)
         }
         record = {"images": len(images.test), "errors": by_name}
-        return Compared(dense=0.0, slim=max(errors), of_slim={"outputs": record})
+        told = tuple(
+            f"{name}: the largest value is the same one as the dense network's for {alike:.2%} of "
+            "the test images"
+            for place, name in enumerate(named)
+            if (alike := sums.agreement(place)) is not None
+        )
+        return Compared(dense=0.0, slim=max(errors), of_slim={"outputs": record}, told=told)
 
     def lost(self, dense: float, slim: float) -> float:
         """The error in percent."""

@@ -57,12 +57,14 @@ class Compared:
         slim: That of the slim one.
         of_dense: What the files of both record of the dense one.
         of_slim: What the slim one's file records beside it.
+        told: What else is worth a line.
     """
 
     dense: float
     slim: float
     of_dense: Mapping[str, Any] = field(default_factory=dict)
     of_slim: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 class Task(Protocol):

@@ -57,7 +57,8 @@ def test_a_list_of_all_three_parts_may_lack_classes_in_each(images: Path) -> Non
     found = image_list.list_splits(_list(images, text))
     assert len(found.classes) == 40
     assert found.parts["test"].labels.tolist() == list(range(3, 40, 4))
-    assert found.told.startswith("20 of 40 classes have no image in train; --kd-weight 1")
+    assert found.lacking.startswith("20 of 40 classes have no image in train; --kd-weight 1")
+    assert not found.without_classes().lacking, "nobody asks for their classes"
 
 
 def test_numbered_classes_are_in_their_order(images: Path) -> None:
