@@ -179,6 +179,6 @@ def int8_for(
         precision=target.precision,
         scheme=scheme_for(machine, target.precision.scheme),
         runtime=target.runtime,
-        sqnr_db=target.parity.sqnr_db,
+        parity=target.parity,
     )
     return Int8(target, device, listed, quantiser, machine)

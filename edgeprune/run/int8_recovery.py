@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from torch import nn
 
+from edgeprune.deploy.precision.recovery import Quantised
 from edgeprune.errors import EdgepruneError
 from edgeprune.export.int8 import Int8, Int8Model
 from edgeprune.progress import Progress, renamed
@@ -20,8 +21,8 @@ def quantised(
     """A network in int8 that keeps the accuracy asked for, or comes nearest to it.
 
     The steps without training come first; where more than the budget is still lost on the
-    validation images, the network is distilled under the rounding and quantised again. What is
-    better stays.
+    validation images, or the logits are still too far from those in fp32, the network is distilled
+    under the rounding and quantised again. What is better stays.
 
     Returns:
         The network in fp32, trained anew or as it was given, and in int8.
@@ -34,11 +35,16 @@ def quantised(
     steps = renamed(progress, "quantising")
     made = int8.recovered(export(network), aim, steps)
     context.folder.event("quantised", lost=made.lost, steps=[asdict(s) for s in made.steps])
-    if made.lost is not None and made.lost > aim.allowed:
+    parity = context.request.target.parity
+
+    def rank(one: Quantised) -> tuple[bool, float]:  # the lower the better
+        return not one.fidelity.near(parity), one.lost or 0.0
+
+    if made.lost is not None and rank(made) > (False, aim.allowed):
         trained = _trained(context, int8, network, progress)
         if trained is not None:
             again = int8.recovered(export(trained), aim, steps)
-            kept = again.lost is not None and again.lost < made.lost
+            kept = rank(again) < rank(made)
             plain = [asdict(step) for step in again.steps]
             context.folder.event("trained under rounding", lost=again.lost, kept=kept, steps=plain)
             if kept:

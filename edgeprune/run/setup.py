@@ -163,4 +163,5 @@ def _deployed_as(int8: Int8) -> str:
     """Digest of all that a quantised network depends on beside its float one."""
     target, quantiser = int8.target, int8.quantiser
     parts = target.precision.model_dump_json(), target.runtime.model_dump_json()
-    return digest(repr((*parts, quantiser.scheme, quantiser.sqnr_db, int8.calibration.sha256)))
+    near = quantiser.parity.sqnr_db, quantiser.parity.agreement
+    return digest(repr((*parts, quantiser.scheme, *near, int8.calibration.sha256)))

@@ -44,6 +44,10 @@ class ParityReport:
     worst_image: int
     passed: bool
 
+    def near(self, parity: Parity) -> bool:
+        """Whether answers in int8 are as near those in fp32 as a target asks for."""
+        return self.sqnr_db >= parity.sqnr_db and self.top1_agreement >= parity.agreement
+
 
 def compare(
     expected: Floats32,

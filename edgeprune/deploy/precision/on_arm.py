@@ -104,7 +104,7 @@ def _on_core(
 def _refuse(found: OnCore, target: TargetProfile) -> None:
     """Raise PromiseError where the target's own core breaks what this machine keeps."""
     parity, fidelity = target.parity, found.fidelity
-    if fidelity.sqnr_db < parity.sqnr_db or fidelity.top1_agreement < parity.agreement:
+    if not fidelity.near(parity):
         raise PromiseError(
             f"parity failed from fp32 to int8 on {target.core} (emulated): {_told(fidelity)} on "
             f"{fidelity.images} calibration images, at least {parity.sqnr_db:g} dB and "

@@ -53,15 +53,15 @@ def refuse_unfaithful(network: Quantised, image: Floats32, parity: Parity) -> No
         parity: How near the logits have to be.
     """
     found = network.fidelity
-    if found.sqnr_db >= parity.sqnr_db and found.top1_agreement >= parity.agreement:
+    if found.near(parity):
         return
     layer, ratio = worst_layer(network, image)
     raise PromiseError(
         f"parity failed from fp32 to int8: on {found.images} calibration images the logits have "
         f"{found.sqnr_db:.1f} dB of signal to error (at least {parity.sqnr_db:g}) and "
         f"{found.top1_agreement:.1%} of the classes agree (at least {parity.agreement:.0%}); "
-        f"worst at layer {layer} ({ratio:.1f} dB); try --calibration-method percentile, or widen "
-        "[parity] of the target"
+        f"worst at layer {layer} ({ratio:.1f} dB); let more layers stay in float "
+        "(precision.min_integer_conv_fraction of the target), or widen its [parity]"
     )
 
 

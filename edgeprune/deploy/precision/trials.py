@@ -1,7 +1,7 @@
 """Trials of quantised networks: what each is made of, what it loses, and the best so far."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ from edgeprune.deploy.precision.ranges import Method
 from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.progress import Progress
-from edgeprune.target import Precision, Runtime
+from edgeprune.target import Parity, Precision, Runtime
 
 Lost = Callable[[onnx.ModelProto], float]
 Timed = Callable[[Sequence[bytes], bytes], Sequence[Interval]]  # of files, over another one
@@ -29,14 +29,14 @@ class Quantiser:
         precision: Method, and how much may stay in float.
         scheme: Number formats.
         runtime: How a network is opened.
-        sqnr_db: Enough of the logits' signal to error ratio where no accuracy is measured.
+        parity: How near the logits have to be to those in fp32, whatever else is measured.
     """
 
     images: Sequence[Floats32]
     precision: Precision
     scheme: Scheme
     runtime: Runtime
-    sqnr_db: float = 20.0
+    parity: Parity = field(default_factory=Parity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +86,21 @@ class State:
 
 @dataclass(frozen=True)
 class Best:
-    """A network that was tried, and what it loses."""
+    """A network that was tried, and what it loses; ``near``: its logits are as near as asked."""
 
     state: State
     proto: onnx.ModelProto
     fidelity: ParityReport
     lost: float | None
+    near: bool
 
     def better(self, other: "Best") -> bool:
-        """Whether it loses less: accuracy where that is measured, else by its logits."""
+        """Whether it is near enough where the other is not, or loses less.
+
+        That is accuracy where it is measured, else the logits' signal to error ratio.
+        """
+        if self.near != other.near:
+            return self.near
         if self.lost is not None and other.lost is not None and self.lost != other.lost:
             return self.lost < other.lost
         return self.fidelity.sqnr_db > other.fidelity.sqnr_db
@@ -136,7 +142,7 @@ class Trials:
         proto = self.made(state)
         fidelity = self.fidelity(proto, self.images)
         lost = float(self.aim.lost(proto)) if self.aim.lost else None
-        found = Best(state, proto, fidelity, lost)
+        found = Best(state, proto, fidelity, lost, fidelity.near(self.quantiser.parity))
         kept = best is None or found.better(best)
         if best is not None and unless_worse:
             kept = not self._loses_more(found, best)
@@ -153,12 +159,12 @@ class Trials:
 
     def _loses_more(self, found: Best, best: Best) -> bool:
         """Whether a change that is for speed costs too much of something else."""
+        if best.near and not found.near:
+            return True
         if found.lost is not None and best.lost is not None:
             return found.lost > max(best.lost, self.aim.allowed)
-        return found.fidelity.sqnr_db < min(best.fidelity.sqnr_db, self.quantiser.sqnr_db)
+        return found.fidelity.sqnr_db < min(best.fidelity.sqnr_db, self.quantiser.parity.sqnr_db)
 
     def enough(self, best: Best) -> bool:
-        """Whether little enough is lost; without a measure of it, the logits must be near."""
-        if best.lost is not None:
-            return best.lost <= self.aim.allowed
-        return best.fidelity.sqnr_db >= self.quantiser.sqnr_db
+        """Whether the logits are near, and little enough is lost where that is measured."""
+        return best.near and (best.lost is None or best.lost <= self.aim.allowed)

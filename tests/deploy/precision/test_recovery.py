@@ -12,7 +12,7 @@ from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.deploy.precision.trials import Aim, Quantiser
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError
-from edgeprune.target import Precision, Runtime
+from edgeprune.target import Parity, Precision, Runtime
 
 HALF = Precision(mode="int8", min_integer_conv_fraction=0.5)
 
@@ -31,6 +31,19 @@ def test_nothing_more_is_tried_once_enough_is_kept(
     assert made.fidelity.sqnr_db > 20
     made = recovered(proto, quantiser, Aim(lost=lambda _: 0.4, allowed=0.5))
     assert [(step.name, step.lost) for step in made.steps] == [("ranges: minmax", 0.4)]
+
+
+def test_accuracy_that_is_kept_does_not_end_it_while_the_logits_are_far(
+    proto: onnx.ModelProto, quantiser: Quantiser
+) -> None:
+    first = recovered(proto, quantiser).fidelity.sqnr_db
+    parity = Parity(sqnr_db=first + 0.5, agreement=0)
+    asked = replace(quantiser, parity=parity)
+    points = iter([0.1] + 20 * [0.4])  # what is nearer loses more, and no more than may be
+    made = recovered(proto, asked, Aim(lost=lambda _: next(points), allowed=float("inf")))
+    assert len(made.steps) > 1
+    assert made.fidelity.sqnr_db >= parity.sqnr_db, "it is proven by this, and would be refused"
+    assert made.lost == 0.4
 
 
 def test_what_is_only_timed_is_the_first_step(
