@@ -29,6 +29,8 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "ch_PP-OCRv4_rec_infer.onnx": {"": (1, 3, 48, 320)},
     "ch_ppocr_mobile_v2.0_cls_infer.onnx": {"": (1, 3, 48, 192)},
     "320n.onnx": {"": (1, 3, 320, 320)},
+    "PP-OCRv6_det_small.onnx": {"": (1, 3, 320, 320)},
+    "nmp.onnx": {"": (1, 43844, 1)},
     "common_det.onnx": {"": (1, 3, 416, 416)},
     "silero_vad.onnx": {**_VAD, "sr": ()},
     "silero_vad_16k_op15.onnx": {**_VAD, "sr": ()},
