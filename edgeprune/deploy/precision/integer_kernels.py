@@ -65,7 +65,8 @@ def _weight(node: Any, makers: dict[str, Any]) -> str:
     maker = makers.get(node.input[1])
     name = maker.input[0].removesuffix("_quantized") if maker is not None else node.input[1]
     if name.startswith("reorder"):  # blocked weights have lost their name, the bias may have not
-        name = node.input[2].removesuffix("_bias") if len(node.input) > 2 else node.output[0]
+        name = node.input[2] if len(node.input) > 2 else node.output[0]
+        name = name.removesuffix("_bias").removesuffix(".bias")
     return one_line(name.removesuffix(".weight"))
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import onnx
+import pytest
 from onnx import helper
 
 from edgeprune.deploy.devices.device import Local
@@ -56,3 +57,11 @@ def test_what_surrounds_a_convolution_says_why_it_is_not_fused() -> None:
         graph = helper.make_graph(nodes, "g", [], [])
         found = integer_kernels(helper.make_model(graph).SerializeToString())
         assert found.floats == (("w", why),)
+
+
+@pytest.mark.parametrize("bias", ["stem.conv.bias", "stem.conv_bias"])
+def test_a_layer_whose_weights_were_blocked_is_named_by_its_bias(bias: str) -> None:
+    node = helper.make_node("Conv", ["x", "reorder_1", bias], ["y"], domain="com.microsoft.nchwc")
+    graph = helper.make_graph([node], "g", [], [])
+    found = integer_kernels(helper.make_model(graph).SerializeToString())
+    assert found.floats == (("stem.conv", "left in float"),)
