@@ -25,6 +25,7 @@ from edgeprune.prune.models.placement import best_device, working_copy
 from edgeprune.prune.training.evaluation import BATCH
 from edgeprune.prune.training.recipe import Recipe
 from edgeprune.prune.training.task import Compared, Figure, Outputs, Score, TaskName
+from edgeprune.text import one_line
 
 LEVEL = 0.99  # of the intervals of the test images' errors, as of every other verdict
 _TINY = 1e-20  # an output of zeros has no scale, and a root no slope there
@@ -112,8 +113,8 @@ class OutputError:
         }
         record = {"images": len(images.test), "errors": by_name}
         told = tuple(
-            f"{name}: the largest value is the same one as the dense network's for {alike:.2%} of "
-            "the test images"
+            f"{one_line(name)}: the largest value is the same one as the dense network's for "
+            f"{alike:.2%} of the test images"
             for place, name in enumerate(named)
             if (alike := sums.agreement(place)) is not None
         )
