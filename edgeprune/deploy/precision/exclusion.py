@@ -1,8 +1,10 @@
 """Which layers stay in float: those that are named, are sensitive, or are faster there."""
 
 import fnmatch
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 
@@ -12,6 +14,7 @@ from edgeprune.deploy.timing.protocol import compare_many
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
 from edgeprune.errors import InputError
+from edgeprune.files import disk_errors
 from edgeprune.text import did_you_mean, one_line
 
 FEW = 32  # images that layers are ranked on: each runs them anew
@@ -78,17 +81,22 @@ def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
 
 def _times(trials: Trials, best: Best, layers: Sequence[str], timed: Timed) -> dict[str, Interval]:
     """Time of the best network with one layer more in float, over its own, for each layer."""
-    files = [  # what is timed, once: of a large network several fill the memory
-        trials.made(replace(best.state, excluded=(*best.state.excluded, name))).SerializeToString()
-        for name in layers
-    ]
-    return dict(zip(layers, timed(files, best.proto.SerializeToString()), strict=True))
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        # On disk: of a large network several fill the memory.
+        files = [Path(folder, f"{place}.onnx") for place in range(len(layers))]
+        reference = Path(folder, "reference.onnx")
+        with disk_errors(Path(folder)):
+            reference.write_bytes(best.proto.SerializeToString())
+            for name, file in zip(layers, files, strict=True):
+                state = replace(best.state, excluded=(*best.state.excluded, name))
+                file.write_bytes(trials.made(state).SerializeToString())
+        return dict(zip(layers, timed(files, reference), strict=True))
 
 
 def timer(setting: Setting) -> Timed:
     """Times models against another one, all in turn, by the protocol of the gate."""
 
-    def timed(models: Sequence[bytes], reference: bytes) -> list[Interval]:
+    def timed(models: Sequence[Path], reference: Path) -> list[Interval]:
         found = compare_many(models, reference, setting, epochs=EPOCHS, least=2)
         return [compared.interval for compared in found if compared.interval]
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -14,6 +15,7 @@ from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.errors import InputError, MachineError
 from edgeprune.text import one_line
 
+_LARGEST = 1024  # elements of a tensor whose values may say a shape
 Ranges = Mapping[str, tuple[float, float]]  # lowest and highest value, by tensor
 
 
@@ -42,12 +44,11 @@ def quantised(
     library = quantiser()
     types = library.QuantType
     activations = types.QUInt8 if scheme.activations == "uint8" else types.QInt8
-    inferred = shape_inference.infer_shapes(proto)
     spans = {name: _span(low, high) for name, (low, high) in ranges.items()}
     try:
         with silent():
             made = library.qdq_quantizer.QDQQuantizer(
-                inferred,
+                _with_shapes(proto),
                 per_channel=True,
                 reduce_range=scheme.reduced,
                 weight_qType=types.QInt8,
@@ -69,6 +70,24 @@ def quantised(
     result.ir_version = proto.ir_version
     del result.graph.value_info[:]  # inferred for the quantiser; the fp32 file has none either
     return result
+
+
+def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with the shapes of all tensors; the inference, which copies, sees no large weight."""
+    graph, light = proto.graph, onnx.ModelProto(ir_version=proto.ir_version)
+    light.opset_import.extend(proto.opset_import)
+    for field in ("node", "input", "output", "value_info"):
+        getattr(light.graph, field).extend(getattr(graph, field))
+    for tensor in graph.initializer:
+        small = math.prod(tensor.dims) <= _LARGEST
+        said = {"name": tensor.name, "data_type": tensor.data_type, "dims": tensor.dims}
+        light.graph.initializer.append(tensor if small else onnx.TensorProto(**said))
+    known = shape_inference.infer_shapes(light).graph.value_info
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    del copied.graph.value_info[:]
+    copied.graph.value_info.extend(known)
+    return copied
 
 
 def quantiser() -> Any:

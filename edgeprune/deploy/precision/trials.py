@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from edgeprune.progress import Progress
 from edgeprune.target import Parity, Precision, Runtime
 
 Lost = Callable[[onnx.ModelProto], float]
-Timed = Callable[[Sequence[bytes], bytes], Sequence[Interval]]  # of files, over another one
+Timed = Callable[[Sequence[Path], Path], Sequence[Interval]]  # of files, over another one
 
 
 @dataclass(frozen=True, kw_only=True)

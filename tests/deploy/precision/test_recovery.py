@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -84,7 +85,7 @@ def test_layers_go_to_float_by_what_they_win_for_their_time(
 ) -> None:
     asked: list[int] = []
 
-    def timed(files: Sequence[bytes], _: bytes) -> list[Interval]:
+    def timed(files: Sequence[Path], _: Path) -> list[Interval]:
         asked.append(len(files))
         return [Interval(1.9, 2.0, 2.1)] * len(files)
 
@@ -108,7 +109,7 @@ def test_what_is_surely_faster_in_float_stays_there(
     lost: list[float],
     kept: bool | None,
 ) -> None:
-    def timed(files: Sequence[bytes], _: bytes) -> list[Interval]:
+    def timed(files: Sequence[Path], _: Path) -> list[Interval]:
         slower = Interval(1.1, 1.2, 1.3)
         return [time if n == 0 else slower for n in range(len(files))]
 
