@@ -3,13 +3,12 @@
 import fnmatch
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from edgeprune.deploy.precision.layers import layer_names, weighted
-from edgeprune.deploy.precision.trials import Best, Timed, Trials
+from edgeprune.deploy.precision.trials import Best, State, Timed, Trials
 from edgeprune.deploy.timing.protocol import compare_many
 from edgeprune.deploy.timing.setting import Setting
 from edgeprune.deploy.timing.statistics import Interval
@@ -45,10 +44,9 @@ def for_accuracy(trials: Trials, best: Best) -> Best:
         return best
     names = layer_names(trials.proto)
     for name in _sensitive(trials, best):
-        excluded = (*best.state.excluded, name)
-        if _spare(trials, excluded) < 0:
+        state = best.state.leaving(name)
+        if _spare(trials, state) < 0:
             continue
-        state = replace(best.state, excluded=excluded)
         best = trials.tried(f"{names[name]} in float", state, best)
         if trials.enough(best):
             break
@@ -65,16 +63,15 @@ def for_speed(trials: Trials, best: Best, timed: Timed) -> Best:
     layers = [name for name in weighted(trials.proto) if name not in best.state.excluded]
     ends = dict.fromkeys((*layers[:ENDS], *layers[-ENDS:]))
     names = layer_names(trials.proto)
-    candidates = [n for n in ends if _spare(trials, (*best.state.excluded, n)) >= 0]
+    candidates = [name for name in ends if _spare(trials, best.state.leaving(name)) >= 0]
     if not candidates:
         return best
     times = _times(trials, best, candidates, timed)
     for name in sorted(times, key=lambda name: times[name].mid):
-        excluded = (*best.state.excluded, name)
-        if times[name].high >= 1 or _spare(trials, excluded) < 0:
+        state = best.state.leaving(name)
+        if times[name].high >= 1 or _spare(trials, state) < 0:
             continue
         said = f"{names[name]} in float, {times[name].mid:.3f}x the time"
-        state = replace(best.state, excluded=excluded)
         best = trials.tried(said, state, best, unless_worse=True)
     return best
 
@@ -88,8 +85,8 @@ def _times(trials: Trials, best: Best, layers: Sequence[str], timed: Timed) -> d
         with disk_errors(Path(folder)):
             reference.write_bytes(best.proto.SerializeToString())
             for name, file in zip(layers, files, strict=True):
-                state = replace(best.state, excluded=(*best.state.excluded, name))
-                file.write_bytes(trials.made(state).SerializeToString())
+                made = trials.made(best.state.leaving(name))
+                file.write_bytes(made.SerializeToString())
         return dict(zip(layers, timed(files, reference), strict=True))
 
 
@@ -103,12 +100,12 @@ def timer(setting: Setting) -> Timed:
     return timed
 
 
-def _spare(trials: Trials, excluded: tuple[str, ...]) -> int:
+def _spare(trials: Trials, state: State) -> int:
     """Convolutions that may still go to float."""
     convolutions = [node.name for node in trials.proto.graph.node if node.op_type == "Conv"]
     least = trials.quantiser.precision.min_integer_conv_fraction
     most = int((1 - least) * len(convolutions) + 1e-9)
-    return most - sum(name in convolutions for name in excluded)
+    return most - sum(name in convolutions for name in state.excluded)
 
 
 def _sensitive(trials: Trials, best: Best) -> list[str]:
@@ -118,7 +115,7 @@ def _sensitive(trials: Trials, best: Best) -> list[str]:
     layers = weighted(trials.proto)
     won = {}
     for name in layers:
-        alone = trials.made(replace(best.state, excluded=(*best.state.excluded, name)))
+        alone = trials.made(best.state.leaving(name))
         won[name] = trials.fidelity(alone, few).sqnr_db - before
     ranked = sorted((n for n in layers if won[n] > 0), key=lambda name: -won[name])[:MOST_TIMED]
     if trials.aim.timed is None or not ranked:

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import onnx
 from onnx import shape_inference
 
+from edgeprune.deploy.artifact.counting.skeleton import skeleton
 from edgeprune.deploy.precision.scheme import Scheme
 from edgeprune.errors import InputError, MachineError
 from edgeprune.text import one_line
 
-_LARGEST = 1024  # elements of a tensor whose values may say a shape
 Ranges = Mapping[str, tuple[float, float]]  # lowest and highest value, by tensor
 
 
@@ -74,15 +73,7 @@ def quantised(
 
 def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with the shapes of all tensors; the inference, which copies, sees no large weight."""
-    graph, light = proto.graph, onnx.ModelProto(ir_version=proto.ir_version)
-    light.opset_import.extend(proto.opset_import)
-    for field in ("node", "input", "output", "value_info"):
-        getattr(light.graph, field).extend(getattr(graph, field))
-    for tensor in graph.initializer:
-        small = math.prod(tensor.dims) <= _LARGEST
-        said = {"name": tensor.name, "data_type": tensor.data_type, "dims": tensor.dims}
-        light.graph.initializer.append(tensor if small else onnx.TensorProto(**said))
-    known = shape_inference.infer_shapes(light).graph.value_info
+    known = shape_inference.infer_shapes(skeleton(proto)).graph.value_info
     copied = onnx.ModelProto()
     copied.CopyFrom(proto)
     del copied.graph.value_info[:]

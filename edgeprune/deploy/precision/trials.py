@@ -1,7 +1,7 @@
 """Trials of quantised networks: what each is made of, what it loses, and the best so far."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,10 @@ class State:
     ranges: Ranges
     method: Method
     excluded: tuple[str, ...] = ()
+
+    def leaving(self, node: str) -> "State":
+        """The same with one node more in float."""
+        return replace(self, excluded=(*self.excluded, node))
 
 
 @dataclass(frozen=True)
